@@ -1,0 +1,67 @@
+//! A hard budget in US dollars.
+//!
+//! Three things, which a team can use without the rest of llm-leash:
+//!
+//! - **Prices**: [`PriceTable`] knows what a model costs, [`ModelPrice::cost`] what a call did cost, to the
+//!   nano-dollar and rounded up once.
+//! - **The bound**: [`bound`] says what a call can cost at most, before it is made. A call without a price or a
+//!   bound is an error, never free.
+//! - **Reservations**: a [`BudgetStore`] sets the bound aside in every capped scope of the call at once, or in
+//!   none; the real cost replaces it afterwards. So spent + reserved never passes a cap, however many callers race.
+//!
+//! Its invariant: it knows nothing of providers' formats, HTTP, people or logs, and no amount is a float.
+//!
+//! ```
+//! # futures_executor::block_on(async {
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use leash_budget::{BudgetStore, Held, Hold, HoldLine, MemoryStore, Reserve, Scope, Settlement};
+//! use leash_core::{Caller, Digest, IdGenerator, SessionId, SystemClock, Clock, Usd};
+//!
+//! let clock = Arc::new(SystemClock);
+//! let store = MemoryStore::new(clock.clone());
+//! let ids = IdGenerator::from_os();
+//! let scope = Scope::session(&SessionId::new("s_1")?, "1.00".parse()?);
+//! let hold = |amount: Usd| Hold {
+//!     id: ids.reservation(clock.now()),
+//!     amount,
+//!     scopes: Arc::from([scope.clone()]),
+//!     lease: Duration::from_mins(1),
+//!     line: HoldLine {
+//!         what: Held::Model { provider: "openai".into(), model: "gpt-4o-mini".into() },
+//!         caller: Caller::session(SessionId::new("s_1").unwrap()),
+//!         request_digest: Digest::EMPTY,
+//!     },
+//! };
+//!
+//! let first = hold("0.70".parse()?);
+//! assert!(matches!(store.reserve(&first).await?, Reserve::Granted(_)));
+//! assert!(matches!(store.reserve(&hold("0.40".parse()?)).await?, Reserve::Refused(_)));
+//! // The call turned out cheap: what it did not use is available again.
+//! store.settle(&Settlement { id: first.id, amount: "0.10".parse()?, scopes: first.scopes.clone() }).await?;
+//! assert!(matches!(store.reserve(&hold("0.40".parse()?)).await?, Reserve::Granted(_)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
+
+mod bound;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod memory;
+mod price;
+mod scope;
+mod store;
+mod table;
+mod tokens;
+
+pub use self::bound::{Bound, BoundError, bound};
+pub use self::memory::MemoryStore;
+pub use self::price::{ModelPrice, Price, PriceError, PriceTier, cost};
+pub use self::scope::{Scope, ScopeKey};
+pub use self::store::{
+    Balance, BudgetState, BudgetStore, Expired, Held, Hold, HoldLine, Refused, Reserve, Settled, Settlement,
+};
+pub use self::table::{PriceTable, PriceTableError};
+#[cfg(feature = "tiktoken")]
+pub use self::tokens::TiktokenCounter;
+pub use self::tokens::TokenCounter;

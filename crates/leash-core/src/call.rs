@@ -1,0 +1,196 @@
+//! What an agent wants to do: [`Call`], of a model or of a tool. Knows no wire format.
+
+use std::sync::Arc;
+
+use crate::{AgentName, Digest, Json, SessionId, TenantId, canonical};
+
+/// On whose behalf a call is made. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Caller {
+    /// The run of the agent.
+    pub session_id: SessionId,
+    /// The tenant, where there are tenants.
+    pub tenant_id: Option<TenantId>,
+    /// The agent's name, where it has one.
+    pub agent_name: Option<AgentName>,
+}
+
+impl Caller {
+    /// A caller known by its session alone.
+    #[must_use]
+    pub fn session(session_id: SessionId) -> Self {
+        Self { session_id, tenant_id: None, agent_name: None }
+    }
+}
+
+/// A call of a tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ToolCall {
+    /// The tool's name, as the agent knows it.
+    pub tool: Arc<str>,
+    /// The arguments, of any JSON shape.
+    pub args: Json,
+    /// Who calls.
+    pub caller: Caller,
+}
+
+impl ToolCall {
+    /// A call of `tool` with `args`.
+    #[must_use]
+    pub fn new(tool: impl Into<Arc<str>>, args: impl Into<Json>, caller: Caller) -> Self {
+        Self { tool: tool.into(), args: args.into(), caller }
+    }
+
+    /// SHA-256 over the canonical form of `{"arguments":…,"tool":…}`: the log's `request_hash`.
+    #[must_use]
+    pub fn request_digest(&self) -> Digest {
+        let mut out = String::from("{\"arguments\":");
+        self.args.write_canonical(&mut out);
+        out.push_str(",\"tool\":");
+        canonical::write_str(&mut out, &self.tool);
+        out.push('}');
+        Digest::of(out.as_bytes())
+    }
+}
+
+/// How much goes into a model, as far as the request shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputSize {
+    /// At most this many bytes of UTF-8 reach the tokenizer, the request's own syntax included. No token is
+    /// shorter than a byte, so this many tokens at most.
+    Bytes(u64),
+    /// The request refers to what it does not hold (images, files, earlier responses): only the model's context
+    /// window bounds it.
+    Unbounded,
+}
+
+/// A call of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelCall {
+    /// Who serves the model: `anthropic`, `openai`.
+    pub provider: Arc<str>,
+    /// The model's name, as the request has it.
+    pub model: Arc<str>,
+    /// What the model is asked: `messages`, or the whole input of other formats.
+    pub messages: Json,
+    /// The whole request as it will leave, where an adapter has one; rules and redaction see it.
+    pub body: Option<Json>,
+    /// Upper bound of what goes in.
+    pub input: InputSize,
+    /// Upper bound of output tokens for each choice, reasoning included; `None` where the request sets none.
+    pub max_output_tokens: Option<u64>,
+    /// How many answers are asked for (`n`), at least 1.
+    pub choices: u64,
+    /// Upper bound of searches and other server tools billed apiece; `None` where the request offers them unbounded.
+    pub max_server_tool_uses: Option<u64>,
+    /// Whether input may be written to the provider's cache, which costs more than reading it.
+    pub writes_cache: bool,
+    /// Whether the answer comes as a stream.
+    pub streaming: bool,
+    /// Names of the tools that the model may ask for.
+    pub tools: Vec<Arc<str>>,
+    /// Who calls.
+    pub caller: Caller,
+}
+
+impl ModelCall {
+    /// A call of `model` at `provider` with `messages` and at most `max_output_tokens` tokens of answer.
+    ///
+    /// Input is bounded by the bytes of `messages`; an adapter that knows the whole request sets its fields.
+    #[must_use]
+    pub fn new(
+        provider: impl Into<Arc<str>>,
+        model: impl Into<Arc<str>>,
+        messages: impl Into<Json>,
+        max_output_tokens: u64,
+        caller: Caller,
+    ) -> Self {
+        let messages = messages.into();
+        let bytes = u64::try_from(messages.text().len()).unwrap_or(u64::MAX);
+        Self {
+            provider: provider.into(),
+            model: model.into(),
+            messages,
+            body: None,
+            input: InputSize::Bytes(bytes),
+            max_output_tokens: Some(max_output_tokens),
+            choices: 1,
+            max_server_tool_uses: Some(0),
+            writes_cache: true,
+            streaming: false,
+            tools: Vec::new(),
+            caller,
+        }
+    }
+
+    /// SHA-256 over the canonical form of `{"messages":…,"model":…}`: the log's `request_hash`.
+    #[must_use]
+    pub fn request_digest(&self) -> Digest {
+        let mut out = String::from("{\"messages\":");
+        self.messages.write_canonical(&mut out);
+        out.push_str(",\"model\":");
+        canonical::write_str(&mut out, &self.model);
+        out.push('}');
+        Digest::of(out.as_bytes())
+    }
+}
+
+/// What rules, redaction and admission look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Of a model.
+    Model(ModelCall),
+    /// Of a tool.
+    Tool(ToolCall),
+}
+
+impl Call {
+    /// Who calls.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        match self {
+            Self::Model(call) => &call.caller,
+            Self::Tool(call) => &call.caller,
+        }
+    }
+
+    /// The tool's name; for a model call `anthropic.call`, `openai.call` and so on, as rules of the original expect.
+    #[must_use]
+    pub fn tool(&self) -> String {
+        match self {
+            Self::Model(call) => format!("{}.call", call.provider),
+            Self::Tool(call) => call.tool.as_ref().to_owned(),
+        }
+    }
+
+    /// What content rules look at: a tool's arguments, a model's whole request where it is known, else its messages.
+    #[must_use]
+    pub fn content(&self) -> &Json {
+        match self {
+            Self::Model(call) => call.body.as_ref().unwrap_or(&call.messages),
+            Self::Tool(call) => &call.args,
+        }
+    }
+
+    /// The log's `request_hash`.
+    #[must_use]
+    pub fn request_digest(&self) -> Digest {
+        match self {
+            Self::Model(call) => call.request_digest(),
+            Self::Tool(call) => call.request_digest(),
+        }
+    }
+}
+
+/// A tool call that a model asks for in its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolRequest {
+    /// The provider's id of the request; empty where it gives none.
+    pub id: String,
+    /// The tool's name.
+    pub tool: Arc<str>,
+    /// The arguments, joined from however many pieces they came in.
+    pub args: Json,
+}

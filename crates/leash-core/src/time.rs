@@ -1,0 +1,164 @@
+//! Time: [`Timestamp`], and the [`Clock`] it is read from. Nothing else in the workspace asks the system.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
+
+/// A moment in UTC, to the microsecond, in the years 0 to 9999.
+///
+/// Written as the log writes it: `2026-05-16T12:34:56.789012Z`, always six decimals.
+///
+/// ```
+/// use leash_core::Timestamp;
+///
+/// let at: Timestamp = "2026-05-16T12:34:56.789012Z".parse()?;
+/// assert_eq!(at.to_string(), "2026-05-16T12:34:56.789012Z");
+/// # Ok::<(), leash_core::TimestampError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp {
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    micros: i64,
+}
+
+/// The text is no RFC 3339 moment, or the moment is outside the years 0 to 9999.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a moment is written like `2026-05-16T12:34:56Z`, in the years 0 to 9999")]
+pub struct TimestampError;
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+/// 0000-01-01T00:00:00.000000Z and 9999-12-31T23:59:59.999999Z.
+const FIRST: i64 = -62_167_219_200 * MICROS_PER_SECOND;
+const LAST: i64 = 253_402_300_800 * MICROS_PER_SECOND - 1;
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self { micros: 0 };
+
+    /// This many microseconds since 1970-01-01T00:00:00Z.
+    ///
+    /// # Errors
+    /// [`TimestampError`] outside the years 0 to 9999.
+    pub const fn from_unix_micros(micros: i64) -> Result<Self, TimestampError> {
+        if micros < FIRST || micros > LAST { Err(TimestampError) } else { Ok(Self { micros }) }
+    }
+
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub const fn as_unix_micros(self) -> i64 {
+        self.micros
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z, zero before it.
+    #[must_use]
+    pub fn as_unix_ms(self) -> u64 {
+        u64::try_from(self.micros / 1000).unwrap_or(0)
+    }
+
+    /// The moment `duration` later; the last one there is where that would be past it.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self { micros: self.micros.saturating_add(micros).min(LAST) }
+    }
+
+    /// How long `earlier` was before this; zero where the clock went back between them.
+    #[must_use]
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        let micros = self.micros.saturating_sub(earlier.micros);
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+
+    /// The 27 ASCII bytes of the log's form.
+    #[must_use]
+    pub fn to_ascii(self) -> [u8; 27] {
+        let mut out = *b"0000-00-00T00:00:00.000000Z";
+        let seconds = self.micros.div_euclid(MICROS_PER_SECOND);
+        let fraction = self.micros.rem_euclid(MICROS_PER_SECOND);
+        // In range by construction: the constructors refuse what `time` cannot hold.
+        let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let (year, month, day) = at.to_calendar_date();
+        let (hour, minute, second) = at.time().as_hms();
+        let fields = [
+            (0, 4, u32::try_from(year).unwrap_or(0)),
+            (5, 2, u32::from(u8::from(month))),
+            (8, 2, u32::from(day)),
+            (11, 2, u32::from(hour)),
+            (14, 2, u32::from(minute)),
+            (17, 2, u32::from(second)),
+            (20, 6, u32::try_from(fraction).unwrap_or(0)),
+        ];
+        for (start, len, mut value) in fields {
+            for slot in out.iter_mut().skip(start).take(len).rev() {
+                *slot = b"0123456789".get(usize::try_from(value % 10).unwrap_or(0)).copied().unwrap_or(b'0');
+                value /= 10;
+            }
+        }
+        out
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ascii = self.to_ascii();
+        f.pad(std::str::from_utf8(&ascii).unwrap_or_default())
+    }
+}
+
+/// Reads RFC 3339, with any offset. What is finer than a microsecond is cut off.
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    fn from_str(text: &str) -> Result<Self, TimestampError> {
+        let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimestampError)?.to_offset(UtcOffset::UTC);
+        let micros = at.unix_timestamp_nanos().div_euclid(1000);
+        i64::try_from(micros).map_err(|_| TimestampError).and_then(Self::from_unix_micros)
+    }
+}
+
+/// Where the time comes from. Handed in, so that a test decides what time it is.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// The moment it is now.
+    fn now(&self) -> Timestamp;
+}
+
+/// The clock of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
+    fn now(&self) -> Timestamp {
+        let micros = match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_micros()).unwrap_or(LAST),
+            Err(before) => i64::try_from(before.duration().as_micros()).map_or(FIRST, i64::saturating_neg),
+        };
+        Timestamp { micros: micros.clamp(FIRST, LAST) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn other_offsets_are_the_same_instant() {
+        let utc: Timestamp = "2026-05-16T12:00:00Z".parse().unwrap();
+        assert_eq!("2026-05-16T14:00:00+02:00".parse(), Ok(utc));
+        assert_eq!(utc.to_string(), "2026-05-16T12:00:00.000000Z");
+        assert!("2026-05-16".parse::<Timestamp>().is_err());
+        assert!(Timestamp::from_unix_micros(i64::MAX).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_moment_survives_its_text(micros in FIRST..=LAST) {
+            let at = Timestamp::from_unix_micros(micros).unwrap();
+            prop_assert_eq!(at.to_string().parse(), Ok(at));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The laws of [`KillRegistry`]. Each is one function;
+//! [`kill_registry_conformance!`](crate::kill_registry_conformance) makes a named test of each for a registry.
+//! A law wants a registry in which nothing stands.
+#![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "laws are tests: a broken one panics")]
+
+use std::sync::Arc;
+
+use leash_core::{AgentName, Caller, IdGenerator, SessionId, TenantId, Timestamp};
+
+use crate::{KillOrder, KillRegistry, Target};
+
+/// Makes one `#[tokio::test]` per law for the registry that the expression gives (an `Arc<dyn KillRegistry>`).
+#[macro_export]
+macro_rules! kill_registry_conformance {
+    ($name:ident, $registry:expr) => {
+        mod $name {
+            use super::*;
+            $crate::kill_registry_conformance!(@laws $registry,
+                an_order_stops_whom_it_names_and_nobody_else
+                killing_twice_keeps_the_newest_reason
+                clearing_is_idempotent_and_says_whether_an_order_stood
+                whoever_waits_is_told_of_an_order
+                the_order_of_the_narrowest_target_is_given
+                ids_of_any_spelling_are_never_anothers
+            );
+        }
+    };
+    (@laws $registry:expr, $($law:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $law() {
+                $crate::conformance::$law($registry.await).await;
+            }
+        )*
+    };
+}
+
+fn caller() -> Caller {
+    Caller {
+        session_id: IdGenerator::from_os().session(),
+        tenant_id: Some(TenantId::new("acme").unwrap()),
+        agent_name: Some(AgentName::new("researcher").unwrap()),
+    }
+}
+
+fn order(target: Target, reason: &str) -> KillOrder {
+    KillOrder::new(target, reason, Timestamp::EPOCH)
+}
+
+/// An order for a session, an agent, a tenant or everything stops those that it names.
+pub async fn an_order_stops_whom_it_names_and_nobody_else(registry: Arc<dyn KillRegistry>) {
+    let named = caller();
+    let stranger = Caller::session(IdGenerator::from_os().session());
+    let targets = [
+        (Target::Session(named.session_id.clone()), false),
+        (Target::Agent(AgentName::new("researcher").unwrap()), false),
+        (Target::Tenant(TenantId::new("acme").unwrap()), false),
+        (Target::Everything, true),
+    ];
+    for (target, stops_strangers) in targets {
+        registry.kill(order(target.clone(), "stop")).await.unwrap();
+        assert_eq!(registry.standing(&named).await.unwrap().map(|order| order.target), Some(target.clone()));
+        assert_eq!(registry.standing(&stranger).await.unwrap().is_some(), stops_strangers, "{target}");
+        assert!(registry.clear(&target).await.unwrap());
+        assert_eq!(registry.standing(&named).await.unwrap(), None);
+    }
+}
+
+/// The newest reason is the one that is given.
+pub async fn killing_twice_keeps_the_newest_reason(registry: Arc<dyn KillRegistry>) {
+    let caller = caller();
+    let target = Target::Session(caller.session_id.clone());
+    registry.kill(order(target.clone(), "first")).await.unwrap();
+    registry.kill(order(target.clone(), "second")).await.unwrap();
+    assert_eq!(&*registry.standing(&caller).await.unwrap().unwrap().reason, "second");
+    assert_eq!(registry.orders().await.unwrap().len(), 1);
+    registry.clear(&target).await.unwrap();
+}
+
+/// Clearing what does not stand is no error.
+pub async fn clearing_is_idempotent_and_says_whether_an_order_stood(registry: Arc<dyn KillRegistry>) {
+    let target = Target::Session(caller().session_id);
+    assert!(!registry.clear(&target).await.unwrap());
+    registry.kill(order(target.clone(), "stop")).await.unwrap();
+    assert!(registry.clear(&target).await.unwrap());
+    assert!(!registry.clear(&target).await.unwrap());
+}
+
+/// A stream that runs hears of an order without asking.
+pub async fn whoever_waits_is_told_of_an_order(registry: Arc<dyn KillRegistry>) {
+    let caller = caller();
+    let mut changes = registry.changes();
+    let waiting = {
+        let (registry, caller) = (registry.clone(), caller.clone());
+        tokio::spawn(async move {
+            while registry.standing(&caller).await.unwrap().is_none() {
+                changes.changed().await.unwrap();
+            }
+        })
+    };
+    let target = Target::Session(caller.session_id.clone());
+    registry.kill(order(target.clone(), "stop")).await.unwrap();
+    waiting.await.unwrap();
+    registry.clear(&target).await.unwrap();
+}
+
+/// Where several orders stand, the caller's own session's is the one it is told.
+pub async fn the_order_of_the_narrowest_target_is_given(registry: Arc<dyn KillRegistry>) {
+    let caller = caller();
+    let session = Target::Session(caller.session_id.clone());
+    registry.kill(order(Target::Everything, "all")).await.unwrap();
+    registry.kill(order(session.clone(), "this one")).await.unwrap();
+    assert_eq!(&*registry.standing(&caller).await.unwrap().unwrap().reason, "this one");
+    registry.clear(&session).await.unwrap();
+    assert_eq!(&*registry.standing(&caller).await.unwrap().unwrap().reason, "all");
+    registry.clear(&Target::Everything).await.unwrap();
+}
+
+/// Slashes, spaces, dots, escapes and emoji name one session only.
+pub async fn ids_of_any_spelling_are_never_anothers(registry: Arc<dyn KillRegistry>) {
+    let ids: Vec<SessionId> = ["a/b", "a%2fb", "a b", "..", "../a", "a:b", "🚀", "a?b#c", "A/B", "*"]
+        .into_iter()
+        .map(|id| SessionId::new(id).unwrap())
+        .collect();
+    for killed in &ids {
+        let target = Target::Session(killed.clone());
+        registry.kill(order(target.clone(), "stop")).await.unwrap();
+        for id in &ids {
+            let stopped = registry.standing(&Caller::session(id.clone())).await.unwrap().is_some();
+            assert_eq!(stopped, id == killed, "{killed} and {id}");
+        }
+        registry.clear(&target).await.unwrap();
+    }
+}
