@@ -1,0 +1,45 @@
+//! The firewall around any client that takes a [`reqwest_middleware::Middleware`].
+//!
+//! [`LeashMiddleware`] reads each request, admits or refuses it, and meters the answer, whole or streamed:
+//!
+//! - A call of a model is admitted before a byte leaves; what it used is settled when its answer ends.
+//! - A stream is metered as it flows, by a task of its own: it is cut, and upstream closed, where a kill order stops
+//!   the session or the provider passes what was set aside, whether or not anybody reads it. Each tool call that the
+//!   model asks for is held back until rules and humans have let it pass.
+//! - Calls known to be free pass unless the session is stopped. Calls that nobody can meter are refused, and so is
+//!   every path that is not known, on every host but those that [`LeashMiddleware::allow_host`] names.
+//!
+//! A refusal is a [`LeashError`](leash_core::LeashError) inside [`reqwest_middleware::Error::Middleware`];
+//! [`refusal_of`] finds it. With [`LeashMiddleware::refuse_in_band`] it is an answer in the provider's own shape
+//! instead, for clients that keep nothing of an error but its text.
+//!
+//! Its invariant: it holds no key and no prompt, and adds no header but `accept-encoding: identity`.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use leash_adapters_http::refusal_of;
+//! use leash_firewall::Firewall;
+//!
+//! let fw = Firewall::builder().budget_usd(0.50).audit_log("audit.jsonl").build()?;
+//! let client = fw.wrap(reqwest::Client::new());
+//! let answer = client
+//!     .post("https://api.anthropic.com/v1/messages")
+//!     .header("x-api-key", std::env::var("ANTHROPIC_API_KEY")?)
+//!     .body(r#"{"model":"claude-haiku-4-5","max_tokens":100,"messages":[{"role":"user","content":"hi"}]}"#)
+//!     .send()
+//!     .await;
+//! match answer {
+//!     Ok(answer) => println!("{}", answer.text().await?),
+//!     Err(error) => match refusal_of(&error) {
+//!         Some(refusal) => println!("refused by {}: {}", refusal.rule_id(), refusal.reason()),
+//!         None => return Err(error.into()),
+//!     },
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod middleware;
+mod pump;
+
+pub use self::middleware::{HttpClient, LeashMiddleware, refusal_of};

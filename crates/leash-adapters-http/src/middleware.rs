@@ -1,0 +1,383 @@
+//! [`LeashMiddleware`]: what happens to a request on its way out and to its answer on its way back.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode};
+use leash_core::{Call, Digest, Json, LeashError, Usage, rule_ids};
+use leash_firewall::{Admission, Answer, Firewall, Outcome, Wrap};
+use leash_wire::{
+    Endpoint, Format, FreeEndpoint, Limits, Outgoing, REFUSAL_STATUS, Refusal, Request as WireRequest,
+    Response as WireResponse, StreamMeter, StreamOptions, WireError, check_encoding, classify, deployment, error_body,
+    is_event_stream, not_billed, outgoing_body,
+};
+use reqwest::{Request, Response, ResponseBuilderExt, Url};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware, Next, Result};
+
+use crate::pump;
+
+/// How much of a failed answer is read to learn whether it was billed.
+const MAX_ERROR_BODY: usize = 1 << 20;
+
+/// A middleware that lets a request out only through a [`Firewall`].
+///
+/// Put it innermost, so that every attempt of a retrying middleware is a call of its own.
+#[derive(Clone)]
+pub struct LeashMiddleware {
+    firewall: Firewall,
+    limits: Limits,
+    in_band: bool,
+    allowed_hosts: Arc<HashSet<String>>,
+}
+
+impl fmt::Debug for LeashMiddleware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeashMiddleware").field("firewall", &self.firewall).finish_non_exhaustive()
+    }
+}
+
+/// Says to [`Firewall::wrap`] that this crate knows the client.
+#[derive(Clone, Copy, Debug)]
+pub enum HttpClient {}
+
+impl Wrap<HttpClient> for reqwest::Client {
+    type Guarded = ClientWithMiddleware;
+
+    fn wrap(self, firewall: &Firewall) -> ClientWithMiddleware {
+        ClientBuilder::new(self).with(LeashMiddleware::new(firewall.clone())).build()
+    }
+}
+
+/// The refusal inside an error of a guarded client.
+#[must_use]
+pub fn refusal_of(error: &Error) -> Option<&LeashError> {
+    match error {
+        Error::Middleware(error) => error.downcast_ref(),
+        Error::Reqwest(_) => None,
+    }
+}
+
+impl LeashMiddleware {
+    /// Guards with `firewall`, for its session.
+    #[must_use]
+    pub fn new(firewall: Firewall) -> Self {
+        Self { firewall, limits: Limits::default(), in_band: false, allowed_hosts: Arc::default() }
+    }
+
+    /// Answers a refusal in the provider's shape, with a status that its SDK does not retry, instead of an error.
+    #[must_use]
+    pub fn refuse_in_band(mut self) -> Self {
+        self.in_band = true;
+        self
+    }
+
+    /// How much of a request, an answer and an event is read at most.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Lets calls to `host` pass that are no calls of a model. They are neither metered nor logged.
+    #[must_use]
+    pub fn allow_host(mut self, host: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.allowed_hosts).insert(host.into().to_ascii_lowercase());
+        self
+    }
+
+    /// The refusal as the client gets it.
+    fn refused(&self, format: Option<Format>, url: Url, error: LeashError) -> Result<Response> {
+        if !self.in_band {
+            return Err(Error::middleware(error));
+        }
+        let reason = error.reason();
+        let refusal = Refusal { rule_id: error.rule_id(), reason: &reason };
+        let body = error_body(format.unwrap_or(Format::OpenAiChat), &refusal);
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for (name, value) in refusal.headers() {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(name, value);
+            }
+        }
+        let status = StatusCode::from_u16(REFUSAL_STATUS).unwrap_or(StatusCode::FORBIDDEN);
+        rebuild(status, http::Version::HTTP_11, headers, url, reqwest::Body::from(body))
+    }
+
+    /// A refusal that nobody has written down yet.
+    fn refuse(&self, format: Option<Format>, url: Url, error: LeashError) -> Result<Response> {
+        let error = self.firewall.refuse(error);
+        self.refused(format, url, error)
+    }
+
+    async fn free(&self, request: Request, extensions: &mut Extensions, next: Next<'_>) -> Result<Response> {
+        match self.firewall.check_stopped().await {
+            Ok(()) => next.run(request, extensions).await,
+            Err(error) => self.refused(None, request.url().clone(), error),
+        }
+    }
+
+    /// A call that costs nothing but shows the provider a prompt.
+    async fn free_prompt(&self, mut request: Request, extensions: &mut Extensions, next: Next<'_>) -> Result<Response> {
+        let url = request.url().clone();
+        let body = match read_body(&request, &self.limits) {
+            Ok(body) => body,
+            Err(error) => return self.refuse(None, url, error),
+        };
+        match self.firewall.redact(&body) {
+            Ok(None) => {}
+            Ok(Some(redacted)) => set_body(&mut request, Bytes::copy_from_slice(redacted.text().as_bytes())),
+            Err(error) => return self.refused(None, url, error),
+        }
+        self.free(request, extensions, next).await
+    }
+
+    async fn model(
+        &self,
+        format: Format,
+        mut request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response> {
+        let url = request.url().clone();
+        let parsed = read_request(format, &request, &self.limits);
+        let (wire, options) = match parsed {
+            Ok(wire) => {
+                let options = wire.stream_options(self.limits);
+                (wire, options)
+            }
+            Err(error) => return self.refuse(Some(format), url, error),
+        };
+        let include_usage = wire.wants_usage_injected();
+        let call = wire.into_model_call(self.firewall.caller().clone());
+        let admission = match self.firewall.admit(call).await {
+            Ok(admission) => admission,
+            Err(error) => return self.refused(Some(format), url, error),
+        };
+        let Some(Call::Model(call)) = admission.call() else {
+            admission.fail().await;
+            return Err(Error::middleware(wire_error("the admitted call is no call of a model")));
+        };
+        let body = call.body.as_ref().unwrap_or(&call.messages);
+        match outgoing_body(format, body, &Outgoing { include_usage, ..Outgoing::default() }) {
+            Ok(body) => set_body(&mut request, body),
+            Err(error) => {
+                admission.fail().await;
+                return self.refuse(Some(format), url, wire_error(error.message()));
+            }
+        }
+        // What is compressed cannot be metered.
+        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let response = tokio::select! {
+            biased;
+            response = next.run(request, extensions) => response,
+            stopped = admission.stopped() => {
+                admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Cut)).await;
+                return self.refused(Some(format), url, stopped);
+            }
+        };
+        match response {
+            Ok(response) => self.answer(format, options, admission, response).await,
+            Err(error) => {
+                if never_sent(&error) {
+                    admission.fail().await;
+                } else {
+                    admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Error)).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        format: Format,
+        options: StreamOptions,
+        admission: Admission,
+        response: Response,
+    ) -> Result<Response> {
+        let (status, version, url) = (response.status(), response.version(), response.url().clone());
+        let headers = response.headers().clone();
+        let header = |name| headers.get(&name).and_then(|value: &HeaderValue| value.to_str().ok());
+        if !status.is_success() {
+            return failed(format, admission, response).await;
+        }
+        if let Err(error) = check_encoding(header(CONTENT_ENCODING)) {
+            // Tool calls in it cannot be judged, so the agent does not get it; it was billed all the same.
+            admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Error)).await;
+            return self.refuse(Some(format), url, wire_error(error.message()));
+        }
+        if header(CONTENT_TYPE).is_some_and(is_event_stream) {
+            let meter = StreamMeter::new(format, options);
+            let body = pump::start(self.firewall.clone(), admission, meter, response);
+            return rebuild(status, version, headers, url, reqwest::Body::wrap_stream(body));
+        }
+        let body = tokio::select! {
+            biased;
+            body = read_limited(response, self.limits.max_body_bytes) => body,
+            stopped = admission.stopped() => {
+                admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Cut)).await;
+                return self.refused(Some(format), url, stopped);
+            }
+        };
+        let parsed = match body {
+            Ok(Some(body)) => WireResponse::parse(format, &body, &self.limits).map(|parsed| (body, parsed)),
+            Ok(None) => {
+                admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Error)).await;
+                let error = wire_error("the answer is larger than the limit");
+                return self.refuse(Some(format), url, error);
+            }
+            Err(error) => {
+                admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Error)).await;
+                return Err(error.into());
+            }
+        };
+        let (body, parsed) = match parsed {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Error)).await;
+                return self.refuse(Some(format), url, wire_error(error.message()));
+            }
+        };
+        admission.settle(settled(parsed.usage(), parsed.content_digest())).await;
+        let requests = match parsed.tool_requests() {
+            Ok(requests) => requests,
+            Err(error) => return self.refuse(Some(format), url, wire_error(error.message())),
+        };
+        for request in requests {
+            if let Err(error) = self.firewall.inspect(request).await {
+                return self.refused(Some(format), url, error);
+            }
+        }
+        rebuild(status, version, headers, url, reqwest::Body::from(body))
+    }
+}
+
+#[async_trait::async_trait]
+impl Middleware for LeashMiddleware {
+    async fn handle(&self, request: Request, extensions: &mut Extensions, next: Next<'_>) -> Result<Response> {
+        let endpoint = classify(request.method().as_str(), request.url().path());
+        let reason = match endpoint {
+            Endpoint::Model(format) => return self.model(format, request, extensions, next).await,
+            Endpoint::Free(FreeEndpoint::CountTokens | FreeEndpoint::Moderations) => {
+                return self.free_prompt(request, extensions, next).await;
+            }
+            Endpoint::Free(_) => return self.free(request, extensions, next).await,
+            _ if self.is_allowed(request.url()) => {
+                return self.free(request, extensions, next).await;
+            }
+            Endpoint::Unsupported(name) => format!("calls of {name} cannot be metered"),
+            _ => "the path is no call that can be metered; `allow_host` lets a host pass".to_owned(),
+        };
+        let error = LeashError::blocked(rule_ids::WIRE, reason);
+        self.refuse(None, request.url().clone(), error)
+    }
+}
+
+impl LeashMiddleware {
+    fn is_allowed(&self, url: &Url) -> bool {
+        url.host_str().is_some_and(|host| self.allowed_hosts.contains(&host.to_ascii_lowercase()))
+    }
+}
+
+/// How an answer in one piece, or a stream that came to its end, is settled.
+pub(crate) fn settled(usage: Option<Usage>, response_digest: Digest) -> Answer {
+    match usage {
+        Some(usage) => Answer::reported(usage, response_digest),
+        None => Answer::unreported(response_digest, Outcome::Ok),
+    }
+}
+
+pub(crate) fn wire_error(message: &'static str) -> LeashError {
+    LeashError::blocked(rule_ids::WIRE, message)
+}
+
+fn body_bytes(request: &Request) -> std::result::Result<&[u8], LeashError> {
+    let encoding = request.headers().get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+    check_encoding(encoding).map_err(|error| wire_error(error.message()))?;
+    match request.body() {
+        None => Ok(b""),
+        Some(body) => body.as_bytes().ok_or_else(|| wire_error("the body of the request is a stream, which cannot be read")),
+    }
+}
+
+fn read_body(request: &Request, limits: &Limits) -> std::result::Result<Json, LeashError> {
+    let bytes = body_bytes(request)?;
+    if bytes.len() > limits.max_body_bytes {
+        return Err(wire_error("the request is larger than the limit"));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| wire_error("the request is not UTF-8"))?;
+    Json::parse(text).map_err(|_| wire_error("the request is not JSON with one reading"))
+}
+
+fn read_request(format: Format, request: &Request, limits: &Limits) -> std::result::Result<WireRequest, LeashError> {
+    let bytes = body_bytes(request)?;
+    let parsed = match deployment(request.url().path()) {
+        Some(model) => WireRequest::parse_deployment(format, model, bytes, limits),
+        None => WireRequest::parse(format, bytes, limits),
+    };
+    let parsed = parsed.map_err(|error: WireError| wire_error(error.message()))?;
+    match parsed.surcharges.first() {
+        None => Ok(parsed),
+        Some(surcharge) => {
+            let reason = format!("`{surcharge}` is billed above the list price, which is all that is known; ask without it");
+            Err(LeashError::blocked(rule_ids::NO_BOUND, reason))
+        }
+    }
+}
+
+fn set_body(request: &mut Request, body: Bytes) {
+    request.headers_mut().remove(CONTENT_LENGTH);
+    *request.body_mut() = Some(body.into());
+}
+
+/// Whether no byte of a failed request can have reached the provider.
+fn never_sent(error: &Error) -> bool {
+    match error {
+        Error::Reqwest(error) => error.is_connect() || error.is_builder(),
+        Error::Middleware(_) => false,
+    }
+}
+
+/// An answer with a status of failure: settled, and handed on as it came.
+async fn failed(format: Format, admission: Admission, response: Response) -> Result<Response> {
+    let (status, version, url) = (response.status(), response.version(), response.url().clone());
+    let headers = response.headers().clone();
+    let body = read_limited(response, MAX_ERROR_BODY).await;
+    let read = body.as_ref().ok().and_then(Option::as_ref);
+    if read.is_some_and(|body| not_billed(format, status.as_u16(), body)) {
+        admission.fail().await;
+    } else {
+        admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Error)).await;
+    }
+    rebuild(status, version, headers, url, reqwest::Body::from(body?.unwrap_or_default()))
+}
+
+/// The whole body, `None` where it is longer than `limit`.
+async fn read_limited(mut response: Response, limit: usize) -> std::result::Result<Option<Bytes>, reqwest::Error> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len().saturating_add(chunk.len()) > limit {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body.freeze()))
+}
+
+/// A response with another body. Its URL is kept, which clients report in errors.
+fn rebuild(
+    status: StatusCode,
+    version: http::Version,
+    mut headers: HeaderMap,
+    url: Url,
+    body: reqwest::Body,
+) -> Result<Response> {
+    headers.remove(CONTENT_LENGTH);
+    let mut response = http::Response::builder().status(status).version(version).url(url).body(body).map_err(Error::middleware)?;
+    *response.headers_mut() = headers;
+    Ok(Response::from(response))
+}

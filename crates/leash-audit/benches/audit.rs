@@ -1,0 +1,2 @@
+//! How fast a log is written, opened and checked.
+fn main() {}

@@ -1,0 +1,863 @@
+//! What the log can say: [`Event`], one variant of [`Kind`] for each sort of line. Knows how an event is written as
+//! canonical JSON; knows neither files nor how lines are chained.
+
+use leash_core::{Caller, Digest, Json, Usd, canonical};
+
+use crate::AuditError;
+
+/// The session of events that concern more than one: kills of a tenant or of everything, recoveries.
+pub const EVERY_SESSION: &str = "*";
+
+/// Something that happened, before it has a place in the log. Borrows everything, so making one allocates nothing.
+///
+/// ```
+/// use leash_audit::{Event, Kill, Kind, Who};
+///
+/// let event = Event { who: Who::session("s_1"), kind: Kind::Kill(Kill { reason: "runaway", scope: None }) };
+/// assert_eq!(event.kind.name(), "kill");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// Whom it concerns.
+    pub who: Who<'a>,
+    /// What happened.
+    pub kind: Kind<'a>,
+}
+
+impl<'a> Event<'a> {
+    /// An event of `kind` that concerns `who`.
+    #[must_use]
+    pub fn new(who: impl Into<Who<'a>>, kind: Kind<'a>) -> Self {
+        Self { who: who.into(), kind }
+    }
+}
+
+/// Whom an event concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Who<'a> {
+    /// The session, or [`EVERY_SESSION`].
+    pub session_id: &'a str,
+    /// The tenant; `null` in the log where there is none.
+    pub tenant_id: Option<&'a str>,
+    /// The agent; left out of the line where it has no name.
+    pub agent_name: Option<&'a str>,
+}
+
+impl<'a> Who<'a> {
+    /// Everybody: [`EVERY_SESSION`], no tenant, no agent.
+    pub const EVERYBODY: Who<'static> =
+        Who { session_id: EVERY_SESSION, tenant_id: None, agent_name: None };
+
+    /// A session alone.
+    #[must_use]
+    pub const fn session(session_id: &'a str) -> Self {
+        Self { session_id, tenant_id: None, agent_name: None }
+    }
+}
+
+impl<'a> From<&'a Caller> for Who<'a> {
+    fn from(caller: &'a Caller) -> Self {
+        Self {
+            session_id: caller.session_id.as_str(),
+            tenant_id: caller.tenant_id.as_ref().map(leash_core::TenantId::as_str),
+            agent_name: caller.agent_name.as_ref().map(leash_core::AgentName::as_str),
+        }
+    }
+}
+
+/// What happened. The members of each variant are the members of its line; `None` is left out of the line, except
+/// where the field says that it becomes `null`.
+///
+/// No text of a prompt, an argument or an answer belongs in any of them.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Kind<'a> {
+    /// A provider was called, also when the call broke the cap, failed after spending, or was cut off.
+    ModelCall(ModelCall<'a>),
+    /// A tool was called.
+    ToolCall(ToolCall<'a>),
+    /// Where spending stands, when that changed and at each refusal for money.
+    Budget(Budget<'a>),
+    /// A kill order was given.
+    Kill(Kill<'a>),
+    /// A kill order was cleared.
+    KillClear(KillClear<'a>),
+    /// A rule acted.
+    PolicyDecision(PolicyDecision<'a>),
+    /// A human decided, or the clock did.
+    HitlDecision(HitlDecision<'a>),
+    /// A call was refused.
+    Refusal(Refusal<'a>),
+    /// A call was let through and nothing durable but this line stands for it yet.
+    Admitted(Admitted<'a>),
+    /// A torn tail of the log was set aside.
+    LogRecovered(LogRecovered<'a>),
+    /// Something passed because somebody chose to fail open.
+    FailOpen(Note<'a>),
+    /// Rules were changed.
+    PolicyChange(Note<'a>),
+    /// Caps were changed.
+    BudgetChange(Note<'a>),
+    /// An operator acted.
+    Admin(Note<'a>),
+    /// A kind that this version has no words for.
+    Other(Other<'a>),
+}
+
+impl Kind<'_> {
+    /// The `kind` member.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::ModelCall(_) => "model_call",
+            Self::ToolCall(_) => "tool_call",
+            Self::Budget(_) => "budget",
+            Self::Kill(_) => "kill",
+            Self::KillClear(_) => "kill_clear",
+            Self::PolicyDecision(_) => "policy_decision",
+            Self::HitlDecision(_) => "hitl_decision",
+            Self::Refusal(_) => "refusal",
+            Self::Admitted(_) => "admitted",
+            Self::LogRecovered(_) => "log_recovered",
+            Self::FailOpen(_) => "fail_open",
+            Self::PolicyChange(_) => "policy_change",
+            Self::BudgetChange(_) => "budget_change",
+            Self::Admin(_) => "admin",
+            Self::Other(other) => other.kind,
+        }
+    }
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It was answered.
+    Ok,
+    /// The provider or the tool failed.
+    Error,
+    /// It was cut off: a kill, or the cap.
+    Cut,
+    /// Nobody said how it ended; the whole bound is charged.
+    Unsettled,
+    /// Its reservation ran out; the whole bound is charged.
+    Expired,
+}
+
+impl Outcome {
+    /// As the log writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Cut => "cut",
+            Self::Unsettled => "unsettled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// What spending is against its caps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BudgetDecision {
+    /// Under every cap.
+    Under,
+    /// Over the soft cap.
+    SoftExceeded,
+    /// The cap is reached, or the call did not fit under it.
+    HardExceeded,
+}
+
+impl BudgetDecision {
+    /// As the log writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Under => "under",
+            Self::SoftExceeded => "soft_exceeded",
+            Self::HardExceeded => "hard_exceeded",
+        }
+    }
+}
+
+/// What a rule did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PolicyAction {
+    /// It blocked the call.
+    Block,
+    /// It noted the call.
+    Warn,
+    /// It asked for a human.
+    Hitl,
+    /// It took something out of the call.
+    Redact,
+}
+
+impl PolicyAction {
+    /// As the log writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Warn => "warn",
+            Self::Hitl => "hitl",
+            Self::Redact => "redact",
+        }
+    }
+}
+
+/// How a request for approval ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HitlOutcome {
+    /// A human approved.
+    Approve,
+    /// A human rejected.
+    Reject,
+    /// Nobody answered in time.
+    Expire,
+}
+
+impl HitlOutcome {
+    /// As the log writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Reject => "reject",
+            Self::Expire => "expire",
+        }
+    }
+}
+
+/// A call of a model. `Default` has no tokens, no cost, and the hash of nothing for request and response.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelCall<'a> {
+    /// Who serves the model.
+    pub provider: &'a str,
+    /// The model.
+    pub model: &'a str,
+    /// Tokens of input, as the provider counts them.
+    pub input_tokens: u64,
+    /// Tokens of output, as the provider counts them.
+    pub output_tokens: u64,
+    /// What this call cost, not what the session has spent.
+    pub cost: Usd,
+    /// Digest of what really left.
+    pub request_hash: Digest,
+    /// Digest of what came back, [`Digest::EMPTY`] where nothing did.
+    pub response_hash: Digest,
+    /// What the session has spent, this call included.
+    pub cumulative: Option<Usd>,
+    /// Input tokens read from the provider's cache.
+    pub cache_read_tokens: Option<u64>,
+    /// Input tokens written to the provider's cache.
+    pub cache_write_tokens: Option<u64>,
+    /// Output tokens that were reasoning.
+    pub reasoning_tokens: Option<u64>,
+    /// Milliseconds from admission to settlement.
+    pub duration_ms: Option<u64>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Where the usage comes from, such as `estimated`; left out where the provider reported it.
+    pub usage: Option<&'a str>,
+    /// Which price table the cost was computed with.
+    pub price_version: Option<&'a str>,
+    /// Whether the request's output bound was lowered to fit.
+    pub clamped: Option<bool>,
+    /// The approval that let it through.
+    pub hitl_request_id: Option<&'a str>,
+}
+
+impl Default for ModelCall<'_> {
+    fn default() -> Self {
+        Self {
+            provider: "",
+            model: "",
+            input_tokens: 0,
+            output_tokens: 0,
+            cost: Usd::ZERO,
+            request_hash: Digest::EMPTY,
+            response_hash: Digest::EMPTY,
+            cumulative: None,
+            cache_read_tokens: None,
+            cache_write_tokens: None,
+            reasoning_tokens: None,
+            duration_ms: None,
+            outcome: None,
+            usage: None,
+            price_version: None,
+            clamped: None,
+            hitl_request_id: None,
+        }
+    }
+}
+
+/// A call of a tool. `Default` has the hash of nothing for request and response.
+#[derive(Clone, Copy, Debug)]
+pub struct ToolCall<'a> {
+    /// The tool.
+    pub tool: &'a str,
+    /// Digest of the call.
+    pub request_hash: Digest,
+    /// Digest of the result, [`Digest::EMPTY`] where there is none.
+    pub response_hash: Digest,
+    /// What this call cost, where the tool has a price.
+    pub cost: Option<Usd>,
+    /// What the session has spent, this call included.
+    pub cumulative: Option<Usd>,
+    /// Milliseconds from admission to the result.
+    pub duration_ms: Option<u64>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// The approval that let it through.
+    pub hitl_request_id: Option<&'a str>,
+}
+
+impl Default for ToolCall<'_> {
+    fn default() -> Self {
+        Self {
+            tool: "",
+            request_hash: Digest::EMPTY,
+            response_hash: Digest::EMPTY,
+            cost: None,
+            cumulative: None,
+            duration_ms: None,
+            outcome: None,
+            hitl_request_id: None,
+        }
+    }
+}
+
+/// Where spending stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget<'a> {
+    /// What the scope has spent.
+    pub cumulative: Usd,
+    /// The scope's cap; `null` where it has none.
+    pub cap: Option<Usd>,
+    /// What that means.
+    pub decision: BudgetDecision,
+    /// Which scope; left out for the session.
+    pub scope: Option<&'a str>,
+}
+
+/// A kill order.
+#[derive(Clone, Copy, Debug)]
+pub struct Kill<'a> {
+    /// Why.
+    pub reason: &'a str,
+    /// What is stopped, where it is not a session.
+    pub scope: Option<&'a str>,
+}
+
+/// The end of a kill order.
+#[derive(Clone, Copy, Debug)]
+pub struct KillClear<'a> {
+    /// Why; `null` where nobody said.
+    pub reason: Option<&'a str>,
+    /// What was stopped, where it was not a session.
+    pub scope: Option<&'a str>,
+}
+
+/// What a rule did.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyDecision<'a> {
+    /// The rule.
+    pub rule_id: &'a str,
+    /// What it did.
+    pub action: PolicyAction,
+    /// Why. Never quotes a prompt or an argument.
+    pub reason: &'a str,
+    /// The tool called, or `PROVIDER.call` for a model.
+    pub tool: &'a str,
+    /// Whether the rule only watches, so that nothing came of it. Left out where it does more.
+    pub shadow: bool,
+}
+
+/// How a request for approval ended.
+#[derive(Clone, Copy, Debug)]
+pub struct HitlDecision<'a> {
+    /// The request.
+    pub request_id: &'a str,
+    /// The rule that asked.
+    pub rule_id: &'a str,
+    /// How it ended.
+    pub decision: HitlOutcome,
+    /// Why; `null` where nobody said.
+    pub reason: Option<&'a str>,
+    /// Who decided; `null` for the clock.
+    pub operator: Option<&'a str>,
+}
+
+/// A refused call.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    /// What refused it.
+    pub rule_id: &'a str,
+    /// Why. Never quotes a prompt or an argument.
+    pub reason: &'a str,
+    /// Where on its way it was refused: `kill`, `price`, `rules`, and so on.
+    pub stage: &'a str,
+}
+
+/// What is to be called.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    /// A model.
+    Model {
+        /// Who serves it.
+        provider: &'a str,
+        /// The model.
+        model: &'a str,
+    },
+    /// A tool.
+    Tool {
+        /// The tool.
+        tool: &'a str,
+    },
+}
+
+/// A call that was let through.
+#[derive(Clone, Copy, Debug)]
+pub struct Admitted<'a> {
+    /// What is to be called.
+    pub target: Target<'a>,
+    /// Digest of what is about to leave.
+    pub request_hash: Digest,
+    /// What it may cost at most.
+    pub bound: Usd,
+}
+
+/// A torn tail that was set aside.
+#[derive(Clone, Copy, Debug)]
+pub struct LogRecovered<'a> {
+    /// Name of the file that holds the torn bytes, beside the log.
+    pub set_aside: &'a str,
+    /// How many bytes.
+    pub bytes: u64,
+    /// Their digest.
+    pub sha256: Digest,
+}
+
+/// Something that somebody did to the set-up.
+#[derive(Clone, Copy, Debug)]
+pub struct Note<'a> {
+    /// What was done.
+    pub what: &'a str,
+    /// Why.
+    pub reason: &'a str,
+    /// Who did it; `null` where that is not known.
+    pub operator: Option<&'a str>,
+    /// An object of further members, none of which has a name that the line has already.
+    pub members: Option<&'a Json>,
+}
+
+/// An event of a kind that has no variant.
+#[derive(Clone, Copy, Debug)]
+pub struct Other<'a> {
+    /// Its kind.
+    pub kind: &'a str,
+    /// Its members: an object, none of whose names is one that every line has.
+    pub members: &'a Json,
+}
+
+/// A line's place in the chain.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) seq: u64,
+    /// 64 hex digits.
+    pub(crate) prev_hash: &'a str,
+    /// 27 ASCII characters.
+    pub(crate) ts: &'a str,
+    /// For lines that stand for more than one event.
+    pub(crate) count: Option<u64>,
+}
+
+/// Writes `event` at `place` without its `hash`, and gives where that belongs. Without a place only what the event
+/// itself has is written: equal texts are equal events.
+pub(crate) fn write(buf: &mut String, event: &Event<'_>, place: Option<&Place<'_>>) -> Result<usize, AuditError> {
+    let mut out = Out { buf: &mut *buf, split: None, first: true, who: event.who, place, kind: event.kind.name() };
+    match &event.kind {
+        Kind::ModelCall(call) => out.model_call(call),
+        Kind::ToolCall(call) => out.tool_call(call),
+        Kind::Budget(budget) => out.budget(budget),
+        Kind::Kill(kill) => out.kill(Some(kill.reason), kill.scope),
+        Kind::KillClear(clear) => out.kill(clear.reason, clear.scope),
+        Kind::PolicyDecision(decision) => out.policy_decision(decision),
+        Kind::HitlDecision(decision) => out.hitl_decision(decision),
+        Kind::Refusal(refusal) => out.refusal(refusal),
+        Kind::Admitted(admitted) => out.admitted(admitted),
+        Kind::LogRecovered(recovered) => out.log_recovered(recovered),
+        Kind::FailOpen(note) | Kind::PolicyChange(note) | Kind::BudgetChange(note) | Kind::Admin(note) => {
+            if let Some(members) = note.members {
+                return write_open(buf, event, place, Some(note), members.text());
+            }
+            out.note(note);
+        }
+        Kind::Other(other) => return write_open(buf, event, place, None, other.members.text()),
+    }
+    Ok(out.end())
+}
+
+/// An event with members of its own: written in any order, then sorted.
+fn write_open(
+    buf: &mut String,
+    event: &Event<'_>,
+    place: Option<&Place<'_>>,
+    note: Option<&Note<'_>>,
+    members: &str,
+) -> Result<usize, AuditError> {
+    let mut text = String::with_capacity(members.len().saturating_add(384));
+    let mut out =
+        Out { buf: &mut text, split: None, first: true, who: event.who, place, kind: event.kind.name() };
+    if let Some(note) = note {
+        out.note(note);
+    } else {
+        out.agent_name();
+        out.kind();
+        out.prev_hash();
+        out.seq();
+        out.session_id();
+        out.tenant_id();
+        out.ts();
+    }
+    join(&mut text, members)?;
+    finish(buf, &text)
+}
+
+/// Writes the event whose own members are the object `members` (as [`write`] without a place made them) at `place`.
+pub(crate) fn write_members(buf: &mut String, members: &str, place: &Place<'_>) -> Result<usize, AuditError> {
+    let mut text = String::with_capacity(members.len().saturating_add(192));
+    text.push('{');
+    let mut out = Out { buf: &mut text, split: None, first: true, who: Who::EVERYBODY, place: Some(place), kind: "" };
+    out.count();
+    out.prev_hash();
+    out.seq();
+    out.ts();
+    join(&mut text, members)?;
+    finish(buf, &text)
+}
+
+/// Appends the members of the object `members` to the unfinished object `text`, and closes it.
+fn join(text: &mut String, members: &str) -> Result<(), AuditError> {
+    let inner = members.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    let inner = inner.ok_or(AuditError::Event("its members are not an object"))?;
+    if !inner.trim().is_empty() {
+        text.push(',');
+        text.push_str(inner);
+    }
+    text.push('}');
+    Ok(())
+}
+
+/// Brings `text` into canonical form and finds where `hash` belongs in it.
+fn finish(buf: &mut String, text: &str) -> Result<usize, AuditError> {
+    let start = buf.len();
+    canonical::canonicalize_into(text.as_bytes(), buf)
+        .map_err(|_| AuditError::Event("one of its members has the name of another"))?;
+    let written = buf.get(start..).unwrap_or_default();
+    let mut split = None;
+    let mut taken = false;
+    canonical::scan(written, |member| {
+        taken |= member.name == "hash";
+        if split.is_none() && member.name > "hash" {
+            split = Some(member.start);
+        }
+    })
+    .map_err(|_| AuditError::Event("it has no canonical form"))?;
+    if taken {
+        buf.truncate(start);
+        return Err(AuditError::Event("one of its members has the name of another"));
+    }
+    Ok(start.saturating_add(split.unwrap_or(1)))
+}
+
+struct Out<'b, 'a> {
+    buf: &'b mut String,
+    split: Option<usize>,
+    first: bool,
+    who: Who<'a>,
+    place: Option<&'b Place<'a>>,
+    kind: &'b str,
+}
+
+/// Members are written in the order of their names; a test holds every kind to it.
+impl Out<'_, '_> {
+    fn name(&mut self, name: &str) {
+        if self.first {
+            self.first = false;
+            if self.buf.is_empty() {
+                self.buf.push('{');
+            }
+        } else {
+            self.buf.push(',');
+        }
+        if self.split.is_none() && name > "hash" {
+            self.split = Some(self.buf.len());
+        }
+        self.buf.push('"');
+        self.buf.push_str(name);
+        self.buf.push_str("\":");
+    }
+
+    fn end(self) -> usize {
+        self.buf.push('}');
+        self.split.unwrap_or(1)
+    }
+
+    fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        canonical::write_str(self.buf, value);
+    }
+
+    /// For values that need no escapes: hex digits, moments, words of ours.
+    fn plain(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.buf.push('"');
+        self.buf.push_str(value);
+        self.buf.push('"');
+    }
+
+    fn nullable(&mut self, name: &str, value: Option<&str>) {
+        self.name(name);
+        match value {
+            Some(value) => canonical::write_str(self.buf, value),
+            None => self.buf.push_str("null"),
+        }
+    }
+
+    fn optional(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(name, value);
+        }
+    }
+
+    fn number(&mut self, name: &str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.name(name);
+            canonical::write_u64(self.buf, value);
+        }
+    }
+
+    fn usd(&mut self, name: &str, value: Option<Usd>) {
+        if let Some(value) = value {
+            self.name(name);
+            canonical::write_f64(self.buf, value.to_f64());
+        }
+    }
+
+    fn digest(&mut self, name: &str, value: Digest) {
+        let hex = value.to_hex();
+        self.plain(name, std::str::from_utf8(&hex).unwrap_or_default());
+    }
+
+    fn agent_name(&mut self) {
+        self.optional("agent_name", self.who.agent_name);
+    }
+
+    fn count(&mut self) {
+        self.number("count", self.place.and_then(|place| place.count));
+    }
+
+    fn kind(&mut self) {
+        self.text("kind", self.kind);
+    }
+
+    fn prev_hash(&mut self) {
+        if let Some(place) = self.place {
+            self.plain("prev_hash", place.prev_hash);
+        }
+    }
+
+    fn seq(&mut self) {
+        self.number("seq", self.place.map(|place| place.seq));
+    }
+
+    fn session_id(&mut self) {
+        self.text("session_id", self.who.session_id);
+    }
+
+    fn tenant_id(&mut self) {
+        self.nullable("tenant_id", self.who.tenant_id);
+    }
+
+    fn ts(&mut self) {
+        if let Some(place) = self.place {
+            self.plain("ts", place.ts);
+        }
+    }
+
+    fn model_call(&mut self, call: &ModelCall<'_>) {
+        self.agent_name();
+        self.number("cache_read_tokens", call.cache_read_tokens);
+        self.number("cache_write_tokens", call.cache_write_tokens);
+        if let Some(clamped) = call.clamped {
+            self.name("clamped");
+            self.buf.push_str(if clamped { "true" } else { "false" });
+        }
+        self.usd("cost_usd", Some(call.cost));
+        self.usd("cumulative_usd", call.cumulative);
+        self.number("duration_ms", call.duration_ms);
+        self.optional("hitl_request_id", call.hitl_request_id);
+        self.number("input_tokens", Some(call.input_tokens));
+        self.kind();
+        self.text("model", call.model);
+        if let Some(outcome) = call.outcome {
+            self.plain("outcome", outcome.as_str());
+        }
+        self.number("output_tokens", Some(call.output_tokens));
+        self.prev_hash();
+        self.optional("price_version", call.price_version);
+        self.text("provider", call.provider);
+        self.number("reasoning_tokens", call.reasoning_tokens);
+        self.digest("request_hash", call.request_hash);
+        self.digest("response_hash", call.response_hash);
+        self.seq();
+        self.session_id();
+        self.tenant_id();
+        self.ts();
+        self.optional("usage", call.usage);
+    }
+
+    fn tool_call(&mut self, call: &ToolCall<'_>) {
+        self.agent_name();
+        self.usd("cost_usd", call.cost);
+        self.usd("cumulative_usd", call.cumulative);
+        self.number("duration_ms", call.duration_ms);
+        self.optional("hitl_request_id", call.hitl_request_id);
+        self.kind();
+        if let Some(outcome) = call.outcome {
+            self.plain("outcome", outcome.as_str());
+        }
+        self.prev_hash();
+        self.digest("request_hash", call.request_hash);
+        self.digest("response_hash", call.response_hash);
+        self.seq();
+        self.session_id();
+        self.tenant_id();
+        self.text("tool", call.tool);
+        self.ts();
+    }
+
+    fn budget(&mut self, budget: &Budget<'_>) {
+        self.agent_name();
+        match budget.cap {
+            Some(cap) => self.usd("cap_usd", Some(cap)),
+            None => self.nullable("cap_usd", None),
+        }
+        self.usd("cumulative_usd", Some(budget.cumulative));
+        self.plain("decision", budget.decision.as_str());
+        self.kind();
+        self.prev_hash();
+        self.optional("scope", budget.scope);
+        self.seq();
+        self.session_id();
+        self.tenant_id();
+        self.ts();
+    }
+
+    fn kill(&mut self, reason: Option<&str>, scope: Option<&str>) {
+        self.agent_name();
+        self.kind();
+        self.prev_hash();
+        self.nullable("reason", reason);
+        self.optional("scope", scope);
+        self.seq();
+        self.session_id();
+        self.tenant_id();
+        self.ts();
+    }
+
+    fn policy_decision(&mut self, decision: &PolicyDecision<'_>) {
+        self.plain("action", decision.action.as_str());
+        self.agent_name();
+        self.kind();
+        self.prev_hash();
+        self.text("reason", decision.reason);
+        self.text("rule_id", decision.rule_id);
+        self.seq();
+        self.session_id();
+        if decision.shadow {
+            self.name("shadow");
+            self.buf.push_str("true");
+        }
+        self.tenant_id();
+        self.text("tool", decision.tool);
+        self.ts();
+    }
+
+    fn hitl_decision(&mut self, decision: &HitlDecision<'_>) {
+        self.agent_name();
+        self.plain("decision", decision.decision.as_str());
+        self.kind();
+        self.nullable("operator", decision.operator);
+        self.prev_hash();
+        self.nullable("reason", decision.reason);
+        self.text("request_id", decision.request_id);
+        self.text("rule_id", decision.rule_id);
+        self.seq();
+        self.session_id();
+        self.tenant_id();
+        self.ts();
+    }
+
+    fn refusal(&mut self, refusal: &Refusal<'_>) {
+        self.agent_name();
+        self.kind();
+        self.prev_hash();
+        self.text("reason", refusal.reason);
+        self.text("rule_id", refusal.rule_id);
+        self.seq();
+        self.session_id();
+        self.text("stage", refusal.stage);
+        self.tenant_id();
+        self.ts();
+    }
+
+    fn admitted(&mut self, admitted: &Admitted<'_>) {
+        self.agent_name();
+        self.usd("bound_usd", Some(admitted.bound));
+        self.kind();
+        if let Target::Model { model, .. } = admitted.target {
+            self.text("model", model);
+        }
+        self.prev_hash();
+        if let Target::Model { provider, .. } = admitted.target {
+            self.text("provider", provider);
+        }
+        self.digest("request_hash", admitted.request_hash);
+        self.seq();
+        self.session_id();
+        self.tenant_id();
+        if let Target::Tool { tool } = admitted.target {
+            self.text("tool", tool);
+        }
+        self.ts();
+    }
+
+    fn log_recovered(&mut self, recovered: &LogRecovered<'_>) {
+        self.agent_name();
+        self.number("bytes", Some(recovered.bytes));
+        self.kind();
+        self.prev_hash();
+        self.seq();
+        self.session_id();
+        self.text("set_aside", recovered.set_aside);
+        self.digest("sha256", recovered.sha256);
+        self.tenant_id();
+        self.ts();
+    }
+
+    fn note(&mut self, note: &Note<'_>) {
+        self.agent_name();
+        self.kind();
+        self.nullable("operator", note.operator);
+        self.prev_hash();
+        self.text("reason", note.reason);
+        self.seq();
+        self.session_id();
+        self.tenant_id();
+        self.ts();
+        self.text("what", note.what);
+    }
+}

@@ -1,0 +1,389 @@
+//! Checks a log: [`verify`]. Reads it once, in pieces that all cores check at the same time; each line's hash depends
+//! on its own bytes only, and the seams between pieces are checked in order. Knows nothing of what events mean.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use leash_core::Digest;
+
+use crate::AuditError;
+use crate::line::{self, Hex, Line, Link};
+use crate::read::MAX_LINE;
+
+/// How much is read at a time, in bytes. Small enough that a piece is still in the cache when it is checked.
+const PIECE: usize = 512 * 1024;
+
+/// More threads than this only cost memory.
+const MAX_THREADS: usize = 32;
+
+/// How to verify.
+#[derive(Clone, Copy, Default)]
+pub struct VerifyOptions<'a> {
+    /// How many threads to use; as many as there are cores where it is `None`.
+    pub threads: Option<usize>,
+    /// Called now and then with the number of bytes that are done, from any of the threads.
+    pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
+}
+
+impl fmt::Debug for VerifyOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifyOptions").field("threads", &self.threads).finish_non_exhaustive()
+    }
+}
+
+/// What a log turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Intact, or the first bad line.
+    pub verdict: Verdict,
+    /// How many events are good, from the first on.
+    pub events: u64,
+    /// How many bytes were checked.
+    pub bytes: u64,
+    /// The `hash` of the last good event, [`Digest::ZERO`] where there is none.
+    pub head: Digest,
+}
+
+impl Report {
+    /// Whether the log is intact.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.verdict == Verdict::Ok
+    }
+}
+
+/// `OK: 3 events verified`, or `BROKEN: line 2 (seq 1): …`.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.verdict {
+            Verdict::Ok => write!(f, "OK: {} events verified", self.events),
+            Verdict::Broken(broken) => write!(f, "BROKEN: {broken}"),
+        }
+    }
+}
+
+/// Whether a log is intact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every line is.
+    Ok,
+    /// A line is not.
+    Broken(Broken),
+}
+
+/// The first bad line of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Which line, from 1, blank ones counted.
+    pub line: u64,
+    /// Its `seq`, where it has one.
+    pub seq: Option<u64>,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.seq {
+            Some(seq) => write!(f, "line {} (seq {seq}): {}", self.line, self.what),
+            None => write!(f, "line {} (seq unknown): {}", self.line, self.what),
+        }
+    }
+}
+
+/// Checks the log at `path`, in constant memory.
+///
+/// The verdict is on what the lines say, not on how they are spaced, ordered or escaped. A log that is being
+/// written to may be read in the middle of its last line, which is then reported as cut short.
+///
+/// # Errors
+/// [`AuditError::Io`] when it cannot be read. Being broken is an answer.
+pub fn verify(path: impl AsRef<Path>, options: &VerifyOptions<'_>) -> Result<Report, AuditError> {
+    let path = path.as_ref();
+    let file = File::open(path).map_err(AuditError::io("open", path))?;
+    verify_reader(file, options).map_err(AuditError::io("read", path))
+}
+
+/// Checks the log that `reader` gives, in constant memory. It need not be seekable, nor buffered.
+///
+/// # Errors
+/// What `reader` gives as errors.
+pub fn verify_reader(reader: impl Read + Send, options: &VerifyOptions<'_>) -> io::Result<Report> {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = options.threads.unwrap_or_else(cores).clamp(1, MAX_THREADS);
+    let source = Mutex::new(Source { reader, rest: Vec::new(), index: 0, done: false });
+    let chain = Mutex::new(Chain::default());
+    let stop = AtomicBool::new(false);
+    let work = || work(&source, &chain, &stop, options.progress);
+    std::thread::scope(|scope| {
+        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut result = work();
+        for helper in helpers {
+            let theirs = helper.join().unwrap_or_else(|_| Err(io::Error::other("a thread died")));
+            result = result.and(theirs);
+        }
+        result
+    })?;
+    let chain = chain.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let verdict = chain.broken.map_or(Verdict::Ok, Verdict::Broken);
+    let head = chain.last.and_then(|last| Digest::from_hex(&last.hash).ok()).unwrap_or(Digest::ZERO);
+    Ok(Report { verdict, events: chain.events, bytes: chain.bytes, head })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A thread that died is reported when it is joined.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn work(
+    source: &Mutex<Source<impl Read>>,
+    chain: &Mutex<Chain>,
+    stop: &AtomicBool,
+    progress: Option<&(dyn Fn(u64) + Sync)>,
+) -> io::Result<()> {
+    let mut buf = Vec::new();
+    let mut scratch = String::new();
+    while !stop.load(Ordering::Relaxed) {
+        let next = lock(source).next(&mut buf);
+        let (index, part) = match next {
+            Ok(None) => break,
+            Ok(Some(Piece::Lines { index, len })) => {
+                (index, check(buf.get(..len).unwrap_or_default(), &mut scratch))
+            }
+            Ok(Some(Piece::TooLong { index })) => (index, Part::too_long()),
+            Err(error) => {
+                stop.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+        };
+        let mut chain = lock(chain);
+        chain.add(index, part);
+        if chain.broken.is_some() {
+            stop.store(true, Ordering::Relaxed);
+        }
+        if let Some(progress) = progress {
+            progress(chain.bytes);
+        }
+    }
+    Ok(())
+}
+
+/// Gives out whole lines, a piece at a time.
+struct Source<R> {
+    reader: R,
+    /// What was read after the last line end.
+    rest: Vec<u8>,
+    index: u64,
+    done: bool,
+}
+
+enum Piece {
+    /// The first `len` bytes of the buffer are the piece numbered `index`.
+    Lines { index: u64, len: usize },
+    /// A line of more than [`MAX_LINE`] bytes starts here.
+    TooLong { index: u64 },
+}
+
+impl<R: Read> Source<R> {
+    fn next(&mut self, buf: &mut Vec<u8>) -> io::Result<Option<Piece>> {
+        if self.done {
+            return Ok(None);
+        }
+        let index = self.index;
+        self.index = index.saturating_add(1);
+        let mut filled = self.rest.len();
+        let mut target = PIECE.max(filled.saturating_mul(2));
+        if buf.len() < target {
+            buf.resize(target, 0);
+        }
+        if let Some(front) = buf.get_mut(..filled) {
+            front.copy_from_slice(&self.rest);
+        }
+        self.rest.clear();
+        loop {
+            while filled < target {
+                match self.reader.read(buf.get_mut(filled..target).unwrap_or_default()) {
+                    Ok(0) => {
+                        self.done = true;
+                        return Ok((filled > 0).then_some(Piece::Lines { index, len: filled }));
+                    }
+                    Ok(n) => filled = filled.saturating_add(n),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            let read = buf.get(..filled).unwrap_or_default();
+            if let Some(end) = memchr::memrchr(b'\n', read) {
+                let len = end.saturating_add(1);
+                self.rest.extend_from_slice(read.get(len..).unwrap_or_default());
+                return Ok(Some(Piece::Lines { index, len }));
+            }
+            if filled > MAX_LINE {
+                self.done = true;
+                return Ok(Some(Piece::TooLong { index }));
+            }
+            target = target.saturating_mul(2).min(MAX_LINE.saturating_add(1));
+            buf.resize(target, 0);
+        }
+    }
+}
+
+/// What is known of one event when the next is looked at.
+#[derive(Clone, Copy)]
+struct Last {
+    seq: u64,
+    hash: Hex,
+}
+
+/// What is wrong with a link after `last`, in the order in which it is said.
+fn fault(link: &Link, last: Option<Last>) -> Result<Last, String> {
+    check_prev(link, last.map_or(line::ZERO, |last| last.hash))?;
+    let hash = link.hash.map_err(line::BadHash::what)?;
+    check_seq(link, last.map_or(Some(0), |last| last.seq.checked_add(1)))?;
+    Ok(Last { seq: link.seq.unwrap_or(0), hash })
+}
+
+fn check_prev(link: &Link, expected: Hex) -> Result<(), String> {
+    match link.prev_hash {
+        Some(prev) if prev == expected => Ok(()),
+        Some(prev) if line::is_digest(&prev) => Err(format!(
+            "prev_hash {}... does not match previous line's hash {}...",
+            line::short(&prev),
+            line::short(&expected)
+        )),
+        _ => Err("`prev_hash` is missing or not 64 lower-case hex digits".to_owned()),
+    }
+}
+
+fn check_seq(link: &Link, expected: Option<u64>) -> Result<(), String> {
+    match (link.seq, expected) {
+        (None, _) => Err("`seq` is missing or not a whole number".to_owned()),
+        (Some(seq), Some(expected)) if seq == expected => Ok(()),
+        (Some(seq), Some(expected)) => Err(format!("seq is {seq} where {expected} should be")),
+        (Some(_), None) => Err("seq has run out of numbers".to_owned()),
+    }
+}
+
+/// What is known of a piece. Its first event waits for the piece before.
+struct Part {
+    bytes: u64,
+    lines: u64,
+    /// Good events after the first, up to the bad one.
+    events: u64,
+    /// The first event with its line, from 1 within the piece.
+    first: Option<(u64, Link)>,
+    last: Option<Last>,
+    /// The first bad line, first event excepted; lines from 1 within the piece.
+    bad: Option<Broken>,
+}
+
+impl Part {
+    fn new(bytes: usize) -> Self {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        Self { bytes, lines: 0, events: 0, first: None, last: None, bad: None }
+    }
+
+    fn too_long() -> Self {
+        let what = format!("longer than {MAX_LINE} bytes");
+        Self { bad: Some(Broken { line: 1, seq: None, what }), ..Self::new(0) }
+    }
+}
+
+/// Checks all of a piece but how its first event follows from what is before it.
+fn check(piece: &[u8], scratch: &mut String) -> Part {
+    let mut part = Part::new(piece.len());
+    let text = std::str::from_utf8(piece).ok();
+    let mut start = 0;
+    let ends = memchr::memchr_iter(b'\n', piece).map(|end| (end, true));
+    let torn = piece.last().is_some_and(|&last| last != b'\n');
+    for (end, ended) in ends.chain(torn.then_some((piece.len(), false))) {
+        part.lines = part.lines.saturating_add(1);
+        let line = piece.get(start..end).unwrap_or_default();
+        let text = match text {
+            Some(text) => text.get(start..end),
+            None => std::str::from_utf8(line).ok(),
+        };
+        start = end.saturating_add(1);
+        let number = part.lines;
+        match line::look(line, text, scratch) {
+            Line::Blank => {}
+            Line::Garbage(what) => {
+                let what = if ended { what } else { format!("the file ends inside this line ({what})") };
+                part.bad = Some(Broken { line: number, seq: None, what });
+                break;
+            }
+            Line::Event(link) => {
+                let Some(last) = part.last else {
+                    // Taken for good until the seam is looked at; where it is not, nothing after it counts.
+                    part.first = Some((number, link));
+                    match (link.hash, link.seq) {
+                        (Ok(hash), Some(seq)) => part.last = Some(Last { seq, hash }),
+                        _ => break,
+                    }
+                    continue;
+                };
+                match fault(&link, Some(last)) {
+                    Ok(last) => {
+                        part.last = Some(last);
+                        part.events = part.events.saturating_add(1);
+                    }
+                    Err(what) => {
+                        part.bad = Some(Broken { line: number, seq: link.seq, what });
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    part
+}
+
+/// The pieces, put together in order.
+#[derive(Default)]
+struct Chain {
+    waiting: BTreeMap<u64, Part>,
+    next: u64,
+    lines: u64,
+    events: u64,
+    bytes: u64,
+    last: Option<Last>,
+    broken: Option<Broken>,
+}
+
+impl Chain {
+    fn add(&mut self, index: u64, part: Part) {
+        self.waiting.insert(index, part);
+        while self.broken.is_none()
+            && let Some(part) = self.waiting.remove(&self.next)
+        {
+            self.next = self.next.saturating_add(1);
+            self.join(part);
+        }
+    }
+
+    fn join(&mut self, part: Part) {
+        if let Some((line, link)) = part.first {
+            match fault(&link, self.last) {
+                Ok(last) => {
+                    self.last = Some(last);
+                    self.events = self.events.saturating_add(1);
+                }
+                Err(what) => {
+                    let line = self.lines.saturating_add(line);
+                    self.broken = Some(Broken { line, seq: link.seq, what });
+                    return;
+                }
+            }
+        }
+        self.events = self.events.saturating_add(part.events);
+        self.last = part.last.or(self.last);
+        self.bytes = self.bytes.saturating_add(part.bytes);
+        self.broken = part.bad.map(|bad| Broken { line: self.lines.saturating_add(bad.line), ..bad });
+        self.lines = self.lines.saturating_add(part.lines);
+    }
+}

@@ -1,0 +1,340 @@
+//! [`Admission`]: the one value that allows a call, and how it ends.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leash_audit::{Appended, Outcome, Slot};
+use leash_budget::{Balance, Bound, ModelPrice, Scope, Settlement};
+use leash_core::{Call, Digest, LeashError, RequestId, ReservationId, Timestamp, ToolRequest, Usage, Usd};
+
+use crate::firewall::{Session, Shared};
+use crate::journal::{CallLine, Warning};
+use crate::settler::Permit;
+
+/// What came back, as far as money and the log are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What the provider reported last; `None` where it reported nothing that can be believed. For a tool: `None`.
+    pub usage: Option<Usage>,
+    /// Whether `usage` is final. If not, what may have been billed unseen stays charged at the bound.
+    pub is_final: bool,
+    /// The log's `response_hash`; [`Digest::EMPTY`] where there was no response.
+    pub response_digest: Digest,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+impl Answer {
+    /// A whole answer with the provider's final usage.
+    #[must_use]
+    pub const fn reported(usage: Usage, response_digest: Digest) -> Self {
+        Self { usage: Some(usage), is_final: true, response_digest, outcome: Outcome::Ok }
+    }
+
+    /// An answer whose usage nobody knows: the bound is charged.
+    #[must_use]
+    pub const fn unreported(response_digest: Digest, outcome: Outcome) -> Self {
+        Self { usage: None, is_final: false, response_digest, outcome }
+    }
+}
+
+/// What a settlement did.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// What the call was charged.
+    pub cost: Usd,
+    /// What the session has spent, this call included.
+    pub cumulative: Usd,
+    /// Whether the charge is the bound or holds a part of it, because the provider did not say.
+    pub estimated: bool,
+    /// Whether the call broke a cap: the provider billed above the bound. Nothing more is admitted under that cap.
+    pub broke_cap: bool,
+    /// What went wrong with the paperwork after the money was spent. The answer is good all the same.
+    pub warning: Option<Warning>,
+}
+
+/// A call that may be made: its bound is set aside, its `admitted` line or durable reservation is there.
+///
+/// It ends exactly once: by [`settle`](Self::settle), by [`fail`](Self::fail), or by being dropped, which charges
+/// the whole bound because nobody knows what was billed.
+#[must_use = "dropping an admission charges the whole bound"]
+pub struct Admission {
+    /// `None` only once it has ended.
+    call: Option<Box<InFlight>>,
+}
+
+/// A call under way.
+pub(crate) struct InFlight {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) session: Arc<Session>,
+    pub(crate) call: Call,
+    pub(crate) is_redacted: bool,
+    pub(crate) request_digest: Digest,
+    pub(crate) price: Option<Arc<ModelPrice>>,
+    pub(crate) bound: Bound,
+    pub(crate) hold: Option<(ReservationId, Arc<[Scope]>)>,
+    /// What the session had spent when the bound was set aside.
+    pub(crate) spent_before: Usd,
+    pub(crate) hitl_request_id: Option<RequestId>,
+    pub(crate) started: Timestamp,
+    pub(crate) slot: Option<Slot>,
+    /// Held until the call has ended.
+    pub(crate) _permit: Option<Permit>,
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Admission");
+        if let Some(call) = &self.call {
+            out.field("call", &call.call).field("bound", &call.bound);
+        }
+        out.finish_non_exhaustive()
+    }
+}
+
+impl Admission {
+    pub(crate) fn new(call: Box<InFlight>) -> Self {
+        Self { call: Some(call) }
+    }
+
+    /// The call as it must leave: redacted, where there was something to redact. `None` never, before it ended.
+    #[must_use]
+    pub fn call(&self) -> Option<&Call> {
+        self.call.as_ref().map(|call| &call.call)
+    }
+
+    /// Whether redaction changed the call: what leaves must be taken from [`call`](Self::call).
+    #[must_use]
+    pub fn is_redacted(&self) -> bool {
+        self.call.as_ref().is_some_and(|call| call.is_redacted)
+    }
+
+    /// What the call can use and cost at most.
+    #[must_use]
+    pub fn bound(&self) -> Option<Bound> {
+        self.call.as_ref().map(|call| call.bound)
+    }
+
+    /// Whether so much usage is still within what was set aside. A stream that passes it must be cut.
+    #[must_use]
+    pub fn covers(&self, usage: &Usage) -> bool {
+        self.call.as_ref().is_some_and(|call| {
+            let cost = call.price.as_ref().and_then(|price| price.cost(usage).ok());
+            cost.is_some_and(|cost| cost <= call.bound.amount)
+        })
+    }
+
+    /// Ends the call with what came back: the real cost replaces the bound, and the line is written.
+    ///
+    /// It goes through even if this future is dropped. It does not fail: what goes wrong with the paperwork is in
+    /// [`Receipt::warning`], because the answer is paid for and belongs to the caller.
+    pub async fn settle(mut self, answer: Answer) -> Receipt {
+        self.end(End::Answered(answer)).await
+    }
+
+    /// Ends the call as one that the provider did not bill. The bound is given back.
+    pub async fn fail(mut self) -> Receipt {
+        self.end(End::NotBilled).await
+    }
+
+    async fn end(&mut self, end: End) -> Receipt {
+        let Some(call) = self.call.take() else { return Receipt::nothing() };
+        let mut guard = EndGuard(Some(Box::new(Ending::new(call, end))));
+        let Some(ending) = &mut guard.0 else { return Receipt::nothing() };
+        let mut receipt = ending.run().await;
+        if ending.is_done() {
+            if receipt.warning.is_none() {
+                receipt.warning = ending.durable().await;
+            }
+            guard.0 = None;
+        }
+        receipt
+    }
+
+    /// Asks about a tool call that the model wants: kill orders, rules, and a human if a rule wants one.
+    ///
+    /// # Errors
+    /// [`LeashError`] where the agent must not see it. The refusal is in the log.
+    pub async fn inspect(&self, request: &ToolRequest) -> Result<(), LeashError> {
+        let Some(call) = &self.call else { return Ok(()) };
+        call.shared.inspect(&call.session, request).await
+    }
+
+    /// Waits until a kill order stops the caller, or the registry cannot tell any more. For as long as neither
+    /// happens, it waits: race it against what may be stopped.
+    pub async fn stopped(&self) -> LeashError {
+        let Some(call) = &self.call else { return std::future::pending().await };
+        call.shared.stopped(&call.session).await
+    }
+
+    /// Lets the reservation stand for another lease. A long stream calls it now and then; see [`renew_every`](Self::renew_every).
+    pub async fn renew(&self) {
+        let Some(call) = &self.call else { return };
+        if let Some((id, _)) = &call.hold
+            && let Err(error) = call.shared.store.renew(*id, call.shared.lease).await
+        {
+            tracing::warn!(target: "llm_leash", %error, "failed to renew a reservation");
+        }
+    }
+
+    /// How often to [`renew`](Self::renew): a third of the lease.
+    #[must_use]
+    pub fn renew_every(&self) -> Duration {
+        let lease = self.call.as_ref().map_or(Duration::from_mins(10), |call| call.shared.lease);
+        lease.checked_div(3).unwrap_or(lease).max(Duration::from_millis(1))
+    }
+}
+
+/// Nobody said how the call ended, so the whole bound is charged.
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            let shared = call.shared.clone();
+            shared.settler.end(Box::new(Ending::new(call, End::Unsettled)));
+        }
+    }
+}
+
+impl Receipt {
+    const fn nothing() -> Self {
+        Self { cost: Usd::ZERO, cumulative: Usd::ZERO, estimated: false, broke_cap: false, warning: None }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum End {
+    Answered(Answer),
+    NotBilled,
+    Unsettled,
+}
+
+/// A call that is being ended: by its caller, or by the settling thread.
+pub(crate) struct Ending {
+    call: Box<InFlight>,
+    end: End,
+    is_settled: bool,
+    is_written: bool,
+    ticket: Option<Appended>,
+}
+
+/// Hands an ending whose future was dropped, or whose store failed, to the settling thread.
+struct EndGuard(Option<Box<Ending>>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        if let Some(ending) = self.0.take() {
+            let shared = ending.call.shared.clone();
+            shared.settler.end(ending);
+        }
+    }
+}
+
+impl Ending {
+    fn new(call: Box<InFlight>, end: End) -> Self {
+        let is_settled = call.hold.is_none();
+        Self { call, end, is_settled, is_written: false, ticket: None }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_settled && self.is_written
+    }
+
+    pub(crate) fn lease(&self) -> Duration {
+        self.call.shared.lease
+    }
+
+    /// The charge, and whether it holds a guess.
+    fn charge(&self) -> (Usd, bool) {
+        let bound = self.call.bound.amount;
+        let reported = |usage: &Usage| self.call.price.as_ref().and_then(|price| price.cost(usage).ok());
+        match &self.end {
+            End::NotBilled => (Usd::ZERO, false),
+            End::Unsettled => (bound, true),
+            // A tool costs what it was said to cost.
+            End::Answered(_) if matches!(self.call.call, Call::Tool(_)) => (bound, false),
+            End::Answered(answer) => match answer.usage.as_ref().and_then(reported) {
+                Some(cost) if answer.is_final => (cost, false),
+                Some(cost) => (cost.max(bound), true),
+                None => (bound, true),
+            },
+        }
+    }
+
+    /// Settles, then writes. May be called again where the store failed: neither is done twice.
+    pub(crate) async fn run(&mut self) -> Receipt {
+        let (cost, estimated) = self.charge();
+        let mut receipt = Receipt { cost, estimated, ..Receipt::nothing() };
+        let mut balances: Option<Vec<Balance>> = None;
+        if let (false, Some((id, scopes))) = (self.is_settled, &self.call.hold) {
+            let store = &self.call.shared.store;
+            let settled = if matches!(self.end, End::NotBilled) {
+                store.release(*id).await.map(|()| None)
+            } else {
+                let settlement = Settlement { id: *id, amount: cost, scopes: scopes.clone() };
+                store.settle(&settlement).await.map(|settled| Some(settled.balances))
+            };
+            match settled {
+                Ok(sums) => {
+                    self.is_settled = true;
+                    balances = sums;
+                }
+                Err(error) => {
+                    tracing::error!(target: "llm_leash", %error, "failed to settle a call; it is tried again until its lease runs out");
+                    receipt.warning = Some(Warning::NotSettled(error));
+                }
+            }
+        }
+        if self.is_written {
+            return receipt;
+        }
+        receipt.cumulative = self.call.session.add(cost, balances.as_deref(), self.call.spent_before);
+        self.is_written = true;
+        if let Some(slot) = self.call.slot.take() {
+            let line = self.line(&receipt);
+            match self.call.shared.journal.write_call(slot, &self.call, &line) {
+                Ok(ticket) => self.ticket = ticket,
+                Err(warning) => receipt.warning = Some(warning),
+            }
+        }
+        if let (Some(balances), Some((_, scopes))) = (&balances, &self.call.hold) {
+            receipt.broke_cap = self.call.shared.note_states(&self.call.session, scopes, balances);
+        }
+        receipt
+    }
+
+    /// Waits until the line is as durable as the log promises.
+    async fn durable(&mut self) -> Option<Warning> {
+        let ticket = self.ticket.take()?;
+        ticket.durable().await.err().map(Warning::NotDurable)
+    }
+
+    fn line(&self, receipt: &Receipt) -> CallLine {
+        let bound = self.call.bound;
+        let at_bound = Usage {
+            input_tokens: bound.input_tokens,
+            output_tokens: bound.output_tokens,
+            ..Usage::default()
+        };
+        let (usage, response_digest, outcome) = match &self.end {
+            End::NotBilled => (Usage::default(), Digest::EMPTY, Outcome::Error),
+            End::Unsettled => (at_bound, Digest::EMPTY, Outcome::Unsettled),
+            End::Answered(answer) => {
+                let usage = match answer.usage {
+                    Some(usage) => usage,
+                    None => at_bound,
+                };
+                (usage, answer.response_digest, answer.outcome)
+            }
+        };
+        CallLine {
+            usage,
+            response_digest,
+            outcome,
+            cost: receipt.cost,
+            cumulative: receipt.cumulative,
+            estimated: receipt.estimated,
+        }
+    }
+}

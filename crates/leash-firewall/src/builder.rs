@@ -1,0 +1,370 @@
+//! [`FirewallBuilder`]: everything that a firewall can be told before it starts.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leash_audit::{AuditError, AuditLog};
+use leash_budget::{BudgetStore, MemoryStore, PriceTable, Scope, ScopeKey, TokenCounter};
+use leash_core::{
+    AgentName, AsyncRule, Caller, Clock, IdGenerator, PolicyEngine, Redactor, Rule, SessionId, SystemClock, TenantId,
+    Usd, UsdError,
+};
+use leash_hitl::HitlGate;
+use leash_kill::{KillRegistry, MemoryKillRegistry};
+use leash_policy::{AllowedTools, DeniedTools};
+
+use crate::firewall::{Firewall, Session, Shared};
+use crate::journal::Journal;
+use crate::settler::{self, Settler};
+
+/// Why a firewall could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A cap that is no amount: NaN, infinite, negative or too large.
+    #[error("failed to set `{what}`: {source}")]
+    Cap {
+        /// Which cap.
+        what: &'static str,
+        /// What is wrong with it.
+        source: UsdError,
+    },
+    /// The audit log could not be opened.
+    #[error("failed to open the audit log: {0}")]
+    Audit(#[from] AuditError),
+    /// A cap over tenants or agents was set, and the caller has none.
+    #[error("failed to set a cap for the {0}: the firewall has none; give it one by `tenant_id` or `agent_name`")]
+    NoSuchParty(&'static str),
+    /// The thread that settles dropped calls could not be started.
+    #[error("failed to start the settling thread: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Caps, by whom they are over.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Caps {
+    pub(crate) session: Option<Usd>,
+    pub(crate) session_soft: Option<Usd>,
+    pub(crate) tenant: Option<Usd>,
+    pub(crate) agent: Option<Usd>,
+    pub(crate) global: Option<Usd>,
+}
+
+/// Builds a [`Firewall`]. Everything has a default: no caps, no log, a store and a registry in memory, list prices.
+#[must_use]
+pub struct FirewallBuilder {
+    caps: Caps,
+    /// The first cap that was no amount; told when the firewall is built, so that the builder's chain stays a chain.
+    invalid: Option<BuildError>,
+    scopes: Vec<Scope>,
+    store: Option<Arc<dyn BudgetStore>>,
+    prices: PriceTable,
+    tool_prices: HashMap<String, Usd>,
+    audit_path: Option<PathBuf>,
+    audit: Option<AuditLog>,
+    registry: Option<Arc<dyn KillRegistry>>,
+    session_id: Option<SessionId>,
+    tenant_id: Option<TenantId>,
+    agent_name: Option<AgentName>,
+    first_rules: Vec<Arc<dyn Rule>>,
+    rules: Vec<Arc<dyn Rule>>,
+    async_rules: Vec<Arc<dyn AsyncRule>>,
+    redactor: Option<Arc<dyn Redactor>>,
+    gate: Option<Arc<dyn HitlGate>>,
+    token_counter: Option<Arc<dyn TokenCounter>>,
+    clock: Arc<dyn Clock>,
+    max_in_flight: usize,
+    lease: Duration,
+}
+
+impl fmt::Debug for FirewallBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FirewallBuilder").field("caps", &self.caps).finish_non_exhaustive()
+    }
+}
+
+impl Default for FirewallBuilder {
+    fn default() -> Self {
+        Self {
+            caps: Caps::default(),
+            invalid: None,
+            scopes: Vec::new(),
+            store: None,
+            prices: PriceTable::embedded(),
+            tool_prices: HashMap::new(),
+            audit_path: None,
+            audit: None,
+            registry: None,
+            session_id: None,
+            tenant_id: None,
+            agent_name: None,
+            first_rules: Vec::new(),
+            rules: Vec::new(),
+            async_rules: Vec::new(),
+            redactor: None,
+            gate: None,
+            token_counter: None,
+            clock: Arc::new(SystemClock),
+            max_in_flight: 16_384,
+            lease: Duration::from_mins(10),
+        }
+    }
+}
+
+impl FirewallBuilder {
+    fn amount(&mut self, what: &'static str, dollars: f64) -> Option<Usd> {
+        Usd::from_f64(dollars)
+            .map_err(|source| self.invalid.get_or_insert(BuildError::Cap { what, source }))
+            .ok()
+    }
+
+    /// The session's hard cap in dollars: it spends this much at most. 0 allows nothing.
+    ///
+    /// What is no amount (NaN, infinite, negative) is refused by [`build`](Self::build).
+    pub fn budget_usd(mut self, dollars: f64) -> Self {
+        self.caps.session = self.amount("budget_usd", dollars);
+        self
+    }
+
+    /// The session's hard cap.
+    pub fn budget(mut self, cap: Usd) -> Self {
+        self.caps.session = Some(cap);
+        self
+    }
+
+    /// The session's soft cap in dollars: beyond it, the log has a `budget` line `soft_exceeded`; calls go on.
+    pub fn budget_soft_usd(mut self, dollars: f64) -> Self {
+        self.caps.session_soft = self.amount("budget_soft_usd", dollars);
+        self
+    }
+
+    /// The session's soft cap.
+    pub fn budget_soft(mut self, cap: Usd) -> Self {
+        self.caps.session_soft = Some(cap);
+        self
+    }
+
+    /// A hard cap over all sessions of the tenant, as far as they share the budget store.
+    pub fn tenant_budget(mut self, cap: Usd) -> Self {
+        self.caps.tenant = Some(cap);
+        self
+    }
+
+    /// A hard cap over all sessions of the agent, as far as they share the budget store.
+    pub fn agent_budget(mut self, cap: Usd) -> Self {
+        self.caps.agent = Some(cap);
+        self
+    }
+
+    /// A hard cap over everything in the budget store.
+    pub fn global_budget(mut self, cap: Usd) -> Self {
+        self.caps.global = Some(cap);
+        self
+    }
+
+    /// A hard cap over anything else that is counted together, such as a team.
+    pub fn scope(mut self, scope: Scope) -> Self {
+        self.scopes.retain(|other| other.key != scope.key);
+        self.scopes.push(scope);
+        self
+    }
+
+    /// Where spending is kept. Default: in memory, for this process.
+    pub fn budget_store(mut self, store: Arc<dyn BudgetStore>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// What models cost. Default: the list prices this version was built with.
+    pub fn prices(mut self, prices: PriceTable) -> Self {
+        self.prices = prices;
+        self
+    }
+
+    /// What a call of a tool costs. Tools without a price are free.
+    pub fn tool_price(mut self, tool: impl Into<String>, price: Usd) -> Self {
+        self.tool_prices.insert(tool.into(), price);
+        self
+    }
+
+    /// Writes the audit log to this file. One process writes a log at a time.
+    pub fn audit_log(mut self, path: impl Into<PathBuf>) -> Self {
+        self.audit_path = Some(path.into());
+        self
+    }
+
+    /// Writes to a log that is open already, with the durability it was opened with.
+    pub fn audit(mut self, log: AuditLog) -> Self {
+        self.audit = Some(log);
+        self
+    }
+
+    /// Who is stopped. Default: a registry in memory, for this process.
+    pub fn kill_registry(mut self, registry: Arc<dyn KillRegistry>) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// The session. Default: a generated one.
+    pub fn session_id(mut self, id: SessionId) -> Self {
+        self.session_id = Some(id);
+        self
+    }
+
+    /// The tenant.
+    pub fn tenant_id(mut self, id: TenantId) -> Self {
+        self.tenant_id = Some(id);
+        self
+    }
+
+    /// The agent.
+    pub fn agent_name(mut self, name: AgentName) -> Self {
+        self.agent_name = Some(name);
+        self
+    }
+
+    /// Adds a rule after those that are there.
+    pub fn rule(mut self, rule: impl Rule) -> Self {
+        self.rules.push(Arc::new(rule));
+        self
+    }
+
+    /// Adds rules after those that are there.
+    pub fn rules(mut self, rules: impl IntoIterator<Item = Arc<dyn Rule>>) -> Self {
+        self.rules.extend(rules);
+        self
+    }
+
+    /// Adds a rule that asks another process. Such rules come after all others.
+    pub fn async_rule(mut self, rule: impl AsyncRule) -> Self {
+        self.async_rules.push(Arc::new(rule));
+        self
+    }
+
+    /// The agent may call only these tools (`*` stands for any characters). Judged before every other rule.
+    pub fn allowed_tools<I: IntoIterator<Item: Into<String>>>(mut self, tools: I) -> Self {
+        self.first_rules.push(Arc::new(AllowedTools::new(tools)));
+        self
+    }
+
+    /// The agent may not call these tools (`*` stands for any characters). Judged before every other rule.
+    pub fn denied_tools<I: IntoIterator<Item: Into<String>>>(mut self, tools: I) -> Self {
+        self.first_rules.push(Arc::new(DeniedTools::new(tools)));
+        self
+    }
+
+    /// Takes out of every call what must not leave.
+    pub fn redactor(mut self, redactor: impl Redactor) -> Self {
+        self.redactor = Some(Arc::new(redactor));
+        self
+    }
+
+    /// Who is asked where a rule wants a human. Without a gate such calls are rejected.
+    pub fn hitl_gate(mut self, gate: Arc<dyn HitlGate>) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+
+    /// Counts tokens where the bound by bytes does not fit under a cap.
+    pub fn token_counter(mut self, counter: impl TokenCounter) -> Self {
+        self.token_counter = Some(Arc::new(counter));
+        self
+    }
+
+    /// Where the time comes from. Default: the system's clock.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// How many calls may be under way at once, at least 1; more are refused. Default: 16,384.
+    pub fn max_in_flight(mut self, calls: usize) -> Self {
+        self.max_in_flight = calls.max(1);
+        self
+    }
+
+    /// How long a reservation stands without a sign of life. Default: ten minutes; streams renew it.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Checks everything and starts the firewall.
+    ///
+    /// # Errors
+    /// [`BuildError`] where a cap is no amount, the log cannot be opened, or a cap is over a tenant or an agent
+    /// and the caller has none.
+    pub fn build(mut self) -> Result<Firewall, BuildError> {
+        if let Some(invalid) = self.invalid.take() {
+            return Err(invalid);
+        }
+        let ids = IdGenerator::from_os();
+        let caller = Caller {
+            session_id: self.session_id.take().unwrap_or_else(|| ids.session()),
+            tenant_id: self.tenant_id.take(),
+            agent_name: self.agent_name.take(),
+        };
+        if self.caps.tenant.is_some() && caller.tenant_id.is_none() {
+            return Err(BuildError::NoSuchParty("tenant"));
+        }
+        if self.caps.agent.is_some() && caller.agent_name.is_none() {
+            return Err(BuildError::NoSuchParty("agent"));
+        }
+        let log = match (self.audit.take(), self.audit_path.take()) {
+            (Some(log), _) => Some(log),
+            (None, Some(path)) => Some(AuditLog::builder(path).clock(self.clock.clone()).open()?),
+            (None, None) => None,
+        };
+        let store = self.store.take().unwrap_or_else(|| Arc::new(MemoryStore::new(self.clock.clone())));
+        let mut rules = self.first_rules;
+        rules.extend(self.rules);
+        let (settler, jobs) = Settler::new(self.max_in_flight);
+        let shared = Arc::new(Shared {
+            clock: self.clock,
+            ids,
+            prices: self.prices,
+            tool_prices: self.tool_prices,
+            store,
+            registry: self.registry.unwrap_or_else(|| Arc::new(MemoryKillRegistry::new())),
+            engine: PolicyEngine::new(rules, self.async_rules),
+            redactor: self.redactor,
+            gate: self.gate,
+            token_counter: self.token_counter,
+            journal: Journal::new(log),
+            caps: self.caps,
+            extra_scopes: self.scopes,
+            states: std::sync::Mutex::default(),
+            lease: self.lease,
+            settler,
+        });
+        settler::start(jobs, Arc::downgrade(&shared)).map_err(BuildError::Thread)?;
+        let session = Session::new(caller, &shared);
+        Ok(Firewall::new(shared, session))
+    }
+}
+
+/// The capped scopes of `caller`: its session first.
+pub(crate) fn scopes_of(caller: &Caller, caps: &Caps, extra: &[Scope]) -> Vec<Scope> {
+    let mut scopes = Vec::new();
+    if let Some(cap) = caps.session {
+        scopes.push(Scope::session(&caller.session_id, cap));
+    }
+    if let (Some(cap), Some(name)) = (caps.agent, &caller.agent_name) {
+        scopes.push(Scope::agent(name, cap));
+    }
+    if let (Some(cap), Some(id)) = (caps.tenant, &caller.tenant_id) {
+        scopes.push(Scope::tenant(id, cap));
+    }
+    if let Some(cap) = caps.global {
+        scopes.push(Scope { key: ScopeKey::global(), cap });
+    }
+    for scope in extra {
+        if scopes.iter().all(|other| other.key != scope.key) {
+            scopes.push(scope.clone());
+        }
+    }
+    scopes
+}

@@ -1,0 +1,332 @@
+//! What the firewall writes to the audit log, and nothing else does: [`Journal`]. Without a log it writes nothing.
+
+use leash_audit::{
+    Admitted, Appended, AuditError, AuditLog, Budget, BudgetDecision, Event, HitlDecision, HitlOutcome, Kill,
+    KillClear, Kind, Outcome, Owed, PolicyAction, PolicyDecision, Refusal, Slot, Who,
+};
+use leash_budget::{Balance, BudgetState, Expired, Held, Refused, Scope};
+use leash_core::{Action, Call, Decision, Digest, LeashError, StoreError, Usage, Usd};
+use leash_hitl::{Approval, ApprovalRequest};
+use leash_kill::Target;
+
+use crate::admission::InFlight;
+use crate::firewall::Session;
+
+/// What went wrong after the money was spent. The answer is good; the paperwork is not, yet.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Warning {
+    /// The line is kept in memory; nothing more is admitted until it is on disk.
+    #[error(transparent)]
+    Owed(#[from] Owed),
+    /// The line is written, but not as durable as the log promises.
+    #[error(transparent)]
+    NotDurable(AuditError),
+    /// The budget store could not be told the cost. It is tried again; until then the whole bound stays set aside.
+    #[error(transparent)]
+    NotSettled(StoreError),
+}
+
+/// Where on its way a call was refused: the log's `stage`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stage {
+    Capacity,
+    Audit,
+    Kill,
+    Price,
+    Rules,
+    Redact,
+    Human,
+    Budget,
+    /// A tool call that a model asked for, before the agent saw it.
+    ToolRequest,
+    /// A request or an answer that cannot be understood.
+    Wire,
+}
+
+impl Stage {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Capacity => "capacity",
+            Self::Audit => "audit",
+            Self::Kill => "kill",
+            Self::Price => "price",
+            Self::Rules => "rules",
+            Self::Redact => "redact",
+            Self::Human => "human",
+            Self::Budget => "budget",
+            Self::ToolRequest => "tool_request",
+            Self::Wire => "wire",
+        }
+    }
+}
+
+/// How a call ended, for its line.
+pub(crate) struct CallLine {
+    pub(crate) usage: Usage,
+    pub(crate) response_digest: Digest,
+    pub(crate) outcome: Outcome,
+    pub(crate) cost: Usd,
+    pub(crate) cumulative: Usd,
+    pub(crate) estimated: bool,
+}
+
+/// The log, where there is one.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    log: Option<AuditLog>,
+}
+
+impl Journal {
+    pub(crate) const fn new(log: Option<AuditLog>) -> Self {
+        Self { log }
+    }
+
+    pub(crate) const fn log(&self) -> Option<&AuditLog> {
+        self.log.as_ref()
+    }
+
+    fn append(&self, session: &Session, kind: Kind<'_>) -> Result<Option<Appended>, AuditError> {
+        let Some(log) = &self.log else { return Ok(None) };
+        log.append(&Event::new(&session.caller, kind)).map(Some)
+    }
+
+    /// Room for the line of one call. `None` without a log.
+    pub(crate) fn slot(&self) -> Result<Option<Slot>, AuditError> {
+        self.log.as_ref().map(AuditLog::reserve_slot).transpose()
+    }
+
+    pub(crate) fn admitted(
+        &self,
+        session: &Session,
+        call: &Call,
+        request_hash: Digest,
+        bound: Usd,
+    ) -> Result<Option<Appended>, AuditError> {
+        let target = match call {
+            Call::Model(call) => leash_audit::Target::Model { provider: &call.provider, model: &call.model },
+            Call::Tool(call) => leash_audit::Target::Tool { tool: &call.tool },
+        };
+        self.append(session, Kind::Admitted(Admitted { target, request_hash, bound }))
+    }
+
+    /// The line of a call that has ended.
+    pub(crate) fn write_call(&self, slot: Slot, call: &InFlight, line: &CallLine) -> Result<Option<Appended>, Warning> {
+        let Some(log) = &self.log else { return Ok(None) };
+        let elapsed = call.shared.clock.now().saturating_since(call.started).as_millis();
+        let duration_ms = u64::try_from(elapsed).ok();
+        let hitl_request_id = call.hitl_request_id.map(|id| id.to_string());
+        let kind = match &call.call {
+            Call::Model(model) => Kind::ModelCall(leash_audit::ModelCall {
+                duration_ms,
+                hitl_request_id: hitl_request_id.as_deref(),
+                price_version: Some(call.shared.prices.version()),
+                ..model_line(&model.provider, &model.model, call.request_digest, line)
+            }),
+            Call::Tool(tool) => Kind::ToolCall(leash_audit::ToolCall {
+                tool: &tool.tool,
+                request_hash: call.request_digest,
+                response_hash: line.response_digest,
+                cost: (!call.bound.amount.is_zero()).then_some(line.cost),
+                cumulative: Some(line.cumulative),
+                duration_ms,
+                outcome: Some(line.outcome),
+                hitl_request_id: hitl_request_id.as_deref(),
+            }),
+        };
+        Ok(Some(log.append_owed(slot, &Event::new(&call.session.caller, kind))?))
+    }
+
+    /// The line of a call whose reservation outlived its lease.
+    pub(crate) fn expired(&self, session: &Session, expired: &Expired) -> Result<(), AuditError> {
+        let hold = &expired.hold;
+        let own = expired.balances.iter().find(|balance| balance.key == session.key);
+        let line = CallLine {
+            usage: Usage::default(),
+            response_digest: Digest::EMPTY,
+            outcome: Outcome::Expired,
+            cost: hold.amount,
+            cumulative: own.map_or(hold.amount, |balance| balance.spent),
+            estimated: true,
+        };
+        let kind = match &hold.line.what {
+            Held::Model { provider, model } => {
+                Kind::ModelCall(model_line(provider, model, hold.line.request_digest, &line))
+            }
+            Held::Tool { tool } => Kind::ToolCall(leash_audit::ToolCall {
+                tool,
+                request_hash: hold.line.request_digest,
+                response_hash: Digest::EMPTY,
+                cost: Some(line.cost),
+                cumulative: Some(line.cumulative),
+                duration_ms: None,
+                outcome: Some(Outcome::Expired),
+                hitl_request_id: None,
+            }),
+        };
+        self.append(session, kind).map(drop)
+    }
+
+    /// A scope whose state changed.
+    pub(crate) fn budget(
+        &self,
+        session: &Session,
+        scope: &Scope,
+        balance: &Balance,
+        state: BudgetState,
+    ) -> Result<(), AuditError> {
+        self.append(session, Kind::Budget(budget_line(scope.cap, balance, session, state))).map(drop)
+    }
+
+    /// A scope whose cap a call did not fit under. Equal ones within a second are one line with a count.
+    pub(crate) fn refused_for_money(&self, session: &Session, refused: &Refused) -> Result<(), AuditError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let kind = Kind::Budget(budget_line(refused.cap, &refused.balance, session, BudgetState::HardExceeded));
+        log.append_coalesced(&Event::new(&session.caller, kind)).map(drop)
+    }
+
+    /// A refused call. Equal ones within a second are one line with a count, so the reason names no sums.
+    pub(crate) fn refusal(&self, session: &Session, stage: Stage, error: &LeashError) -> Result<(), AuditError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let reason = error.reason();
+        let reason = match stage {
+            Stage::Budget if matches!(error, LeashError::Killed { .. }) => {
+                "the call may cost more than a cap leaves; the `budget` line says which"
+            }
+            _ => reason.as_ref(),
+        };
+        let kind = Kind::Refusal(Refusal { rule_id: error.rule_id(), reason, stage: stage.as_str() });
+        log.append_coalesced(&Event::new(&session.caller, kind)).map(drop)
+    }
+
+    pub(crate) fn policy_decision(
+        &self,
+        session: &Session,
+        call: &Call,
+        decision: &Decision,
+    ) -> Result<(), AuditError> {
+        let action = match decision.action {
+            Action::Block => PolicyAction::Block,
+            Action::Warn => PolicyAction::Warn,
+            Action::Hitl => PolicyAction::Hitl,
+            Action::Allow => return Ok(()),
+        };
+        self.rule_acted(session, call, action, &decision.rule_id, &decision.reason)
+    }
+
+    pub(crate) fn redaction(&self, session: &Session, call: &Call) -> Result<(), AuditError> {
+        let rule_id = leash_core::rule_ids::REDACT;
+        self.rule_acted(session, call, PolicyAction::Redact, rule_id, "something that must not leave was taken out")
+    }
+
+    fn rule_acted(
+        &self,
+        session: &Session,
+        call: &Call,
+        action: PolicyAction,
+        rule_id: &str,
+        reason: &str,
+    ) -> Result<(), AuditError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let tool = call.tool();
+        let kind = Kind::PolicyDecision(PolicyDecision { rule_id, action, reason, tool: &tool, shadow: false });
+        log.append_coalesced(&Event::new(&session.caller, kind)).map(drop)
+    }
+
+    pub(crate) fn hitl_decision(
+        &self,
+        session: &Session,
+        request: &ApprovalRequest,
+        approval: &Approval,
+    ) -> Result<(), AuditError> {
+        if self.log.is_none() {
+            return Ok(());
+        }
+        let (decision, reason, operator) = match approval {
+            Approval::Approved { operator } => (HitlOutcome::Approve, None, operator.as_deref()),
+            Approval::Rejected { reason, operator } => {
+                (HitlOutcome::Reject, Some(reason.as_str()), operator.as_deref())
+            }
+            Approval::Expired { reason } => (HitlOutcome::Expire, Some(reason.as_str()), None),
+        };
+        let request_id = request.id.to_string();
+        let rule_id = &request.decision.rule_id;
+        let kind = Kind::HitlDecision(HitlDecision { request_id: &request_id, rule_id, decision, reason, operator });
+        self.append(session, kind).map(drop)
+    }
+
+    pub(crate) fn kill(&self, session: &Session, target: &Target, reason: &str) -> Result<(), AuditError> {
+        let scope = scope_of(target);
+        let kind = Kind::Kill(Kill { reason, scope: scope.as_deref() });
+        self.append_for(session, target, kind)
+    }
+
+    pub(crate) fn kill_clear(
+        &self,
+        session: &Session,
+        target: &Target,
+        reason: Option<&str>,
+    ) -> Result<(), AuditError> {
+        let scope = scope_of(target);
+        let kind = Kind::KillClear(KillClear { reason, scope: scope.as_deref() });
+        self.append_for(session, target, kind)
+    }
+
+    /// A line about whatever `target` names: another session, or everybody.
+    fn append_for(&self, session: &Session, target: &Target, kind: Kind<'_>) -> Result<(), AuditError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let who = match target {
+            Target::Session(id) if *id == session.caller.session_id => Who::from(&session.caller),
+            Target::Session(id) => Who::session(id.as_str()),
+            Target::Tenant(id) => Who { tenant_id: Some(id.as_str()), ..Who::EVERYBODY },
+            Target::Agent(name) => Who { agent_name: Some(name.as_str()), ..Who::EVERYBODY },
+            Target::Everything => Who::EVERYBODY,
+        };
+        log.append(&Event::new(who, kind)).map(drop)
+    }
+
+    pub(crate) fn flush(&self) -> Result<(), AuditError> {
+        match &self.log {
+            Some(log) => log.flush(),
+            None => Ok(()),
+        }
+    }
+}
+
+fn scope_of(target: &Target) -> Option<String> {
+    match target {
+        Target::Session(_) => None,
+        other => Some(other.to_string()),
+    }
+}
+
+fn budget_line<'a>(cap: Usd, balance: &'a Balance, session: &Session, state: BudgetState) -> Budget<'a> {
+    let decision = match state {
+        BudgetState::Under => BudgetDecision::Under,
+        BudgetState::SoftExceeded => BudgetDecision::SoftExceeded,
+        BudgetState::HardExceeded => BudgetDecision::HardExceeded,
+    };
+    let scope = (balance.key != session.key).then(|| balance.key.as_str());
+    Budget { cumulative: balance.spent, cap: Some(cap), decision, scope }
+}
+
+fn model_line<'a>(provider: &'a str, model: &'a str, request_hash: Digest, line: &CallLine) -> leash_audit::ModelCall<'a> {
+    let usage = &line.usage;
+    let known = |tokens: u64| (tokens > 0).then_some(tokens);
+    leash_audit::ModelCall {
+        provider,
+        model,
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cost: line.cost,
+        request_hash,
+        response_hash: line.response_digest,
+        cumulative: Some(line.cumulative),
+        cache_read_tokens: known(usage.cache_read_tokens),
+        cache_write_tokens: known(usage.cache_write_tokens.saturating_add(usage.cache_write_1h_tokens)),
+        reasoning_tokens: known(usage.reasoning_tokens),
+        outcome: Some(line.outcome),
+        usage: line.estimated.then_some("estimated"),
+        ..leash_audit::ModelCall::default()
+    }
+}

@@ -1,0 +1,264 @@
+//! What a provider says it billed, made disjoint. Believes no count that makes no sense.
+
+use leash_core::Usage;
+use serde_json::value::RawValue;
+
+use crate::raw::{self, MAX_COUNT, Members};
+
+/// A report that cannot be believed: the call is charged its bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Untrusted;
+
+/// One report, or the largest of several. `None` is "not said".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    input: Option<u64>,
+    output: Option<u64>,
+    cache_read: Option<u64>,
+    /// Written to the cache for whatever time, and the parts of it whose time was said. Kept apart, as a stream's
+    /// last report has the sum alone.
+    cache_write: Option<u64>,
+    cache_write_5m: Option<u64>,
+    cache_write_1h: Option<u64>,
+    reasoning: Option<u64>,
+    searches: Option<u64>,
+}
+
+impl Report {
+    /// The larger of each count.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self {
+            input: self.input.max(other.input),
+            output: self.output.max(other.output),
+            cache_read: self.cache_read.max(other.cache_read),
+            cache_write: self.cache_write.max(other.cache_write),
+            cache_write_5m: self.cache_write_5m.max(other.cache_write_5m),
+            cache_write_1h: self.cache_write_1h.max(other.cache_write_1h),
+            reasoning: self.reasoning.max(other.reasoning),
+            searches: self.searches.max(other.searches),
+        }
+    }
+
+    /// Adds searches that the provider does not count itself.
+    pub(crate) fn with_searches(mut self, searches: u64) -> Self {
+        self.searches = self.searches.max(Some(searches));
+        self
+    }
+
+    /// The usage, where both input and output were reported.
+    pub(crate) fn usage(self) -> Option<Usage> {
+        let output_tokens = self.output?;
+        let written = self.cache_write.unwrap_or(0);
+        let (cache_write_tokens, cache_write_1h_tokens) = match (self.cache_write_5m, self.cache_write_1h) {
+            (None, None) => (written, 0),
+            (short, long) => {
+                let (short, long) = (short.unwrap_or(0), long.unwrap_or(0));
+                let left_over = written.saturating_sub(short.saturating_add(long));
+                (short, long.saturating_add(left_over))
+            }
+        };
+        Some(Usage {
+            input_tokens: self.input?,
+            output_tokens,
+            cache_read_tokens: self.cache_read.unwrap_or(0),
+            cache_write_tokens,
+            cache_write_1h_tokens,
+            reasoning_tokens: self.reasoning.unwrap_or(0).min(output_tokens),
+            web_search_requests: self.searches.unwrap_or(0),
+        })
+    }
+}
+
+fn members(raw: &RawValue) -> Result<Members<'_>, Untrusted> {
+    Members::parse(raw.get()).map_err(|_| Untrusted)
+}
+
+fn count(members: &Members<'_>, name: &str) -> Result<Option<u64>, Untrusted> {
+    members
+        .get(name)
+        .map(|raw| raw::count(raw).ok_or(Untrusted))
+        .transpose()
+}
+
+fn inside(members: &Members<'_>, name: &str, count_name: &str) -> Result<Option<u64>, Untrusted> {
+    match members.get(name) {
+        Some(raw) => count(&self::members(raw)?, count_name),
+        None => Ok(None),
+    }
+}
+
+/// Reads Anthropic's `usage`, whose counts are disjoint already.
+///
+/// Its `cache_creation` splits `cache_creation_input_tokens` by how long the cache holds; what the split leaves over
+/// is taken for the dearer hour. Where `iterations` is there (compaction), the counts outside leave some of them out,
+/// so the larger of both is taken.
+///
+/// # Source
+/// Anthropic API reference, *Messages*, `usage`; *Prompt caching*, "Tracking cache performance"; *Compaction*, "Usage".
+pub(crate) fn anthropic(raw: &RawValue) -> Result<Report, Untrusted> {
+    let members = members(raw)?;
+    let mut report = anthropic_counts(&members)?;
+    if let Some(iterations) = members.get("iterations") {
+        let iterations: Vec<Members<'_>> = raw::parse(iterations.get()).map_err(|_| Untrusted)?;
+        let mut total = Report::default();
+        for iteration in &iterations {
+            let one = anthropic_counts(iteration)?;
+            total = Report {
+                input: add(total.input, one.input)?,
+                output: add(total.output, one.output)?,
+                cache_read: add(total.cache_read, one.cache_read)?,
+                cache_write: add(total.cache_write, one.cache_write)?,
+                cache_write_5m: add(total.cache_write_5m, one.cache_write_5m)?,
+                cache_write_1h: add(total.cache_write_1h, one.cache_write_1h)?,
+                reasoning: None,
+                searches: None,
+            };
+        }
+        report = report.max(total);
+    }
+    report.searches = inside(&members, "server_tool_use", "web_search_requests")?;
+    Ok(report)
+}
+
+fn anthropic_counts(members: &Members<'_>) -> Result<Report, Untrusted> {
+    let (short, long) = match members.get("cache_creation") {
+        Some(split) => {
+            let split = self::members(split)?;
+            (
+                count(&split, "ephemeral_5m_input_tokens")?,
+                count(&split, "ephemeral_1h_input_tokens")?,
+            )
+        }
+        None => (None, None),
+    };
+    Ok(Report {
+        input: count(members, "input_tokens")?,
+        output: count(members, "output_tokens")?,
+        cache_read: count(members, "cache_read_input_tokens")?,
+        cache_write: count(members, "cache_creation_input_tokens")?,
+        cache_write_5m: short,
+        cache_write_1h: long,
+        reasoning: None,
+        searches: None,
+    })
+}
+
+fn add(a: Option<u64>, b: Option<u64>) -> Result<Option<u64>, Untrusted> {
+    match (a, b) {
+        (Some(a), Some(b)) => {
+            let sum = a
+                .checked_add(b)
+                .filter(|sum| *sum <= MAX_COUNT)
+                .ok_or(Untrusted)?;
+            Ok(Some(sum))
+        }
+        (a, b) => Ok(a.or(b)),
+    }
+}
+
+/// Reads OpenAI's `usage`, of either API.
+///
+/// `prompt_tokens` (`input_tokens`) contains the cached ones, so they are taken out of it; more cached than there
+/// are is nothing to believe. Compatible servers differ in whether `completion_tokens` contains the reasoning, so
+/// where `total_tokens` says that more came out, that counts. Audio tokens stay among the others.
+///
+/// # Source
+/// OpenAI API reference, *Chat completion object* and *Response object*, `usage`.
+pub(crate) fn openai(raw: &RawValue) -> Result<Report, Untrusted> {
+    let members = members(raw)?;
+    let either = |a: &str, b: &str| Ok(count(&members, a)?.max(count(&members, b)?));
+    let input = either("prompt_tokens", "input_tokens")?;
+    let output = either("completion_tokens", "output_tokens")?;
+    let cached = inside(&members, "prompt_tokens_details", "cached_tokens")?.max(inside(
+        &members,
+        "input_tokens_details",
+        "cached_tokens",
+    )?);
+    let reasoning = inside(&members, "completion_tokens_details", "reasoning_tokens")?.max(inside(
+        &members,
+        "output_tokens_details",
+        "reasoning_tokens",
+    )?);
+    let beside_input = count(&members, "total_tokens")?.and_then(|total| total.checked_sub(input?));
+    let fresh = match input {
+        Some(input) => Some(input.checked_sub(cached.unwrap_or(0)).ok_or(Untrusted)?),
+        None => None,
+    };
+    Ok(Report {
+        input: fresh,
+        output: output.map(|output| output.max(beside_input.unwrap_or(0))),
+        cache_read: cached,
+        cache_write: None,
+        cache_write_5m: None,
+        cache_write_1h: None,
+        reasoning,
+        searches: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn anthropic_counts_are_taken_as_they_are_and_cache_writes_split_by_duration() {
+        let usage = anthropic(&raw(
+            r#"{"input_tokens":10,"output_tokens":20,"cache_read_input_tokens":300,"cache_creation_input_tokens":70,
+                "cache_creation":{"ephemeral_5m_input_tokens":40,"ephemeral_1h_input_tokens":20},
+                "server_tool_use":{"web_search_requests":2},"service_tier":"standard"}"#,
+        ));
+        let usage = usage.unwrap().usage().unwrap();
+        assert_eq!((usage.input_tokens, usage.output_tokens), (10, 20));
+        assert_eq!((usage.cache_read_tokens, usage.web_search_requests), (300, 2));
+        assert_eq!((usage.cache_write_tokens, usage.cache_write_1h_tokens), (40, 30));
+    }
+
+    #[test]
+    fn iterations_that_the_sums_leave_out_are_charged() {
+        let usage = anthropic(&raw(r#"{"input_tokens":10,"output_tokens":20,
+                "iterations":[{"type":"compaction","input_tokens":1000,"output_tokens":5},
+                              {"type":"message","input_tokens":10,"output_tokens":20}]}"#));
+        let usage = usage.unwrap().usage().unwrap();
+        assert_eq!((usage.input_tokens, usage.output_tokens), (1010, 25));
+    }
+
+    #[test]
+    fn cached_tokens_are_counted_once_and_hidden_reasoning_is_charged() {
+        let usage = openai(&raw(
+            r#"{"prompt_tokens":100,"completion_tokens":7,"total_tokens":137,
+                "prompt_tokens_details":{"cached_tokens":60,"audio_tokens":0},
+                "completion_tokens_details":{"reasoning_tokens":30}}"#,
+        ));
+        let usage = usage.unwrap().usage().unwrap();
+        assert_eq!((usage.input_tokens, usage.cache_read_tokens), (40, 60));
+        assert_eq!((usage.output_tokens, usage.reasoning_tokens), (37, 30));
+    }
+
+    #[test]
+    fn counts_that_make_no_sense_are_not_believed() {
+        for bad in [
+            "[]",
+            "1",
+            r#"{"prompt_tokens":-1,"completion_tokens":1}"#,
+            r#"{"prompt_tokens":1.5,"completion_tokens":1}"#,
+            r#"{"prompt_tokens":9007199254740992,"completion_tokens":1}"#,
+            r#"{"prompt_tokens":"1","completion_tokens":1}"#,
+            r#"{"prompt_tokens":1,"prompt_tokens":0,"completion_tokens":1}"#,
+            r#"{"prompt_tokens":1,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":2}}"#,
+            r#"{"prompt_tokens":1,"completion_tokens":1,"prompt_tokens_details":7}"#,
+        ] {
+            assert_eq!(openai(&raw(bad)), Err(Untrusted), "{bad}");
+        }
+        assert_eq!(openai(&raw(r#"{"prompt_tokens":1}"#)).unwrap().usage(), None);
+        assert_eq!(
+            anthropic(&raw(r#"{"input_tokens":-5,"output_tokens":1}"#)),
+            Err(Untrusted)
+        );
+        let max = r#"{"iterations":[{"input_tokens":9007199254740991},{"input_tokens":9007199254740991}]}"#;
+        assert_eq!(anthropic(&raw(max)), Err(Untrusted));
+    }
+}

@@ -1,0 +1,469 @@
+//! Requests, and what is changed in them.
+
+use leash_core::{Call, Caller, InputSize, Json, SessionId};
+use leash_wire::{Format, Limits, Outgoing, Request, WireError, WireErrorKind, outgoing_body};
+use proptest::prelude::*;
+
+fn parse(format: Format, body: &str) -> Result<Request, WireError> {
+    Request::parse(format, body.as_bytes(), &Limits::default())
+}
+
+fn bytes(request: &Request) -> u64 {
+    match request.input {
+        InputSize::Bytes(bytes) => bytes,
+        InputSize::Unbounded => panic!("unbounded"),
+    }
+}
+
+#[test]
+fn a_plain_request_is_bounded_by_its_bytes_and_little_more() {
+    for (format, body) in [
+        (
+            Format::AnthropicMessages,
+            r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hi"}],"system":"S"}"#,
+        ),
+        (
+            Format::OpenAiChat,
+            r#"{"model":"m","max_tokens":5,"max_completion_tokens":9,"messages":[{"role":"user","content":[{"type":"text","text":"Hi"}]}]}"#,
+        ),
+        (
+            Format::OpenAiResponses,
+            r#"{"model":"m","max_output_tokens":9,"input":[{"role":"user","content":[{"type":"input_text","text":"Hi"}]}],"instructions":"S"}"#,
+        ),
+    ] {
+        let request = parse(format, body).unwrap();
+        let size = u64::try_from(body.len()).unwrap();
+        assert!((size..size + 200).contains(&bytes(&request)), "{body}");
+        assert_eq!(
+            (request.max_output_tokens, request.choices, request.streaming),
+            (Some(9), 1, false)
+        );
+        assert_eq!(request.max_server_tool_uses, Some(0));
+        assert!(request.tools.is_empty() && request.surcharges.is_empty());
+        let call = request.into_model_call(Caller::session(SessionId::new("s_1").unwrap()));
+        assert_eq!((&*call.provider, &*call.model), (format.provider(), "m"));
+        assert_eq!(Call::Model(call).content().text(), body);
+    }
+}
+
+#[test]
+fn what_the_request_does_not_hold_makes_it_unbounded() {
+    let anthropic =
+        |part: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}"#);
+    let chat = |part: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}"#);
+    let responses = |members: &str| format!(r#"{{"model":"m",{members}}}"#);
+    for (format, body) in [
+        (
+            Format::AnthropicMessages,
+            anthropic(r#"{"type":"image","source":{"type":"url","url":"x"}}"#),
+        ),
+        (
+            Format::AnthropicMessages,
+            anthropic(r#"{"type":"document","source":{"type":"file","file_id":"x"}}"#),
+        ),
+        (
+            Format::AnthropicMessages,
+            anthropic(r#"{"type":"tool_result","tool_use_id":"t","content":[{"type":"image"}]}"#),
+        ),
+        (
+            Format::AnthropicMessages,
+            anthropic(r#"{"type":"container_upload","file_id":"x"}"#),
+        ),
+        (Format::AnthropicMessages, anthropic(r#"{"type":"hologram"}"#)),
+        (Format::AnthropicMessages, anthropic(r#"{"text":"no type"}"#)),
+        (
+            Format::AnthropicMessages,
+            r#"{"model":"m","messages":[],"mcp_servers":[{"type":"url","url":"x"}]}"#.into(),
+        ),
+        (
+            Format::AnthropicMessages,
+            r#"{"model":"m","messages":[],"container":"c"}"#.into(),
+        ),
+        (
+            Format::AnthropicMessages,
+            r#"{"model":"m","messages":[],"context_management":{"edits":[{"type":"compact_20260112"}]}}"#
+                .into(),
+        ),
+        (
+            Format::OpenAiChat,
+            chat(r#"{"type":"image_url","image_url":{"url":"x"}}"#),
+        ),
+        (
+            Format::OpenAiChat,
+            chat(r#"{"type":"input_audio","input_audio":{}}"#),
+        ),
+        (
+            Format::OpenAiChat,
+            chat(r#"{"type":"file","file":{"file_id":"x"}}"#),
+        ),
+        (
+            Format::OpenAiChat,
+            r#"{"model":"m","messages":[{"role":"assistant","audio":{"id":"a"}}]}"#.into(),
+        ),
+        (
+            Format::OpenAiChat,
+            r#"{"model":"m","messages":[],"web_search_options":{}}"#.into(),
+        ),
+        (
+            Format::OpenAiChat,
+            r#"{"model":"gpt-4o-search-preview","messages":[]}"#.into(),
+        ),
+        (
+            Format::OpenAiResponses,
+            responses(r#""input":"x","previous_response_id":"resp_1""#),
+        ),
+        (
+            Format::OpenAiResponses,
+            responses(r#""input":"x","conversation":"c""#),
+        ),
+        (Format::OpenAiResponses, responses(r#""prompt":{"id":"p"}"#)),
+        (
+            Format::OpenAiResponses,
+            responses(r#""input":[{"type":"item_reference","id":"x"}]"#),
+        ),
+        (
+            Format::OpenAiResponses,
+            responses(r#""input":[{"role":"user","content":[{"type":"input_image"}]}]"#),
+        ),
+        (
+            Format::OpenAiResponses,
+            responses(r#""input":[{"type":"function_call_output","output":[{"type":"input_file"}]}]"#),
+        ),
+        (Format::OpenAiResponses, responses(r#""input":[{"type":"what"}]"#)),
+        (
+            Format::OpenAiResponses,
+            responses(r#""input":"x","tools":[{"type":"web_search"}]"#),
+        ),
+        (
+            Format::OpenAiResponses,
+            responses(r#""input":"x","tools":[{"type":"shell","environment":{"type":"container_auto"}}]"#),
+        ),
+    ] {
+        assert_eq!(
+            parse(format, &body).unwrap().input,
+            InputSize::Unbounded,
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn null_members_are_no_members() {
+    let body = r#"{"model":"m","input":"x","previous_response_id":null,"conversation":null,"prompt":null,"tools":null,
+        "max_output_tokens":null,"stream":null,"background":null,"service_tier":null}"#;
+    let request = parse(Format::OpenAiResponses, body).unwrap();
+    assert!(matches!(request.input, InputSize::Bytes(_)));
+    assert_eq!((request.max_output_tokens, request.streaming), (None, false));
+}
+
+#[test]
+fn tools_are_named_and_those_the_provider_runs_are_counted() {
+    let uses = |format, tools: &str, rest: &str| {
+        let request = parse(
+            format,
+            &format!(r#"{{"model":"m","messages":[],"tools":[{tools}]{rest}}}"#),
+        )
+        .unwrap();
+        let names: Vec<String> = request.tools.iter().map(|name| name.to_string()).collect();
+        (
+            names.join(" "),
+            request.max_server_tool_uses,
+            matches!(request.input, InputSize::Bytes(bytes) if bytes > 2048),
+        )
+    };
+    let a = Format::AnthropicMessages;
+    assert_eq!(
+        uses(a, r#"{"name":"ls","input_schema":{}}"#, ""),
+        ("ls".into(), Some(0), true)
+    );
+    assert_eq!(
+        uses(a, r#"{"type":"bash_20250124","name":"bash"}"#, ""),
+        ("bash".into(), Some(0), true)
+    );
+    let search = r#"{"type":"web_search_20250305","name":"web_search","max_uses":5}"#;
+    let fetch = r#"{"type":"web_fetch_20250910","name":"web_fetch","max_uses":2}"#;
+    assert_eq!(
+        uses(a, &format!("{search},{fetch}"), ""),
+        ("web_search web_fetch".into(), Some(7), false)
+    );
+    let code = r#"{"type":"code_execution_20250825","name":"code_execution"}"#;
+    assert_eq!(
+        uses(a, &format!("{search},{code}"), ""),
+        ("web_search code_execution".into(), None, false)
+    );
+    let c = Format::OpenAiChat;
+    let function =
+        r#"{"type":"function","function":{"name":"pay"}},{"type":"custom","custom":{"name":"sql"}}"#;
+    assert_eq!(uses(c, function, ""), ("pay sql".into(), Some(0), true));
+    assert_eq!(
+        uses(c, r#"{"type":"browser_search"}"#, ""),
+        ("browser_search".into(), None, false)
+    );
+    let r = Format::OpenAiResponses;
+    assert_eq!(
+        uses(r, r#"{"type":"function","name":"pay"}"#, r#","max_tool_calls":3"#).1,
+        Some(0)
+    );
+    assert_eq!(
+        uses(r, r#"{"type":"web_search"}"#, ""),
+        ("web_search".into(), None, false)
+    );
+    assert_eq!(
+        uses(
+            r,
+            r#"{"type":"mcp","server_label":"x"}"#,
+            r#","max_tool_calls":3"#
+        ),
+        ("mcp".into(), Some(3), false)
+    );
+}
+
+#[test]
+fn requests_with_two_readings_or_wrong_types_are_refused() {
+    for (body, kind) in [
+        (
+            r#"{"model":"m","model":"n","messages":[]}"#,
+            WireErrorKind::Malformed,
+        ),
+        (
+            r#"{"model":"m","mod\u0065l":"n","messages":[]}"#,
+            WireErrorKind::Malformed,
+        ),
+        (
+            r#"{"model":"m","messages":[{"role":"user","role":"system"}]}"#,
+            WireErrorKind::Malformed,
+        ),
+        ("[]", WireErrorKind::Malformed),
+        ("", WireErrorKind::Malformed),
+        (r#"{"messages":[]}"#, WireErrorKind::Field),
+        (r#"{"model":"","messages":[]}"#, WireErrorKind::Field),
+        (r#"{"model":7,"messages":[]}"#, WireErrorKind::Field),
+        (
+            r#"{"model":"m","messages":[],"max_tokens":-1}"#,
+            WireErrorKind::Field,
+        ),
+        (
+            r#"{"model":"m","messages":[],"max_tokens":1.5}"#,
+            WireErrorKind::Field,
+        ),
+        (
+            r#"{"model":"m","messages":[],"max_tokens":"9"}"#,
+            WireErrorKind::Field,
+        ),
+        (
+            r#"{"model":"m","messages":[],"max_completion_tokens":1e3}"#,
+            WireErrorKind::Field,
+        ),
+        (r#"{"model":"m","messages":[],"n":0}"#, WireErrorKind::Field),
+        (r#"{"model":"m","messages":[],"n":-1}"#, WireErrorKind::Field),
+        (
+            r#"{"model":"m","messages":[],"stream":"true"}"#,
+            WireErrorKind::Field,
+        ),
+        (r#"{"model":"m","messages":7}"#, WireErrorKind::Malformed),
+        (
+            r#"{"model":"m","messages":[],"tools":{}}"#,
+            WireErrorKind::Malformed,
+        ),
+        (
+            r#"{"model":"m","messages":[],"background":true}"#,
+            WireErrorKind::Unsupported,
+        ),
+    ] {
+        let error = parse(Format::OpenAiChat, body).expect_err(body);
+        assert_eq!(error.kind(), kind, "{body}");
+    }
+    let error = Request::parse(Format::OpenAiChat, b"\xff", &Limits::default()).unwrap_err();
+    assert_eq!(error.kind(), WireErrorKind::Malformed);
+    let mut limits = Limits::DEFAULT;
+    limits.max_body_bytes = 10;
+    let error = Request::parse(Format::OpenAiChat, &[b' '; 11], &limits).unwrap_err();
+    assert_eq!(error.kind(), WireErrorKind::Limit);
+}
+
+#[test]
+fn the_rest_of_a_request_is_read_too() {
+    let body = r#"{"model":"m","messages":[],"n":3,"stream":true,"stream_options":{"include_usage":true},
+        "service_tier":"priority","audio":{"voice":"x"},"max_tokens":10,"prediction":{"type":"content","content":"abc"}}"#;
+    let request = parse(Format::OpenAiChat, body).unwrap();
+    assert_eq!(
+        (request.choices, request.streaming, request.include_usage),
+        (3, true, true)
+    );
+    assert_eq!(request.surcharges, ["service_tier", "audio"]);
+    assert!(
+        request.max_output_tokens.unwrap() > 10,
+        "rejected prediction tokens are billed"
+    );
+    assert!(!request.wants_usage_injected());
+    assert!(!request.stream_options(Limits::default()).hide_usage_chunk);
+    let azure = Request::parse_deployment(
+        Format::OpenAiChat,
+        "mine",
+        b"{\"messages\":[]}",
+        &Limits::default(),
+    );
+    assert_eq!(&*azure.unwrap().model, "mine");
+    assert!(!format!("{request:?}").contains("abc"));
+}
+
+#[test]
+fn text_that_grows_when_it_is_normalised_is_counted_grown() {
+    let body = |text: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{text}"}}]}}"#);
+    let size = |format, text: &str| bytes(&parse(format, &body(text)).unwrap());
+    let plain = size(Format::AnthropicMessages, "");
+    for (text, grown) in [
+        ("\u{fdfa}", 33),
+        (r"\ufdfa", 33),
+        ("天気", 6),
+        ("é", 2),
+        ("㌖", 18),
+        ("½", 5),
+    ] {
+        assert!(size(Format::AnthropicMessages, text) >= plain + grown, "{text}");
+    }
+    assert_eq!(size(Format::AnthropicMessages, "天気"), plain + 6);
+    assert_eq!(
+        size(Format::OpenAiChat, "\u{fdfa}"),
+        size(Format::OpenAiChat, "") + 3
+    );
+}
+
+fn sent(format: Format, body: &str, outgoing: Outgoing) -> String {
+    let body = Json::parse(body).unwrap();
+    String::from_utf8(outgoing_body(format, &body, &outgoing).unwrap().to_vec()).unwrap()
+}
+
+#[test]
+fn only_what_must_change_changes() {
+    let usage = Outgoing {
+        include_usage: true,
+        max_output_tokens: None,
+    };
+    let clamp = |max| Outgoing {
+        include_usage: false,
+        max_output_tokens: Some(max),
+    };
+    let c = Format::OpenAiChat;
+    let option = r#""stream_options":{"include_usage":true}"#;
+    for (body, wanted) in [
+        (r#"{"a":1.50}"#.to_owned(), format!(r#"{{"a":1.50,{option}}}"#)),
+        ("{ }\n".into(), format!("{{ {option}}}\n")),
+        (
+            r#"{"stream_options": null, "b": 2e0}"#.into(),
+            r#"{"stream_options": {"include_usage":true}, "b": 2e0}"#.into(),
+        ),
+        (
+            r#"{"stream_options":{ }}"#.into(),
+            r#"{"stream_options":{"include_usage":true }}"#.into(),
+        ),
+        (
+            r#"{"stream_options":{"include_obfuscation":false},"z":"}"}"#.into(),
+            r#"{"stream_options":{"include_usage":true,"include_obfuscation":false},"z":"}"}"#.into(),
+        ),
+        (
+            r#"{"stream_options":{"include_usage" : false}}"#.into(),
+            r#"{"stream_options":{"include_usage" : true}}"#.into(),
+        ),
+        (format!("{{{option}}}"), format!("{{{option}}}")),
+    ] {
+        assert_eq!(sent(c, &body, usage), wanted);
+        assert_eq!(
+            sent(Format::OpenAiResponses, &body, usage),
+            body,
+            "means nothing to other formats"
+        );
+    }
+    for (format, body, wanted) in [
+        (c, r#"{"max_tokens":500, "x":1}"#, r#"{"max_tokens":100, "x":1}"#),
+        (
+            c,
+            r#"{"max_tokens":500,"max_completion_tokens":50}"#,
+            r#"{"max_tokens":100,"max_completion_tokens":50}"#,
+        ),
+        (c, r#"{"max_tokens":100}"#, r#"{"max_tokens":100}"#),
+        (c, r#"{"x":1}"#, r#"{"x":1,"max_completion_tokens":100}"#),
+        (
+            Format::AnthropicMessages,
+            r#"{"max_tokens":101}"#,
+            r#"{"max_tokens":100}"#,
+        ),
+        (
+            Format::OpenAiResponses,
+            r#"{"max_output_tokens":null}"#,
+            r#"{"max_output_tokens":100}"#,
+        ),
+    ] {
+        assert_eq!(sent(format, body, clamp(100)), wanted);
+    }
+    let wrong = Json::parse(r#"{"stream_options":7}"#).unwrap();
+    assert_eq!(
+        outgoing_body(c, &wrong, &usage).unwrap_err().kind(),
+        WireErrorKind::Field
+    );
+}
+
+fn json() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        Just("1.50".to_owned()),
+        Just("-0".to_owned()),
+        Just("12345678901234567890123".to_owned()),
+        "[a-z}{\\\\\"é ]{0,8}".prop_map(|text| serde_json::to_string(&text).unwrap()),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(" , "))),
+            prop::collection::btree_map("[a-z]{1,4}", inner, 0..4).prop_map(|members| {
+                let members: Vec<_> = members
+                    .iter()
+                    .map(|(name, value)| format!("\"{name}\" :{value}"))
+                    .collect();
+                format!("{{ {}}}", members.join(", "))
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn all_else_is_kept_byte_for_byte(
+        before in prop::collection::btree_map("[a-m]{1,6}", json(), 0..4),
+        after in prop::collection::btree_map("[n-z]{1,6}", json(), 0..4),
+        limit in prop::option::of(0..1000_u64),
+        space in prop::sample::select(vec!["", " ", "\n  "]),
+    ) {
+        let member = |(name, value): (&String, &String)| format!("{space}\"{name}\"{space}: {value}");
+        let mut members: Vec<String> = before.iter().map(member).collect();
+        let place = members.len();
+        if let Some(limit) = limit {
+            members.push(format!("\"max_completion_tokens\":{space}{limit}"));
+        }
+        members.extend(after.iter().map(member));
+        let body = format!("{{{}{space}}}{space}", members.join(","));
+        let outgoing = Outgoing { include_usage: true, max_output_tokens: Some(500) };
+        let sent = sent(Format::OpenAiChat, &body, outgoing);
+
+        let mut wanted = members.clone();
+        let mut added = r#""stream_options":{"include_usage":true}"#.to_owned();
+        match limit {
+            Some(limit) => wanted[place] = format!("\"max_completion_tokens\":{space}{}", limit.min(500)),
+            None => added.push_str(r#","max_completion_tokens":500"#),
+        }
+        let comma = if wanted.is_empty() { "" } else { "," };
+        prop_assert_eq!(sent, format!("{{{}{space}{comma}{added}}}{space}", wanted.join(",")));
+    }
+
+    #[test]
+    fn random_requests_never_panic(name in "[a-z_]{1,20}", value in json(), bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        for format in [Format::AnthropicMessages, Format::OpenAiChat, Format::OpenAiResponses] {
+            let _ = Request::parse(format, &bytes, &Limits::default());
+            for known in ["messages", "input", "tools", "system", "n", "stream_options", "max_tokens", &name] {
+                if known != "model" {
+                    let _ = parse(format, &format!(r#"{{"model":"m","{known}":{value}}}"#));
+                    let _ = parse(format, &format!(r#"{{"model":"m","{known}":[{value}]}}"#));
+                }
+            }
+        }
+    }
+}

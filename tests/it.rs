@@ -1,0 +1,1 @@
+//! What holds across crates: one module per subject.

@@ -1,0 +1,15 @@
+//! Compiles and runs the code that the documents show, so that none of it goes stale.
+//!
+//! The tests of this crate, in `it.rs`, are those that belong to no single crate. Nothing depends on it.
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/architecture.md")]
+mod architecture {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/stability.md")]
+mod stability {}
