@@ -15,7 +15,10 @@ fn reserve_settle(criterion: &mut Criterion) {
     let scopes: Arc<[Scope]> = Arc::from([Scope::session(&session, Usd::MAX)]);
     let now = SystemClock.now();
     let line = HoldLine {
-        what: Held::Model { provider: "openai".into(), model: "gpt-4o".into() },
+        what: Held::Model {
+            provider: "openai".into(),
+            model: "gpt-4o".into(),
+        },
         caller: Caller::session(session),
         request_digest: Digest::EMPTY,
     };
@@ -28,7 +31,11 @@ fn reserve_settle(criterion: &mut Criterion) {
                 lease: Duration::from_mins(1),
                 line: line.clone(),
             };
-            let settlement = Settlement { id: hold.id, amount: Usd::from_nanos(1).unwrap(), scopes: scopes.clone() };
+            let settlement = Settlement {
+                id: hold.id,
+                amount: Usd::from_nanos(1).unwrap(),
+                scopes: scopes.clone(),
+            };
             futures_executor::block_on(async {
                 store.reserve(&hold).await.unwrap();
                 store.settle(&settlement).await.unwrap()
@@ -36,9 +43,19 @@ fn reserve_settle(criterion: &mut Criterion) {
         });
     });
     let table = PriceTable::embedded();
-    let usage = Usage { input_tokens: 1_000, output_tokens: 200, ..Usage::default() };
+    let usage = Usage {
+        input_tokens: 1_000,
+        output_tokens: 200,
+        ..Usage::default()
+    };
     criterion.bench_function("budget/price_and_cost", |bencher| {
-        bencher.iter(|| table.price("anthropic", "claude-haiku-4-5-20251001").unwrap().cost(&usage).unwrap());
+        bencher.iter(|| {
+            table
+                .price("anthropic", "claude-haiku-4-5-20251001")
+                .unwrap()
+                .cost(&usage)
+                .unwrap()
+        });
     });
 }
 

@@ -20,10 +20,14 @@ pub struct Bound {
 #[non_exhaustive]
 pub enum BoundError {
     /// The request refers to input it does not hold, and the model's context window is not known.
-    #[error("the input has no upper bound: the request refers to content that it does not hold, and the context window of the model is not in the price table")]
+    #[error(
+        "the input has no upper bound: the request refers to content that it does not hold, and the context window of the model is not in the price table"
+    )]
     Input,
     /// The request sets no maximum of output, and the model's own is not known.
-    #[error("the output has no upper bound: set `max_tokens`, `max_completion_tokens` or `max_output_tokens`")]
+    #[error(
+        "the output has no upper bound: set `max_tokens`, `max_completion_tokens` or `max_output_tokens`"
+    )]
     Output,
     /// The request offers server tools without saying how often they may be used.
     #[error("the server tools have no upper bound: set `max_uses`")]
@@ -46,11 +50,20 @@ pub fn bound(call: &ModelCall, price: &ModelPrice, input_tokens: Option<u64>) ->
         InputSize::Bytes(bytes) => input_tokens.map_or(bytes, |tokens| tokens.min(bytes)),
         InputSize::Unbounded => price.context_window.ok_or(BoundError::Input)?,
     };
-    let each = call.max_output_tokens.or(price.max_output_tokens).ok_or(BoundError::Output)?;
-    let output_tokens = each.checked_mul(call.choices.max(1)).ok_or(PriceError::TooLarge)?;
+    let each = call
+        .max_output_tokens
+        .or(price.max_output_tokens)
+        .ok_or(BoundError::Output)?;
+    let output_tokens = each
+        .checked_mul(call.choices.max(1))
+        .ok_or(PriceError::TooLarge)?;
     let searches = call.max_server_tool_uses.ok_or(BoundError::ServerTools)?;
     let amount = price.dearest(input_tokens, output_tokens, searches, call.writes_cache)?;
-    Ok(Bound { input_tokens, output_tokens, amount })
+    Ok(Bound {
+        input_tokens,
+        output_tokens,
+        amount,
+    })
 }
 
 #[cfg(test)]
@@ -63,14 +76,24 @@ mod tests {
     fn call(max_output_tokens: u64) -> ModelCall {
         let caller = Caller::session(SessionId::new("s").unwrap());
         let messages = serde_json::json!([{"role": "user", "content": "hi"}]);
-        ModelCall::new("anthropic", "claude-haiku-4-5", messages, max_output_tokens, caller)
+        ModelCall::new(
+            "anthropic",
+            "claude-haiku-4-5",
+            messages,
+            max_output_tokens,
+            caller,
+        )
     }
 
     #[test]
     fn what_has_no_bound_is_an_error() {
         let table = PriceTable::embedded();
         let known = table.price("anthropic", "claude-haiku-4-5").unwrap();
-        let unknown = ModelPrice { context_window: None, max_output_tokens: None, ..known.as_ref().clone() };
+        let unknown = ModelPrice {
+            context_window: None,
+            max_output_tokens: None,
+            ..known.as_ref().clone()
+        };
         let mut unbounded = call(10);
         unbounded.input = InputSize::Unbounded;
         assert_eq!(bound(&unbounded, &unknown, None), Err(BoundError::Input));
@@ -84,7 +107,10 @@ mod tests {
         assert_eq!(bound(&tools, known, None), Err(BoundError::ServerTools));
         let mut absurd = call(u64::MAX);
         absurd.choices = u64::MAX;
-        assert_eq!(bound(&absurd, known, None), Err(BoundError::Price(PriceError::TooLarge)));
+        assert_eq!(
+            bound(&absurd, known, None),
+            Err(BoundError::Price(PriceError::TooLarge))
+        );
     }
 
     proptest! {

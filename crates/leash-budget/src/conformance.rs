@@ -59,11 +59,17 @@ const LONG: Duration = Duration::from_hours(1);
 
 impl Ledger {
     fn new(store: Arc<dyn BudgetStore>) -> Self {
-        Self { store, ids: IdGenerator::from_os() }
+        Self {
+            store,
+            ids: IdGenerator::from_os(),
+        }
     }
 
     fn scope(&self, cap: u64) -> Scope {
-        Scope { key: ScopeKey::session(&self.ids.session()), cap: usd(cap) }
+        Scope {
+            key: ScopeKey::session(&self.ids.session()),
+            cap: usd(cap),
+        }
     }
 
     fn hold(&self, amount: u64, scopes: &[Scope]) -> Hold {
@@ -73,7 +79,10 @@ impl Ledger {
             scopes: scopes.into(),
             lease: LONG,
             line: HoldLine {
-                what: Held::Model { provider: "openai".into(), model: "gpt-4o".into() },
+                what: Held::Model {
+                    provider: "openai".into(),
+                    model: "gpt-4o".into(),
+                },
                 caller: Caller::session(SessionId::new("s_law").unwrap()),
                 request_digest: Digest::EMPTY,
             },
@@ -85,14 +94,24 @@ impl Ledger {
     }
 
     async fn settle(&self, hold: &Hold, amount: u64) -> bool {
-        let settlement = Settlement { id: hold.id, amount: usd(amount), scopes: hold.scopes.clone() };
+        let settlement = Settlement {
+            id: hold.id,
+            amount: usd(amount),
+            scopes: hold.scopes.clone(),
+        };
         self.store.settle(&settlement).await.unwrap().applied
     }
 
     /// (spent, reserved) in nano-dollars.
     async fn sums(&self, scope: &Scope) -> (u64, u64) {
-        let balances = self.store.balances(std::slice::from_ref(&scope.key)).await.unwrap();
-        let [Balance { key, spent, reserved }] = balances.as_slice() else { panic!("one key, one balance") };
+        let balances = self
+            .store
+            .balances(std::slice::from_ref(&scope.key))
+            .await
+            .unwrap();
+        let [Balance { key, spent, reserved }] = balances.as_slice() else {
+            panic!("one key, one balance")
+        };
         assert_eq!(key, &scope.key);
         (spent.as_nanos(), reserved.as_nanos())
     }
@@ -125,7 +144,9 @@ pub async fn racing_callers_stay_within_the_cap(store: Arc<dyn BudgetStore>) {
                 for turn in 0..20_u64 {
                     let amount = (task * 7 + turn * 13) % 40 + 1;
                     let hold = ledger.hold(amount, &scopes);
-                    let Reserve::Granted(balances) = ledger.store.reserve(&hold).await.unwrap() else { continue };
+                    let Reserve::Granted(balances) = ledger.store.reserve(&hold).await.unwrap() else {
+                        continue;
+                    };
                     for (balance, scope) in balances.iter().zip(&scopes) {
                         let sum = balance.spent.checked_add(balance.reserved).unwrap();
                         assert!(sum <= scope.cap, "{sum} of {}", scope.cap);
@@ -157,11 +178,26 @@ pub async fn an_amount_is_set_aside_in_every_scope_or_in_none(store: Arc<dyn Bud
     let ledger = Ledger::new(store);
     let (wide, narrow) = (ledger.scope(1_000), ledger.scope(10));
     let hold = ledger.hold(11, &[wide.clone(), narrow.clone()]);
-    let Reserve::Refused(refused) = ledger.store.reserve(&hold).await.unwrap() else { panic!("granted") };
-    assert_eq!((refused.balance.key, refused.cap), (narrow.key.clone(), narrow.cap));
-    assert_eq!((ledger.sums(&wide).await, ledger.sums(&narrow).await), ((0, 0), (0, 0)));
-    assert!(ledger.granted(&ledger.hold(10, &[wide.clone(), narrow.clone()])).await);
-    assert_eq!((ledger.sums(&wide).await, ledger.sums(&narrow).await), ((0, 10), (0, 10)));
+    let Reserve::Refused(refused) = ledger.store.reserve(&hold).await.unwrap() else {
+        panic!("granted")
+    };
+    assert_eq!(
+        (refused.balance.key, refused.cap),
+        (narrow.key.clone(), narrow.cap)
+    );
+    assert_eq!(
+        (ledger.sums(&wide).await, ledger.sums(&narrow).await),
+        ((0, 0), (0, 0))
+    );
+    assert!(
+        ledger
+            .granted(&ledger.hold(10, &[wide.clone(), narrow.clone()]))
+            .await
+    );
+    assert_eq!(
+        (ledger.sums(&wide).await, ledger.sums(&narrow).await),
+        ((0, 10), (0, 10))
+    );
 }
 
 /// A hold whose reply was lost may be asked for again; the same id for another amount is an error.
@@ -171,10 +207,16 @@ pub async fn the_same_hold_twice_is_one(store: Arc<dyn BudgetStore>) {
     let hold = ledger.hold(6, std::slice::from_ref(&scope));
     assert!(ledger.granted(&hold).await && ledger.granted(&hold).await);
     assert_eq!(ledger.sums(&scope).await, (0, 6));
-    let other = Hold { amount: usd(1), ..hold.clone() };
+    let other = Hold {
+        amount: usd(1),
+        ..hold.clone()
+    };
     assert!(ledger.store.reserve(&other).await.is_err());
     ledger.settle(&hold, 6).await;
-    assert!(ledger.store.reserve(&hold).await.is_err(), "a hold that ended stands again");
+    assert!(
+        ledger.store.reserve(&hold).await.is_err(),
+        "a hold that ended stands again"
+    );
     assert_eq!(ledger.sums(&scope).await, (6, 0));
 }
 
@@ -194,7 +236,10 @@ pub async fn settling_twice_charges_once(store: Arc<dyn BudgetStore>) {
 pub async fn what_is_released_is_available_again_once(store: Arc<dyn BudgetStore>) {
     let ledger = Ledger::new(store);
     let scope = ledger.scope(10);
-    let (first, second) = (ledger.hold(6, std::slice::from_ref(&scope)), ledger.hold(4, std::slice::from_ref(&scope)));
+    let (first, second) = (
+        ledger.hold(6, std::slice::from_ref(&scope)),
+        ledger.hold(4, std::slice::from_ref(&scope)),
+    );
     assert!(ledger.granted(&first).await && ledger.granted(&second).await);
     ledger.store.release(first.id).await.unwrap();
     ledger.store.release(first.id).await.unwrap();
@@ -218,23 +263,36 @@ pub async fn a_release_that_overtakes_its_reserve_leaves_nothing_held(store: Arc
 pub async fn an_expired_hold_is_charged_in_full_and_handed_to_one_caller(store: Arc<dyn BudgetStore>) {
     let ledger = Ledger::new(store);
     let scope = ledger.scope(10);
-    let hold = Hold { lease: Duration::from_millis(1), ..ledger.hold(6, std::slice::from_ref(&scope)) };
+    let hold = Hold {
+        lease: Duration::from_millis(1),
+        ..ledger.hold(6, std::slice::from_ref(&scope))
+    };
     assert!(ledger.granted(&hold).await);
     let expired = ledger.expired(hold.id).await;
     assert_eq!(expired.hold, hold);
-    assert_eq!(expired.balances.first().map(|balance| balance.spent), Some(usd(6)));
+    assert_eq!(
+        expired.balances.first().map(|balance| balance.spent),
+        Some(usd(6))
+    );
     assert_eq!(ledger.sums(&scope).await, (6, 0));
     let again = ledger.store.expire(1000).await.unwrap();
     assert!(again.iter().all(|other| other.hold.id != hold.id));
     ledger.store.release(hold.id).await.unwrap();
-    assert_eq!(ledger.sums(&scope).await, (6, 0), "what was charged is not given back by a release");
+    assert_eq!(
+        ledger.sums(&scope).await,
+        (6, 0),
+        "what was charged is not given back by a release"
+    );
 }
 
 /// A settlement after expiry puts the real cost in the place of the charge, once.
 pub async fn a_late_settlement_replaces_the_charge_once(store: Arc<dyn BudgetStore>) {
     let ledger = Ledger::new(store);
     let scope = ledger.scope(10);
-    let hold = Hold { lease: Duration::from_millis(1), ..ledger.hold(6, std::slice::from_ref(&scope)) };
+    let hold = Hold {
+        lease: Duration::from_millis(1),
+        ..ledger.hold(6, std::slice::from_ref(&scope))
+    };
     assert!(ledger.granted(&hold).await);
     ledger.expired(hold.id).await;
     assert!(ledger.settle(&hold, 2).await);
@@ -246,11 +304,27 @@ pub async fn a_late_settlement_replaces_the_charge_once(store: Arc<dyn BudgetSto
 pub async fn the_cap_may_be_spent_exactly_and_a_cap_of_zero_allows_nothing(store: Arc<dyn BudgetStore>) {
     let ledger = Ledger::new(store);
     let (scope, none) = (ledger.scope(10), ledger.scope(0));
-    assert!(ledger.granted(&ledger.hold(10, std::slice::from_ref(&scope))).await);
-    assert!(ledger.granted(&ledger.hold(0, std::slice::from_ref(&scope))).await);
-    assert!(!ledger.granted(&ledger.hold(1, std::slice::from_ref(&scope))).await);
+    assert!(
+        ledger
+            .granted(&ledger.hold(10, std::slice::from_ref(&scope)))
+            .await
+    );
+    assert!(
+        ledger
+            .granted(&ledger.hold(0, std::slice::from_ref(&scope)))
+            .await
+    );
+    assert!(
+        !ledger
+            .granted(&ledger.hold(1, std::slice::from_ref(&scope)))
+            .await
+    );
     assert!(!ledger.granted(&ledger.hold(0, std::slice::from_ref(&none))).await);
-    assert!(!ledger.granted(&ledger.hold(Usd::MAX.as_nanos(), std::slice::from_ref(&scope))).await);
+    assert!(
+        !ledger
+            .granted(&ledger.hold(Usd::MAX.as_nanos(), std::slice::from_ref(&scope)))
+            .await
+    );
 }
 
 /// A provider that bills above the bound is charged for real, and nothing more is admitted.
@@ -261,7 +335,11 @@ pub async fn a_bill_above_the_bound_is_kept_and_admits_nothing_more(store: Arc<d
     assert!(ledger.granted(&hold).await);
     ledger.settle(&hold, 17).await;
     assert_eq!(ledger.sums(&scope).await, (17, 0));
-    assert!(!ledger.granted(&ledger.hold(0, std::slice::from_ref(&scope))).await);
+    assert!(
+        !ledger
+            .granted(&ledger.hold(0, std::slice::from_ref(&scope)))
+            .await
+    );
     // A bill beyond every amount fills the scope up; it is not lost.
     let unseen = ledger.hold(0, std::slice::from_ref(&scope));
     assert!(ledger.settle(&unseen, Usd::MAX.as_nanos()).await);
@@ -272,15 +350,33 @@ pub async fn a_bill_above_the_bound_is_kept_and_admits_nothing_more(store: Arc<d
 pub async fn a_renewed_hold_does_not_expire(store: Arc<dyn BudgetStore>) {
     let ledger = Ledger::new(store);
     let scope = ledger.scope(10);
-    let short = |amount| Hold { lease: Duration::from_millis(1), ..ledger.hold(amount, std::slice::from_ref(&scope)) };
-    let kept = Hold { lease: LONG, ..ledger.hold(6, std::slice::from_ref(&scope)) };
+    let short = |amount| Hold {
+        lease: Duration::from_millis(1),
+        ..ledger.hold(amount, std::slice::from_ref(&scope))
+    };
+    let kept = Hold {
+        lease: LONG,
+        ..ledger.hold(6, std::slice::from_ref(&scope))
+    };
     assert!(ledger.granted(&kept).await);
-    ledger.store.renew(kept.id, Duration::from_millis(1)).await.unwrap();
+    ledger
+        .store
+        .renew(kept.id, Duration::from_millis(1))
+        .await
+        .unwrap();
     let lost = short(3);
     assert!(ledger.granted(&lost).await);
     ledger.expired(lost.id).await;
-    assert_eq!(ledger.sums(&scope).await, (3, 6), "renewing never shortens a lease");
-    ledger.store.renew(ledger.ids.reservation(SystemClock.now()), LONG).await.unwrap();
+    assert_eq!(
+        ledger.sums(&scope).await,
+        (3, 6),
+        "renewing never shortens a lease"
+    );
+    ledger
+        .store
+        .renew(ledger.ids.reservation(SystemClock.now()), LONG)
+        .await
+        .unwrap();
 }
 
 /// A long random history of every operation ends in the sums of a plain reference, and never passes a cap.
@@ -314,9 +410,18 @@ async fn history(ledger: &Ledger, seed: u64) {
                 }
             }
             turn => {
-                let Some(at) = usize::try_from(random.below(1 << 20)).unwrap().checked_rem(live.len()) else { continue };
+                let Some(at) = usize::try_from(random.below(1 << 20))
+                    .unwrap()
+                    .checked_rem(live.len())
+                else {
+                    continue;
+                };
                 let hold = live.swap_remove(at);
-                let cost = if turn == 2 { Some(random.below(hold.amount.as_nanos() + 1)) } else { None };
+                let cost = if turn == 2 {
+                    Some(random.below(hold.amount.as_nanos() + 1))
+                } else {
+                    None
+                };
                 match cost {
                     Some(cost) => assert!(ledger.settle(&hold, cost).await),
                     None => ledger.store.release(hold.id).await.unwrap(),
@@ -341,7 +446,10 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678_9abc_def1);
+        self.0 = self
+            .0
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(0x1234_5678_9abc_def1);
         let mut bits = self.0;
         bits ^= bits >> 29;
         bits = bits.wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,6 +1,5 @@
 //! [`MemoryStore`]: spending kept in this process, gone with it.
 
-use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,8 +10,10 @@ use leash_core::{Clock, ReservationId, StoreError, StoreErrorKind, Timestamp, Us
 
 use crate::{Balance, BudgetStore, Expired, Hold, Refused, Reserve, Scope, ScopeKey, Settled, Settlement};
 
-/// How many ended holds are remembered, so that asking twice changes nothing.
-const REMEMBERED: usize = 65_536;
+/// How many ended holds are remembered, so that asking twice changes nothing. Few enough to stay in a core's cache.
+const REMEMBERED: usize = 8_192;
+/// How many expired holds are remembered, whose charge a late settlement may still replace.
+const REMEMBERED_EXPIRED: usize = 65_536;
 
 /// Keeps spending in memory: exact, fast, and for one process. It never forgets a capped scope.
 ///
@@ -26,8 +27,10 @@ pub struct MemoryStore {
 struct State {
     index: HashMap<ScopeKey, usize>,
     accounts: Vec<Account>,
-    holds: HashMap<ReservationId, Entry>,
-    ended: VecDeque<ReservationId>,
+    held: HashMap<ReservationId, HeldUntil>,
+    ended: Memory<Ended>,
+    /// What was charged for each.
+    expired: Memory<Usd>,
 }
 
 struct Account {
@@ -36,12 +39,43 @@ struct Account {
     reserved: Usd,
 }
 
-enum Entry {
-    Held { hold: Hold, until: Timestamp },
-    /// Charged in full; a late settlement may still replace the charge.
-    Expired { amount: Usd },
+struct HeldUntil {
+    hold: Hold,
+    until: Timestamp,
+}
+
+#[derive(Clone, Copy)]
+enum Ended {
     Settled,
     Released,
+}
+
+/// The newest so many of what is put into it.
+struct Memory<T> {
+    all: HashMap<ReservationId, T>,
+    oldest_first: VecDeque<ReservationId>,
+}
+
+impl<T> Default for Memory<T> {
+    fn default() -> Self {
+        Self {
+            all: HashMap::new(),
+            oldest_first: VecDeque::new(),
+        }
+    }
+}
+
+impl<T> Memory<T> {
+    fn remember(&mut self, id: ReservationId, what: T, most: usize) {
+        if self.all.insert(id, what).is_none() {
+            self.oldest_first.push_back(id);
+        }
+        if self.oldest_first.len() > most
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.all.remove(&oldest);
+        }
+    }
 }
 
 impl fmt::Debug for MemoryStore {
@@ -51,20 +85,29 @@ impl fmt::Debug for MemoryStore {
 }
 
 fn overflow() -> StoreError {
-    StoreError::new(StoreErrorKind::Corrupt, "add up what a scope has spent: the sum is above the largest amount")
+    StoreError::new(
+        StoreErrorKind::Corrupt,
+        "add up what a scope has spent: the sum is above the largest amount",
+    )
 }
 
 impl MemoryStore {
     /// An empty store whose leases go by `clock`.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, state: Mutex::default() }
+        Self {
+            clock,
+            state: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, State>, StoreError> {
-        self.state
-            .lock()
-            .map_err(|_| StoreError::new(StoreErrorKind::Corrupt, "use the budget store: a thread panicked in it"))
+        self.state.lock().map_err(|_| {
+            StoreError::new(
+                StoreErrorKind::Corrupt,
+                "use the budget store: a thread panicked in it",
+            )
+        })
     }
 }
 
@@ -75,7 +118,11 @@ impl State {
             return at;
         }
         let at = self.accounts.len();
-        self.accounts.push(Account { key: key.clone(), spent: Usd::ZERO, reserved: Usd::ZERO });
+        self.accounts.push(Account {
+            key: key.clone(),
+            spent: Usd::ZERO,
+            reserved: Usd::ZERO,
+        });
         self.index.insert(key.clone(), at);
         at
     }
@@ -110,22 +157,14 @@ impl State {
             if let Some(account) = self.accounts.get_mut(at) {
                 account.spent = spent;
                 account.reserved = reserved;
-                balances.push(Balance { key: account.key.clone(), spent, reserved });
+                balances.push(Balance {
+                    key: account.key.clone(),
+                    spent,
+                    reserved,
+                });
             }
         }
         Ok(balances)
-    }
-
-    /// Remembers that a hold ended, and forgets the one that ended longest ago.
-    fn end(&mut self, id: ReservationId, entry: Entry) {
-        if matches!(self.holds.insert(id, entry), None | Some(Entry::Held { .. })) {
-            self.ended.push_back(id);
-        }
-        if self.ended.len() > REMEMBERED
-            && let Some(oldest) = self.ended.pop_front()
-        {
-            self.holds.remove(&oldest);
-        }
     }
 }
 
@@ -138,68 +177,94 @@ impl BudgetStore for MemoryStore {
     async fn reserve(&self, hold: &Hold) -> Result<Reserve, StoreError> {
         let until = self.clock.now().saturating_add(hold.lease);
         let mut state = self.lock()?;
-        match state.holds.get(&hold.id) {
-            None => {}
-            Some(Entry::Held { hold: first, .. }) if first.amount == hold.amount && first.scopes == hold.scopes => {
-                return Ok(Reserve::Granted(state.balances(&hold.scopes)));
-            }
-            Some(_) => {
-                return Err(StoreError::new(StoreErrorKind::Conflict, "reserve under an id that was used before"));
-            }
+        if let Some(HeldUntil { hold: first, .. }) = state.held.get(&hold.id)
+            && first.amount == hold.amount
+            && first.scopes == hold.scopes
+        {
+            return Ok(Reserve::Granted(state.balances(&hold.scopes)));
+        }
+        if state.held.contains_key(&hold.id)
+            || state.ended.all.contains_key(&hold.id)
+            || state.expired.all.contains_key(&hold.id)
+        {
+            return Err(StoreError::new(
+                StoreErrorKind::Conflict,
+                "reserve under an id that was used before",
+            ));
         }
         for scope in hold.scopes.iter() {
             let balance = state.balance(&scope.key);
-            let after = balance.spent.checked_add(balance.reserved).and_then(|sum| sum.checked_add(hold.amount));
+            let after = balance
+                .spent
+                .checked_add(balance.reserved)
+                .and_then(|sum| sum.checked_add(hold.amount));
             if scope.cap.is_zero() || after.is_none_or(|after| after > scope.cap) {
-                return Ok(Reserve::Refused(Refused { cap: scope.cap, balance }));
+                return Ok(Reserve::Refused(Refused {
+                    cap: scope.cap,
+                    balance,
+                }));
             }
         }
-        let balances =
-            state.apply(&hold.scopes, |sums| Some((sums.spent, sums.reserved.checked_add(hold.amount)?)))?;
-        state.holds.insert(hold.id, Entry::Held { hold: hold.clone(), until });
+        let balances = state.apply(&hold.scopes, |sums| {
+            Some((sums.spent, sums.reserved.checked_add(hold.amount)?))
+        })?;
+        state.held.insert(
+            hold.id,
+            HeldUntil {
+                hold: hold.clone(),
+                until,
+            },
+        );
         Ok(Reserve::Granted(balances))
     }
 
     async fn settle(&self, settlement: &Settlement) -> Result<Settled, StoreError> {
         let mut state = self.lock()?;
         let cost = settlement.amount;
-        let (scopes, held, charged) = match state.holds.get(&settlement.id) {
-            Some(Entry::Held { hold, .. }) => (hold.scopes.clone(), hold.amount, Usd::ZERO),
-            Some(Entry::Expired { amount }) => (settlement.scopes.clone(), Usd::ZERO, *amount),
-            Some(Entry::Settled) => {
-                return Ok(Settled { balances: state.balances(&settlement.scopes), applied: false });
-            }
-            // Billed although it was given back: the money is gone, so it is counted.
-            None | Some(Entry::Released) => (settlement.scopes.clone(), Usd::ZERO, Usd::ZERO),
+        let (scopes, held, charged) = if let Some(HeldUntil { hold, .. }) = state.held.get(&settlement.id) {
+            (hold.scopes.clone(), hold.amount, Usd::ZERO)
+        } else if let Some(Ended::Settled) = state.ended.all.get(&settlement.id) {
+            return Ok(Settled {
+                balances: state.balances(&settlement.scopes),
+                applied: false,
+            });
+        } else {
+            // Expired and charged, or billed although it was given back: the money is gone, so it is counted.
+            let charged = state.expired.all.get(&settlement.id).copied().unwrap_or_default();
+            (settlement.scopes.clone(), Usd::ZERO, charged)
         };
         let balances = state.apply(&scopes, |sums| {
             // An absurd bill fills the scope up for good rather than being lost.
             let spent = sums.spent.checked_sub(charged)?.saturating_add(cost);
             Some((spent, sums.reserved.checked_sub(held)?))
         })?;
-        state.end(settlement.id, Entry::Settled);
-        Ok(Settled { balances, applied: true })
+        state.held.remove(&settlement.id);
+        state.ended.remember(settlement.id, Ended::Settled, REMEMBERED);
+        Ok(Settled {
+            balances,
+            applied: true,
+        })
     }
 
     async fn release(&self, id: ReservationId) -> Result<(), StoreError> {
         let mut state = self.lock()?;
-        let hold = match state.holds.entry(id) {
-            MapEntry::Vacant(_) => None,
-            MapEntry::Occupied(entry) => match entry.get() {
-                Entry::Held { hold, .. } => Some((hold.scopes.clone(), hold.amount)),
-                Entry::Expired { .. } | Entry::Settled | Entry::Released => return Ok(()),
-            },
-        };
-        if let Some((scopes, held)) = hold {
-            state.apply(&scopes, |sums| Some((sums.spent, sums.reserved.checked_sub(held)?)))?;
+        if state.ended.all.contains_key(&id) || state.expired.all.contains_key(&id) {
+            return Ok(());
         }
-        state.end(id, Entry::Released);
+        if let Some(HeldUntil { hold, .. }) = state.held.get(&id) {
+            let (scopes, amount) = (hold.scopes.clone(), hold.amount);
+            state.apply(&scopes, |sums| {
+                Some((sums.spent, sums.reserved.checked_sub(amount)?))
+            })?;
+            state.held.remove(&id);
+        }
+        state.ended.remember(id, Ended::Released, REMEMBERED);
         Ok(())
     }
 
     async fn renew(&self, id: ReservationId, lease: Duration) -> Result<(), StoreError> {
         let renewed = self.clock.now().saturating_add(lease);
-        if let Some(Entry::Held { until, .. }) = self.lock()?.holds.get_mut(&id) {
+        if let Some(HeldUntil { until, .. }) = self.lock()?.held.get_mut(&id) {
             *until = renewed.max(*until);
         }
         Ok(())
@@ -208,21 +273,22 @@ impl BudgetStore for MemoryStore {
     async fn expire(&self, limit: usize) -> Result<Vec<Expired>, StoreError> {
         let now = self.clock.now();
         let mut state = self.lock()?;
-        let due: Vec<Hold> = state
-            .holds
+        let due = state
+            .held
             .values()
-            .filter_map(|entry| match entry {
-                Entry::Held { hold, until } if *until < now => Some(hold.clone()),
-                _ => None,
-            })
-            .take(limit)
-            .collect();
+            .filter(|held| held.until < now)
+            .map(|held| held.hold.clone());
+        let due: Vec<Hold> = due.take(limit).collect();
         let mut expired = Vec::with_capacity(due.len());
         for hold in due {
             let balances = state.apply(&hold.scopes, |sums| {
-                Some((sums.spent.saturating_add(hold.amount), sums.reserved.checked_sub(hold.amount)?))
+                Some((
+                    sums.spent.saturating_add(hold.amount),
+                    sums.reserved.checked_sub(hold.amount)?,
+                ))
             })?;
-            state.end(hold.id, Entry::Expired { amount: hold.amount });
+            state.held.remove(&hold.id);
+            state.expired.remember(hold.id, hold.amount, REMEMBERED_EXPIRED);
             expired.push(Expired { hold, balances });
         }
         Ok(expired)

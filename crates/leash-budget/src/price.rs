@@ -116,7 +116,11 @@ impl ModelPrice {
 
     /// The prices for a call with so many input tokens.
     fn tier(&self, input_tokens: u64) -> &PriceTier {
-        self.tiers.iter().rev().find(|tier| input_tokens > tier.above_input_tokens).unwrap_or(&self.base)
+        self.tiers
+            .iter()
+            .rev()
+            .find(|tier| input_tokens > tier.above_input_tokens)
+            .unwrap_or(&self.base)
     }
 
     /// What a call that used `usage` costs, rounded up once.
@@ -132,7 +136,10 @@ impl ModelPrice {
             tier.cache_write.micro_nanos(usage.cache_write_tokens),
             tier.cache_write_1h.micro_nanos(usage.cache_write_1h_tokens),
         ];
-        let tokens = parts.into_iter().try_fold(0_u128, u128::checked_add).ok_or(PriceError::TooLarge)?;
+        let tokens = parts
+            .into_iter()
+            .try_fold(0_u128, u128::checked_add)
+            .ok_or(PriceError::TooLarge)?;
         let searches = u128::from(self.web_search.as_nanos())
             .checked_mul(u128::from(usage.web_search_requests))
             .and_then(|nanos| nanos.checked_mul(MILLION))
@@ -151,12 +158,19 @@ impl ModelPrice {
         searches: u64,
         writes_cache: bool,
     ) -> Result<Usd, PriceError> {
-        let applicable = self.tiers.iter().filter(|tier| input_tokens > tier.above_input_tokens);
+        let applicable = self
+            .tiers
+            .iter()
+            .filter(|tier| input_tokens > tier.above_input_tokens);
         let tiers = || std::iter::once(&self.base).chain(applicable.clone());
         let input = tiers()
             .map(|tier| {
                 let read = tier.input.max(tier.cache_read);
-                if writes_cache { read.max(tier.cache_write).max(tier.cache_write_1h) } else { read }
+                if writes_cache {
+                    read.max(tier.cache_write).max(tier.cache_write_1h)
+                } else {
+                    read
+                }
             })
             .max()
             .unwrap_or_default();
@@ -207,7 +221,11 @@ mod tests {
                 cache_write: twice(d),
                 cache_write_1h: twice(e),
             };
-            ModelPrice { base, tiers: vec![tier], ..ModelPrice::flat(a, b) }
+            ModelPrice {
+                base,
+                tiers: vec![tier],
+                ..ModelPrice::flat(a, b)
+            }
         })
     }
 

@@ -73,24 +73,36 @@ impl Scope {
     /// A session under `cap`.
     #[must_use]
     pub fn session(id: &SessionId, cap: Usd) -> Self {
-        Self { key: ScopeKey::session(id), cap }
+        Self {
+            key: ScopeKey::session(id),
+            cap,
+        }
     }
 
     /// A tenant under `cap`.
     #[must_use]
     pub fn tenant(id: &TenantId, cap: Usd) -> Self {
-        Self { key: ScopeKey::tenant(id), cap }
+        Self {
+            key: ScopeKey::tenant(id),
+            cap,
+        }
     }
 
     /// An agent under `cap`.
     #[must_use]
     pub fn agent(name: &AgentName, cap: Usd) -> Self {
-        Self { key: ScopeKey::agent(name), cap }
+        Self {
+            key: ScopeKey::agent(name),
+            cap,
+        }
     }
 
     /// Everything under `cap`.
     #[must_use]
     pub fn global(cap: Usd) -> Self {
-        Self { key: ScopeKey::global(), cap }
+        Self {
+            key: ScopeKey::global(),
+            cap,
+        }
     }
 }

@@ -113,7 +113,11 @@ impl PriceTable {
     /// No prices at all.
     #[must_use]
     pub fn empty() -> Self {
-        Self { version: "none".into(), models: Arc::default(), ceilings: HashMap::new() }
+        Self {
+            version: "none".into(),
+            models: Arc::default(),
+            ceilings: HashMap::new(),
+        }
     }
 
     /// Reads a table in the format of the embedded one.
@@ -121,8 +125,9 @@ impl PriceTable {
     /// # Errors
     /// [`PriceTableError`] where the text is not such a table, with the place.
     pub fn from_json(text: &str) -> Result<Self, PriceTableError> {
-        let file: File =
-            serde_json::from_str(text).map_err(|error| PriceTableError { message: error.to_string() })?;
+        let file: File = serde_json::from_str(text).map_err(|error| PriceTableError {
+            message: error.to_string(),
+        })?;
         let mut models: HashMap<Box<str>, Models> = HashMap::new();
         for entry in file.models {
             let place = |error: leash_core::UsdError| PriceTableError {
@@ -136,7 +141,12 @@ impl PriceTable {
                 cache_write: entry.cache_write,
                 cache_write_1h: entry.cache_write_1h,
             };
-            let mut tiers = entry.tiers.iter().map(TierEntry::tier).collect::<Result<Vec<_>, _>>().map_err(place)?;
+            let mut tiers = entry
+                .tiers
+                .iter()
+                .map(TierEntry::tier)
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(place)?;
             tiers.sort_by_key(|tier| tier.above_input_tokens);
             let search = file.web_search.get(entry.provider.as_ref()).copied().unwrap_or(0);
             let price = ModelPrice {
@@ -146,16 +156,26 @@ impl PriceTable {
                 context_window: entry.context_window,
                 max_output_tokens: entry.max_output_tokens,
             };
-            models.entry(entry.provider).or_default().insert(entry.model, Arc::new(price));
+            models
+                .entry(entry.provider)
+                .or_default()
+                .insert(entry.model, Arc::new(price));
         }
-        Ok(Self { version: file.version.into(), models: Arc::new(models), ceilings: HashMap::new() })
+        Ok(Self {
+            version: file.version.into(),
+            models: Arc::new(models),
+            ceilings: HashMap::new(),
+        })
     }
 
     /// Adds a price, or replaces the one there is.
     #[must_use]
     pub fn with_price(mut self, provider: &str, model: &str, price: ModelPrice) -> Self {
         let models = Arc::make_mut(&mut self.models);
-        models.entry(provider.into()).or_default().insert(model.into(), Arc::new(price));
+        models
+            .entry(provider.into())
+            .or_default()
+            .insert(model.into(), Arc::new(price));
         self.custom()
     }
 
@@ -188,7 +208,11 @@ impl PriceTable {
             .and_then(|models| {
                 models.get(model).or_else(|| {
                     let bare = model.rsplit_once('/').map_or(model, |(prefix, bare)| {
-                        if prefix.eq_ignore_ascii_case(provider) { bare } else { model }
+                        if prefix.eq_ignore_ascii_case(provider) {
+                            bare
+                        } else {
+                            model
+                        }
                     });
                     models.get(bare).or_else(|| models.get(undated(bare)?))
                 })
@@ -237,8 +261,19 @@ mod tests {
         let haiku = table.price("anthropic", "claude-haiku-4-5").unwrap();
         assert_eq!(table.price("anthropic", "claude-haiku-4-5-20990101"), Some(haiku));
         assert_eq!(table.price("anthropic", "claude-haiku-4-5-latest"), Some(haiku));
-        assert_eq!(table.price("anthropic", "anthropic/claude-haiku-4-5"), Some(haiku));
-        for unknown in ["claude-haiku-4", "claude-haiku-4-5-x", "evil/claude-haiku-4-5", "", "-latest", "-", "2025-10-01"] {
+        assert_eq!(
+            table.price("anthropic", "anthropic/claude-haiku-4-5"),
+            Some(haiku)
+        );
+        for unknown in [
+            "claude-haiku-4",
+            "claude-haiku-4-5-x",
+            "evil/claude-haiku-4-5",
+            "",
+            "-latest",
+            "-",
+            "2025-10-01",
+        ] {
             assert_eq!(table.price("anthropic", unknown), None, "{unknown}");
         }
         assert_eq!(table.price("openai", "claude-haiku-4-5"), None);
@@ -256,7 +291,12 @@ mod tests {
     #[test]
     fn a_broken_table_is_refused_with_its_place() {
         let text = r#"{"version": "1", "models": [{"provider": "p", "model": "m", "input": 9007199254740992, "output": 1}]}"#;
-        assert!(PriceTable::from_json(text).unwrap_err().to_string().contains("`p/m`"));
+        assert!(
+            PriceTable::from_json(text)
+                .unwrap_err()
+                .to_string()
+                .contains("`p/m`")
+        );
         assert!(PriceTable::from_json(r#"{"version": "1", "models": [{"input": -1}]}"#).is_err());
     }
 }

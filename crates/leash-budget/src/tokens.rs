@@ -24,7 +24,9 @@ impl TokenCounter for TiktokenCounter {
         if provider != "openai" {
             return None;
         }
-        let bpe = tiktoken_rs::bpe_for_model(model).or_else(|_| tiktoken_rs::bpe_for_model("gpt-4o")).ok()?;
+        let bpe = tiktoken_rs::bpe_for_model(model)
+            .or_else(|_| tiktoken_rs::bpe_for_model("gpt-4o"))
+            .ok()?;
         let tokens = u64::try_from(bpe.count_ordinary(text)).ok()?;
         tokens.checked_add(tokens / 8)?.checked_add(64)
     }
@@ -39,6 +41,9 @@ mod tests {
         let text = "The quick brown fox jumps over the lazy dog. ".repeat(100);
         let count = TiktokenCounter.count("openai", "gpt-4o", &text).unwrap();
         assert!(count > 900 && count < 1_500, "{count}");
-        assert_eq!(TiktokenCounter.count("anthropic", "claude-haiku-4-5", &text), None);
+        assert_eq!(
+            TiktokenCounter.count("anthropic", "claude-haiku-4-5", &text),
+            None
+        );
     }
 }

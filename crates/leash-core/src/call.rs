@@ -19,7 +19,11 @@ impl Caller {
     /// A caller known by its session alone.
     #[must_use]
     pub fn session(session_id: SessionId) -> Self {
-        Self { session_id, tenant_id: None, agent_name: None }
+        Self {
+            session_id,
+            tenant_id: None,
+            agent_name: None,
+        }
     }
 }
 
@@ -39,7 +43,11 @@ impl ToolCall {
     /// A call of `tool` with `args`.
     #[must_use]
     pub fn new(tool: impl Into<Arc<str>>, args: impl Into<Json>, caller: Caller) -> Self {
-        Self { tool: tool.into(), args: args.into(), caller }
+        Self {
+            tool: tool.into(),
+            args: args.into(),
+            caller,
+        }
     }
 
     /// SHA-256 over the canonical form of `{"arguments":…,"tool":…}`: the log's `request_hash`.
@@ -156,6 +164,17 @@ impl Call {
         }
     }
 
+    /// Says who calls.
+    pub fn set_caller(&mut self, caller: &Caller) {
+        let slot = match self {
+            Self::Model(call) => &mut call.caller,
+            Self::Tool(call) => &mut call.caller,
+        };
+        if slot != caller {
+            slot.clone_from(caller);
+        }
+    }
+
     /// The tool's name; for a model call `anthropic.call`, `openai.call` and so on, as rules of the original expect.
     #[must_use]
     pub fn tool(&self) -> String {
@@ -181,6 +200,18 @@ impl Call {
             Self::Model(call) => call.request_digest(),
             Self::Tool(call) => call.request_digest(),
         }
+    }
+}
+
+impl From<ModelCall> for Call {
+    fn from(call: ModelCall) -> Self {
+        Self::Model(call)
+    }
+}
+
+impl From<ToolCall> for Call {
+    fn from(call: ToolCall) -> Self {
+        Self::Tool(call)
     }
 }
 

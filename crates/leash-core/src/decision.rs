@@ -54,6 +54,10 @@ impl Decision {
         rule_id: impl Into<Cow<'static, str>>,
         reason: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { action, rule_id: rule_id.into(), reason: reason.into() }
+        Self {
+            action,
+            rule_id: rule_id.into(),
+            reason: reason.into(),
+        }
     }
 }

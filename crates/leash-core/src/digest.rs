@@ -28,8 +28,8 @@ impl Digest {
 
     /// The digest of nothing: the `response_hash` of a call that got no response.
     pub const EMPTY: Self = Self([
-        0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae,
-        0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+        0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27,
+        0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
     ]);
 
     /// The digest of `bytes`.
@@ -81,7 +81,9 @@ impl Digest {
         let hex: &[u8; 64] = hex.try_into().map_err(|_| DigestError)?;
         let mut out = [0; 32];
         for (slot, pair) in out.iter_mut().zip(hex.chunks_exact(2)) {
-            let [high, low] = pair else { return Err(DigestError) };
+            let [high, low] = pair else {
+                return Err(DigestError);
+            };
             *slot = (digit(*high)? << 4) | digit(*low)?;
         }
         Ok(Self(out))
@@ -117,7 +119,13 @@ mod tests {
     fn the_digest_of_nothing_is_the_constant() {
         assert_eq!(Digest::of(b""), Digest::EMPTY);
         assert_eq!(Digest::of_parts(&[b"a", b"", b"bc"]), Digest::of(b"abc"));
-        assert!(Digest::EMPTY.to_string().to_uppercase().parse::<Digest>().is_err());
+        assert!(
+            Digest::EMPTY
+                .to_string()
+                .to_uppercase()
+                .parse::<Digest>()
+                .is_err()
+        );
         assert!("00".parse::<Digest>().is_err());
     }
 }

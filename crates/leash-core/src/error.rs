@@ -78,25 +78,37 @@ impl LeashError {
     /// A refusal for money or by a kill order.
     #[must_use]
     pub fn killed(rule_id: impl Into<Cow<'static, str>>, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self::Killed { rule_id: rule_id.into(), reason: reason.into() }
+        Self::Killed {
+            rule_id: rule_id.into(),
+            reason: reason.into(),
+        }
     }
 
     /// A refusal by a rule.
     #[must_use]
     pub fn blocked(rule_id: impl Into<Cow<'static, str>>, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self::Blocked { rule_id: rule_id.into(), reason: reason.into() }
+        Self::Blocked {
+            rule_id: rule_id.into(),
+            reason: reason.into(),
+        }
     }
 
     /// A refusal because no human approved.
     #[must_use]
     pub fn rejected(rule_id: impl Into<Cow<'static, str>>, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self::RejectedByHuman { rule_id: rule_id.into(), reason: reason.into() }
+        Self::RejectedByHuman {
+            rule_id: rule_id.into(),
+            reason: reason.into(),
+        }
     }
 
     /// A refusal because something could not answer.
     #[must_use]
     pub fn unavailable(rule_id: impl Into<Cow<'static, str>>, source: StoreError) -> Self {
-        Self::Unavailable { rule_id: rule_id.into(), source }
+        Self::Unavailable {
+            rule_id: rule_id.into(),
+            source,
+        }
     }
 
     /// Which rule refused.
@@ -114,9 +126,9 @@ impl LeashError {
     #[must_use]
     pub fn reason(&self) -> Cow<'_, str> {
         match self {
-            Self::Killed { reason, .. } | Self::Blocked { reason, .. } | Self::RejectedByHuman { reason, .. } => {
-                Cow::Borrowed(reason)
-            }
+            Self::Killed { reason, .. }
+            | Self::Blocked { reason, .. }
+            | Self::RejectedByHuman { reason, .. } => Cow::Borrowed(reason),
             Self::Unavailable { source, .. } => Cow::Owned(source.to_string()),
         }
     }
@@ -167,7 +179,11 @@ impl StoreError {
     /// A failure of `kind`. `message` is a fragment that fits "failed to …" and holds no secret.
     #[must_use]
     pub fn new(kind: StoreErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// The same, caused by `source`.
@@ -186,7 +202,10 @@ impl StoreError {
 
 impl fmt::Debug for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreError").field("kind", &self.kind).field("message", &self.message).finish_non_exhaustive()
+        f.debug_struct("StoreError")
+            .field("kind", &self.kind)
+            .field("message", &self.message)
+            .finish_non_exhaustive()
     }
 }
 

@@ -198,7 +198,10 @@ fn parse_uuid(text: &str) -> Result<u128, IdError> {
     }
     let mut bits = 0_u128;
     for (position, byte) in text.bytes().enumerate() {
-        match (matches!(position, 8 | 13 | 18 | 23), char::from(byte).to_digit(16)) {
+        match (
+            matches!(position, 8 | 13 | 18 | 23),
+            char::from(byte).to_digit(16),
+        ) {
             (true, _) if byte == b'-' => {}
             (false, Some(digit)) => bits = (bits << 4) | u128::from(digit),
             _ => return Err(IdError::NoUuid),
@@ -220,7 +223,10 @@ impl IdGenerator {
     /// Keyed by the operating system's randomness.
     #[must_use]
     pub fn from_os() -> Self {
-        Self { keys: (RandomState::new(), RandomState::new()), counter: AtomicU64::new(0) }
+        Self {
+            keys: (RandomState::new(), RandomState::new()),
+            counter: AtomicU64::new(0),
+        }
     }
 
     fn random(&self) -> u128 {

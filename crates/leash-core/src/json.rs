@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
-use crate::canonical::{self, JsonError};
 use crate::Digest;
+use crate::canonical::{self, JsonError};
 
 /// A JSON document: its text, and on demand its tree. Cheap to clone.
 ///
@@ -39,7 +39,10 @@ impl Json {
     pub fn parse(text: impl Into<Box<str>>) -> Result<Self, JsonError> {
         let text = text.into();
         canonical::check(text.as_bytes())?;
-        Ok(Self(Arc::new(Inner { text, value: OnceLock::new() })))
+        Ok(Self(Arc::new(Inner {
+            text,
+            value: OnceLock::new(),
+        })))
     }
 
     /// The document `null`.
@@ -58,7 +61,9 @@ impl Json {
     #[must_use]
     pub fn value(&self) -> &Value {
         // `check` accepts nothing that serde_json does not, so the fallback is never taken; a test says so.
-        self.0.value.get_or_init(|| serde_json::from_str(&self.0.text).unwrap_or(Value::Null))
+        self.0
+            .value
+            .get_or_init(|| serde_json::from_str(&self.0.text).unwrap_or(Value::Null))
     }
 
     /// The text in the log's canonical form, numbers exact.
@@ -89,7 +94,10 @@ impl From<Value> for Json {
     fn from(value: Value) -> Self {
         let mut text = String::new();
         canonical::write_value(&mut text, &value);
-        Self(Arc::new(Inner { text: text.into(), value: OnceLock::from(value) }))
+        Self(Arc::new(Inner {
+            text: text.into(),
+            value: OnceLock::from(value),
+        }))
     }
 }
 

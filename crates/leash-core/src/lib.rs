@@ -55,7 +55,9 @@ pub use self::call::{Call, Caller, InputSize, ModelCall, ToolCall, ToolRequest};
 pub use self::decision::{Action, Decision};
 pub use self::digest::{Digest, DigestError};
 pub use self::error::{LeashError, StoreError, StoreErrorKind, rule_ids};
-pub use self::id::{AgentName, IdError, IdGenerator, MAX_ID_BYTES, RequestId, ReservationId, SessionId, TenantId};
+pub use self::id::{
+    AgentName, IdError, IdGenerator, MAX_ID_BYTES, RequestId, ReservationId, SessionId, TenantId,
+};
 pub use self::json::Json;
 pub use self::policy::{AsyncRule, Evaluation, PolicyContext, PolicyEngine, Redactor, Rule, RuleError};
 pub use self::time::{Clock, SystemClock, Timestamp, TimestampError};

@@ -31,14 +31,22 @@ impl PolicyContext {
     /// A context in which nothing is spent and nothing is capped.
     #[must_use]
     pub const fn new(now: Timestamp) -> Self {
-        Self { cumulative: Usd::ZERO, reserved: Usd::ZERO, budget_cap: None, soft_cap: None, tenant_id: None, now }
+        Self {
+            cumulative: Usd::ZERO,
+            reserved: Usd::ZERO,
+            budget_cap: None,
+            soft_cap: None,
+            tenant_id: None,
+            now,
+        }
     }
 
     /// Whether settled and reserved spending has reached `percent` of the cap; `false` without a cap.
     #[must_use]
     pub fn has_reached(&self, percent: u8) -> bool {
         let Some(cap) = self.budget_cap else { return false };
-        let used = u128::from(self.cumulative.as_nanos()).saturating_add(u128::from(self.reserved.as_nanos()));
+        let used =
+            u128::from(self.cumulative.as_nanos()).saturating_add(u128::from(self.reserved.as_nanos()));
         used.saturating_mul(100) >= u128::from(cap.as_nanos()).saturating_mul(u128::from(percent))
     }
 }
@@ -54,7 +62,9 @@ impl RuleError {
     /// `message` says what went wrong and quotes no input: it enters the log.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into() }
+        Self {
+            message: message.into(),
+        }
     }
 }
 
@@ -177,7 +187,11 @@ impl PolicyEngine {
 }
 
 /// The decision that ends evaluation, if this answer is one; otherwise the answer is noted.
-fn note(id: &str, answer: Result<Option<Decision>, RuleError>, noted: &mut Vec<Decision>) -> Option<Decision> {
+fn note(
+    id: &str,
+    answer: Result<Option<Decision>, RuleError>,
+    noted: &mut Vec<Decision>,
+) -> Option<Decision> {
     match answer {
         Ok(None) => None,
         Ok(Some(decision)) if matches!(decision.action, Action::Warn | Action::Hitl) => {
@@ -185,7 +199,11 @@ fn note(id: &str, answer: Result<Option<Decision>, RuleError>, noted: &mut Vec<D
             None
         }
         Ok(Some(decision)) => Some(decision),
-        Err(error) => Some(Decision::new(Action::Block, id.to_owned(), format!("rule failed: {error}"))),
+        Err(error) => Some(Decision::new(
+            Action::Block,
+            id.to_owned(),
+            format!("rule failed: {error}"),
+        )),
     }
 }
 
@@ -232,7 +250,10 @@ mod tests {
     }
 
     fn outcome(says: &[Says]) -> Evaluation {
-        let rules = says.iter().map(|rule| -> Arc<dyn Rule> { Arc::new(*rule) }).collect();
+        let rules = says
+            .iter()
+            .map(|rule| -> Arc<dyn Rule> { Arc::new(*rule) })
+            .collect();
         let caller = Caller::session(SessionId::new("s").unwrap());
         let call = Call::Tool(ToolCall::new("t", serde_json::json!({}), caller));
         PolicyEngine::new(rules, Vec::new()).evaluate_sync(&call, &PolicyContext::new(Timestamp::EPOCH))
@@ -241,7 +262,10 @@ mod tests {
     #[test]
     fn a_rule_that_fails_or_panics_blocks() {
         assert_eq!(outcome(&[Says::Fails]).decision.action, Action::Block);
-        assert_eq!(outcome(&[Says::Acts(Action::Warn), Says::Panics]).decision.action, Action::Block);
+        assert_eq!(
+            outcome(&[Says::Acts(Action::Warn), Says::Panics]).decision.action,
+            Action::Block
+        );
     }
 
     fn says() -> impl Strategy<Value = Says> {

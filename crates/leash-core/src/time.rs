@@ -43,7 +43,11 @@ impl Timestamp {
     /// # Errors
     /// [`TimestampError`] outside the years 0 to 9999.
     pub const fn from_unix_micros(micros: i64) -> Result<Self, TimestampError> {
-        if micros < FIRST || micros > LAST { Err(TimestampError) } else { Ok(Self { micros }) }
+        if micros < FIRST || micros > LAST {
+            Err(TimestampError)
+        } else {
+            Ok(Self { micros })
+        }
     }
 
     /// Microseconds since 1970-01-01T00:00:00Z.
@@ -62,7 +66,9 @@ impl Timestamp {
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-        Self { micros: self.micros.saturating_add(micros).min(LAST) }
+        Self {
+            micros: self.micros.saturating_add(micros).min(LAST),
+        }
     }
 
     /// How long `earlier` was before this; zero where the clock went back between them.
@@ -93,7 +99,10 @@ impl Timestamp {
         ];
         for (start, len, mut value) in fields {
             for slot in out.iter_mut().skip(start).take(len).rev() {
-                *slot = b"0123456789".get(usize::try_from(value % 10).unwrap_or(0)).copied().unwrap_or(b'0');
+                *slot = b"0123456789"
+                    .get(usize::try_from(value % 10).unwrap_or(0))
+                    .copied()
+                    .unwrap_or(b'0');
                 value /= 10;
             }
         }
@@ -113,9 +122,13 @@ impl FromStr for Timestamp {
     type Err = TimestampError;
 
     fn from_str(text: &str) -> Result<Self, TimestampError> {
-        let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimestampError)?.to_offset(UtcOffset::UTC);
+        let at = OffsetDateTime::parse(text, &Rfc3339)
+            .map_err(|_| TimestampError)?
+            .to_offset(UtcOffset::UTC);
         let micros = at.unix_timestamp_nanos().div_euclid(1000);
-        i64::try_from(micros).map_err(|_| TimestampError).and_then(Self::from_unix_micros)
+        i64::try_from(micros)
+            .map_err(|_| TimestampError)
+            .and_then(Self::from_unix_micros)
     }
 }
 
@@ -130,13 +143,18 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the system's clock"
+    )]
     fn now(&self) -> Timestamp {
         let micros = match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
             Ok(after) => i64::try_from(after.as_micros()).unwrap_or(LAST),
             Err(before) => i64::try_from(before.duration().as_micros()).map_or(FIRST, i64::saturating_neg),
         };
-        Timestamp { micros: micros.clamp(FIRST, LAST) }
+        Timestamp {
+            micros: micros.clamp(FIRST, LAST),
+        }
     }
 }
 

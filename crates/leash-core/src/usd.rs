@@ -55,7 +55,11 @@ impl Usd {
     /// # Errors
     /// [`UsdError::TooLarge`] above [`Usd::MAX`].
     pub const fn from_nanos(nanos: u64) -> Result<Self, UsdError> {
-        if nanos > Self::MAX.0 { Err(UsdError::TooLarge) } else { Ok(Self(nanos)) }
+        if nanos > Self::MAX.0 {
+            Err(UsdError::TooLarge)
+        } else {
+            Ok(Self(nanos))
+        }
     }
 
     /// This many nano-dollars out of a 128-bit calculation.
@@ -63,7 +67,9 @@ impl Usd {
     /// # Errors
     /// [`UsdError::TooLarge`] above [`Usd::MAX`].
     pub fn from_nanos_u128(nanos: u128) -> Result<Self, UsdError> {
-        u64::try_from(nanos).map_err(|_| UsdError::TooLarge).and_then(Self::from_nanos)
+        u64::try_from(nanos)
+            .map_err(|_| UsdError::TooLarge)
+            .and_then(Self::from_nanos)
     }
 
     /// This many whole cents.
@@ -102,7 +108,12 @@ impl Usd {
     /// The double nearest to the amount in dollars, for JSON and people. Never calculate with it: above 4,194,304 USD
     /// doubles are more than a nano-dollar apart.
     #[must_use]
-    #[expect(clippy::as_conversions, clippy::cast_precision_loss, clippy::float_arithmetic, reason = "both operands are exact (below 2^53), so one correctly rounded division gives the nearest double")]
+    #[expect(
+        clippy::as_conversions,
+        clippy::cast_precision_loss,
+        clippy::float_arithmetic,
+        reason = "both operands are exact (below 2^53), so one correctly rounded division gives the nearest double"
+    )]
     pub fn to_f64(self) -> f64 {
         self.0 as f64 / NANOS_PER_USD as f64
     }
@@ -205,7 +216,20 @@ mod tests {
         assert_eq!(Usd::from_f64(-0.01), Err(UsdError::Negative));
         assert_eq!(Usd::from_f64(9_007_199.3), Err(UsdError::TooLarge));
         assert_eq!(Usd::from_f64(-0.0), Ok(Usd::ZERO));
-        for text in ["", ".", "1.", ".5", "1e3", "+1", "1 ", "0x1", "1.0000000001", "-1", "NaN", "99999999999999999999"] {
+        for text in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "1e3",
+            "+1",
+            "1 ",
+            "0x1",
+            "1.0000000001",
+            "-1",
+            "NaN",
+            "99999999999999999999",
+        ] {
             assert!(text.parse::<Usd>().is_err(), "{text:?} was accepted");
         }
     }

@@ -29,13 +29,23 @@ impl Answer {
     /// A whole answer with the provider's final usage.
     #[must_use]
     pub const fn reported(usage: Usage, response_digest: Digest) -> Self {
-        Self { usage: Some(usage), is_final: true, response_digest, outcome: Outcome::Ok }
+        Self {
+            usage: Some(usage),
+            is_final: true,
+            response_digest,
+            outcome: Outcome::Ok,
+        }
     }
 
     /// An answer whose usage nobody knows: the bound is charged.
     #[must_use]
     pub const fn unreported(response_digest: Digest, outcome: Outcome) -> Self {
-        Self { usage: None, is_final: false, response_digest, outcome }
+        Self {
+            usage: None,
+            is_final: false,
+            response_digest,
+            outcome,
+        }
     }
 }
 
@@ -140,9 +150,13 @@ impl Admission {
     }
 
     async fn end(&mut self, end: End) -> Receipt {
-        let Some(call) = self.call.take() else { return Receipt::nothing() };
+        let Some(call) = self.call.take() else {
+            return Receipt::nothing();
+        };
         let mut guard = EndGuard(Some(Box::new(Ending::new(call, end))));
-        let Some(ending) = &mut guard.0 else { return Receipt::nothing() };
+        let Some(ending) = &mut guard.0 else {
+            return Receipt::nothing();
+        };
         let mut receipt = ending.run().await;
         if ending.is_done() {
             if receipt.warning.is_none() {
@@ -165,7 +179,9 @@ impl Admission {
     /// Waits until a kill order stops the caller, or the registry cannot tell any more. For as long as neither
     /// happens, it waits: race it against what may be stopped.
     pub async fn stopped(&self) -> LeashError {
-        let Some(call) = &self.call else { return std::future::pending().await };
+        let Some(call) = &self.call else {
+            return std::future::pending().await;
+        };
         call.shared.stopped(&call.session).await
     }
 
@@ -182,8 +198,14 @@ impl Admission {
     /// How often to [`renew`](Self::renew): a third of the lease.
     #[must_use]
     pub fn renew_every(&self) -> Duration {
-        let lease = self.call.as_ref().map_or(Duration::from_mins(10), |call| call.shared.lease);
-        lease.checked_div(3).unwrap_or(lease).max(Duration::from_millis(1))
+        let lease = self
+            .call
+            .as_ref()
+            .map_or(Duration::from_mins(10), |call| call.shared.lease);
+        lease
+            .checked_div(3)
+            .unwrap_or(lease)
+            .max(Duration::from_millis(1))
     }
 }
 
@@ -199,7 +221,13 @@ impl Drop for Admission {
 
 impl Receipt {
     const fn nothing() -> Self {
-        Self { cost: Usd::ZERO, cumulative: Usd::ZERO, estimated: false, broke_cap: false, warning: None }
+        Self {
+            cost: Usd::ZERO,
+            cumulative: Usd::ZERO,
+            estimated: false,
+            broke_cap: false,
+            warning: None,
+        }
     }
 }
 
@@ -234,7 +262,13 @@ impl Drop for EndGuard {
 impl Ending {
     fn new(call: Box<InFlight>, end: End) -> Self {
         let is_settled = call.hold.is_none();
-        Self { call, end, is_settled, is_written: false, ticket: None }
+        Self {
+            call,
+            end,
+            is_settled,
+            is_written: false,
+            ticket: None,
+        }
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -265,15 +299,26 @@ impl Ending {
     /// Settles, then writes. May be called again where the store failed: neither is done twice.
     pub(crate) async fn run(&mut self) -> Receipt {
         let (cost, estimated) = self.charge();
-        let mut receipt = Receipt { cost, estimated, ..Receipt::nothing() };
+        let mut receipt = Receipt {
+            cost,
+            estimated,
+            ..Receipt::nothing()
+        };
         let mut balances: Option<Vec<Balance>> = None;
         if let (false, Some((id, scopes))) = (self.is_settled, &self.call.hold) {
             let store = &self.call.shared.store;
             let settled = if matches!(self.end, End::NotBilled) {
                 store.release(*id).await.map(|()| None)
             } else {
-                let settlement = Settlement { id: *id, amount: cost, scopes: scopes.clone() };
-                store.settle(&settlement).await.map(|settled| Some(settled.balances))
+                let settlement = Settlement {
+                    id: *id,
+                    amount: cost,
+                    scopes: scopes.clone(),
+                };
+                store
+                    .settle(&settlement)
+                    .await
+                    .map(|settled| Some(settled.balances))
             };
             match settled {
                 Ok(sums) => {
@@ -289,7 +334,10 @@ impl Ending {
         if self.is_written {
             return receipt;
         }
-        receipt.cumulative = self.call.session.add(cost, balances.as_deref(), self.call.spent_before);
+        receipt.cumulative = self
+            .call
+            .session
+            .add(cost, balances.as_deref(), self.call.spent_before);
         self.is_written = true;
         if let Some(slot) = self.call.slot.take() {
             let line = self.line(&receipt);

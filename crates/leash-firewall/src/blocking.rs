@@ -66,7 +66,10 @@ impl Firewall {
             .thread_name("leash-blocking")
             .enable_all()
             .build()?;
-        Ok(BlockingFirewall { firewall: self.clone(), runtime: Arc::new(Background(Some(runtime))) })
+        Ok(BlockingFirewall {
+            firewall: self.clone(),
+            runtime: Arc::new(Background(Some(runtime))),
+        })
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use leash_audit::{AuditError, AuditLog};
 use leash_budget::{BudgetStore, MemoryStore, PriceTable, Scope, ScopeKey, TokenCounter};
 use leash_core::{
-    AgentName, AsyncRule, Caller, Clock, IdGenerator, PolicyEngine, Redactor, Rule, SessionId, SystemClock, TenantId,
-    Usd, UsdError,
+    AgentName, AsyncRule, Caller, Clock, IdGenerator, PolicyEngine, Redactor, Rule, SessionId, SystemClock,
+    TenantId, Usd, UsdError,
 };
 use leash_hitl::HitlGate;
 use leash_kill::{KillRegistry, MemoryKillRegistry};
@@ -36,7 +36,9 @@ pub enum BuildError {
     #[error("failed to open the audit log: {0}")]
     Audit(#[from] AuditError),
     /// A cap over tenants or agents was set, and the caller has none.
-    #[error("failed to set a cap for the {0}: the firewall has none; give it one by `tenant_id` or `agent_name`")]
+    #[error(
+        "failed to set a cap for the {0}: the firewall has none; give it one by `tenant_id` or `agent_name`"
+    )]
     NoSuchParty(&'static str),
     /// The thread that settles dropped calls could not be started.
     #[error("failed to start the settling thread: {0}")]
@@ -82,7 +84,9 @@ pub struct FirewallBuilder {
 
 impl fmt::Debug for FirewallBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FirewallBuilder").field("caps", &self.caps).finish_non_exhaustive()
+        f.debug_struct("FirewallBuilder")
+            .field("caps", &self.caps)
+            .finish_non_exhaustive()
     }
 }
 
@@ -318,7 +322,10 @@ impl FirewallBuilder {
             (None, Some(path)) => Some(AuditLog::builder(path).clock(self.clock.clone()).open()?),
             (None, None) => None,
         };
-        let store = self.store.take().unwrap_or_else(|| Arc::new(MemoryStore::new(self.clock.clone())));
+        let store = self
+            .store
+            .take()
+            .unwrap_or_else(|| Arc::new(MemoryStore::new(self.clock.clone())));
         let mut rules = self.first_rules;
         rules.extend(self.rules);
         let (settler, jobs) = Settler::new(self.max_in_flight);
@@ -328,7 +335,9 @@ impl FirewallBuilder {
             prices: self.prices,
             tool_prices: self.tool_prices,
             store,
-            registry: self.registry.unwrap_or_else(|| Arc::new(MemoryKillRegistry::new())),
+            registry: self
+                .registry
+                .unwrap_or_else(|| Arc::new(MemoryKillRegistry::new())),
             engine: PolicyEngine::new(rules, self.async_rules),
             redactor: self.redactor,
             gate: self.gate,
@@ -359,7 +368,10 @@ pub(crate) fn scopes_of(caller: &Caller, caps: &Caps, extra: &[Scope]) -> Vec<Sc
         scopes.push(Scope::tenant(id, cap));
     }
     if let Some(cap) = caps.global {
-        scopes.push(Scope { key: ScopeKey::global(), cap });
+        scopes.push(Scope {
+            key: ScopeKey::global(),
+            cap,
+        });
     }
     for scope in extra {
         if scopes.iter().all(|other| other.key != scope.key) {

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use leash_audit::AuditError;
 use leash_budget::{
-    Balance, Bound, BudgetState, BudgetStore, Held, Hold, HoldLine, ModelPrice, PriceTable, Refused, Reserve, Scope,
-    ScopeKey, TokenCounter, bound,
+    Balance, Bound, BudgetState, BudgetStore, Held, Hold, HoldLine, ModelPrice, PriceTable, Refused, Reserve,
+    Scope, ScopeKey, TokenCounter, bound,
 };
 use leash_core::{
-    Action, Call, Caller, Clock, Decision, Digest, Evaluation, IdGenerator, InputSize, Json, LeashError, ModelCall,
-    PolicyContext, PolicyEngine, Redactor, RequestId, SessionId, StoreError, StoreErrorKind, Timestamp, ToolCall,
-    ToolRequest, Usd, rule_ids,
+    Action, Call, Caller, Clock, Decision, Digest, Evaluation, IdGenerator, InputSize, Json, LeashError,
+    ModelCall, PolicyContext, PolicyEngine, Redactor, RequestId, SessionId, StoreError, StoreErrorKind,
+    Timestamp, ToolCall, ToolRequest, Usd, rule_ids,
 };
 use leash_hitl::{Approval, ApprovalRequest, HitlGate};
 use leash_kill::{KillOrder, KillRegistry, Target};
@@ -93,7 +93,12 @@ impl Session {
     pub(crate) fn new(caller: Caller, shared: &Shared) -> Arc<Self> {
         let scopes = scopes_of(&caller, &shared.caps, &shared.extra_scopes).into();
         let key = ScopeKey::session(&caller.session_id);
-        Arc::new(Self { caller, scopes, key, spent: AtomicU64::new(0) })
+        Arc::new(Self {
+            caller,
+            scopes,
+            key,
+            spent: AtomicU64::new(0),
+        })
     }
 
     fn is_capped(&self) -> bool {
@@ -110,7 +115,11 @@ impl Session {
             // The store did not say; what it said before is the most that is known.
             return spent_before.saturating_add(cost);
         }
-        let add = |spent: u64| Usd::from_nanos(spent).ok().map(|spent| spent.saturating_add(cost).as_nanos());
+        let add = |spent: u64| {
+            Usd::from_nanos(spent)
+                .ok()
+                .map(|spent| spent.saturating_add(cost).as_nanos())
+        };
         let before = match self.spent.fetch_update(Ordering::AcqRel, Ordering::Acquire, add) {
             Ok(before) | Err(before) => before,
         };
@@ -150,7 +159,10 @@ impl Firewall {
     /// A handle for another session of the same tenant and agent, which shares everything but the session's own budget.
     #[must_use]
     pub fn session(&self, id: SessionId) -> Self {
-        self.for_caller(Caller { session_id: id, ..self.session.caller.clone() })
+        self.for_caller(Caller {
+            session_id: id,
+            ..self.session.caller.clone()
+        })
     }
 
     /// A handle for another caller, which shares everything but the caps of its own session, agent and tenant.
@@ -161,7 +173,10 @@ impl Firewall {
         } else {
             Session::new(caller, &self.shared)
         };
-        Self { shared: self.shared.clone(), session }
+        Self {
+            shared: self.shared.clone(),
+            session,
+        }
     }
 
     /// Puts the firewall around a client. A client that no adapter knows does not compile.
@@ -205,12 +220,20 @@ impl Firewall {
         answer.map_err(|error| self.shared.refuse(&self.session, Stage::Kill, error))
     }
 
+    /// Waits until a kill order stops this session, or the registry cannot tell any more. For as long as neither
+    /// happens, it waits: race it against what may be stopped and holds no [`Admission`].
+    pub async fn stopped(&self) -> LeashError {
+        self.shared.stopped(&self.session).await
+    }
+
     /// `document` without what must not leave; `None` where it may leave as it is. For what is not admitted.
     ///
     /// # Errors
     /// [`LeashError`] where the redactor cannot tell. The refusal is in the log.
     pub fn redact(&self, document: &Json) -> Result<Option<Json>, LeashError> {
-        let Some(redactor) = &self.shared.redactor else { return Ok(None) };
+        let Some(redactor) = &self.shared.redactor else {
+            return Ok(None);
+        };
         redactor.redact(document).map_err(|error| {
             let error = LeashError::blocked(rule_ids::REDACT, error.to_string());
             self.shared.refuse(&self.session, Stage::Redact, error)
@@ -229,7 +252,8 @@ impl Firewall {
     /// # Errors
     /// [`StoreError`] where the order could not be kept, or not be written down; in the latter case it stands.
     pub async fn kill(&self, reason: &str) -> Result<(), StoreError> {
-        self.kill_target(Target::Session(self.session.caller.session_id.clone()), reason).await
+        self.kill_target(Target::Session(self.session.caller.session_id.clone()), reason)
+            .await
     }
 
     /// Gives a kill order for anything.
@@ -269,7 +293,12 @@ impl Firewall {
     /// # Errors
     /// [`StoreError`] where the budget store cannot tell.
     pub async fn balances(&self) -> Result<Vec<(Scope, Balance)>, StoreError> {
-        let keys: Vec<ScopeKey> = self.session.scopes.iter().map(|scope| scope.key.clone()).collect();
+        let keys: Vec<ScopeKey> = self
+            .session
+            .scopes
+            .iter()
+            .map(|scope| scope.key.clone())
+            .collect();
         let balances = self.shared.store.balances(&keys).await?;
         Ok(self.session.scopes.iter().cloned().zip(balances).collect())
     }
@@ -279,8 +308,7 @@ impl Firewall {
     /// # Errors
     /// [`StoreError`] where the log could not be written.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        self.shared.settler.flush().await;
-        Ok(self.shared.journal.flush()?)
+        Ok(Settler::flush(&self.shared).await?)
     }
 
     /// Admits nothing more, for this and every other handle, and does what [`flush`](Self::flush) does.
@@ -312,28 +340,55 @@ impl Shared {
         let started = self.clock.now();
         let refuse = |stage: Stage, error: LeashError| self.refuse(session, stage, error);
         let Some(permit) = self.settler.permit() else {
-            let what = if self.settler.is_closed() { "admit a call: the firewall is closed" } else { "admit a call: too many are under way" };
+            let what = if self.settler.is_closed() {
+                "admit a call: the firewall is closed"
+            } else {
+                "admit a call: too many are under way"
+            };
             let error = StoreError::new(StoreErrorKind::Full, what);
-            return Err(refuse(Stage::Capacity, LeashError::unavailable(rule_ids::CAPACITY, error)));
+            return Err(refuse(
+                Stage::Capacity,
+                LeashError::unavailable(rule_ids::CAPACITY, error),
+            ));
         };
         // Room for the line comes first: a call whose end could not be written down must not begin.
-        let slot = self.journal.slot().map_err(|error| refuse(Stage::Audit, audit_unavailable(error)))?;
+        let slot = self
+            .journal
+            .slot()
+            .map_err(|error| refuse(Stage::Audit, audit_unavailable(error)))?;
 
-        self.ask_registry(session).await.map_err(|error| refuse(Stage::Kill, error))?;
-        let priced = self.price(session, &call).await.map_err(|error| refuse(Stage::Price, error))?;
-        let asks = self.judge(session, &call, started).await.map_err(|error| refuse(Stage::Rules, error))?;
+        self.ask_registry(session)
+            .await
+            .map_err(|error| refuse(Stage::Kill, error))?;
+        let priced = self
+            .price(session, &call)
+            .await
+            .map_err(|error| refuse(Stage::Price, error))?;
+        let asks = self
+            .judge(session, &call, started)
+            .await
+            .map_err(|error| refuse(Stage::Rules, error))?;
         let (call, priced, asks, is_redacted) = match self.redact(session, &call) {
             Err(error) => return Err(refuse(Stage::Redact, error)),
             Ok(None) => (call, priced, asks, false),
             Ok(Some(call)) => {
-                let again =
-                    self.judge(session, &call, started).await.map_err(|error| refuse(Stage::Rules, error))?;
-                let priced = self.price(session, &call).await.map_err(|error| refuse(Stage::Price, error))?;
+                let again = self
+                    .judge(session, &call, started)
+                    .await
+                    .map_err(|error| refuse(Stage::Rules, error))?;
+                let priced = self
+                    .price(session, &call)
+                    .await
+                    .map_err(|error| refuse(Stage::Price, error))?;
                 (call, priced, asks.or(again), true)
             }
         };
         let needs_digest = slot.is_some() || asks.is_some() || !session.scopes.is_empty();
-        let request_digest = if needs_digest { call.request_digest() } else { Digest::EMPTY };
+        let request_digest = if needs_digest {
+            call.request_digest()
+        } else {
+            Digest::EMPTY
+        };
         let hitl_request_id = match asks {
             None => None,
             Some(asks) => Some(
@@ -342,10 +397,17 @@ impl Shared {
                     .map_err(|error| refuse(Stage::Human, error))?,
             ),
         };
-        let reserved = self.reserve(session, &call, &priced.bound, request_digest, permit).await?;
-        self.ask_registry(session).await.map_err(|error| refuse(Stage::Kill, error))?;
+        let reserved = self
+            .reserve(session, &call, &priced.bound, request_digest, permit)
+            .await?;
+        self.ask_registry(session)
+            .await
+            .map_err(|error| refuse(Stage::Kill, error))?;
         if reserved.hold.is_none() || !self.store.is_durable() {
-            let admitted = match self.journal.admitted(session, &call, request_digest, priced.bound.amount) {
+            let admitted = match self
+                .journal
+                .admitted(session, &call, request_digest, priced.bound.amount)
+            {
                 Ok(Some(ticket)) => ticket.durable().await,
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),
@@ -394,8 +456,19 @@ impl Shared {
         let call = match call {
             Call::Model(call) => call,
             Call::Tool(call) => {
-                let amount = self.tool_prices.get(call.tool.as_ref()).copied().unwrap_or(Usd::ZERO);
-                return Ok(Priced { price: None, bound: Bound { input_tokens: 0, output_tokens: 0, amount } });
+                let amount = self
+                    .tool_prices
+                    .get(call.tool.as_ref())
+                    .copied()
+                    .unwrap_or(Usd::ZERO);
+                return Ok(Priced {
+                    price: None,
+                    bound: Bound {
+                        input_tokens: 0,
+                        output_tokens: 0,
+                        amount,
+                    },
+                });
             }
         };
         let Some(price) = self.prices.price(&call.provider, &call.model) else {
@@ -405,7 +478,8 @@ impl Shared {
             );
             return Err(LeashError::blocked(rule_ids::NO_PRICE, reason));
         };
-        let no_bound = |error: leash_budget::BoundError| LeashError::blocked(rule_ids::NO_BOUND, error.to_string());
+        let no_bound =
+            |error: leash_budget::BoundError| LeashError::blocked(rule_ids::NO_BOUND, error.to_string());
         let mut found = bound(call, price, None).map_err(no_bound)?;
         if self.token_counter.is_some()
             && !self.fits(session, found.amount).await?
@@ -413,7 +487,10 @@ impl Shared {
         {
             found = bound(call, price, Some(tokens)).map_err(no_bound)?;
         }
-        Ok(Priced { price: Some(price.clone()), bound: found })
+        Ok(Priced {
+            price: Some(price.clone()),
+            bound: found,
+        })
     }
 
     /// Whether so much would fit under every cap now. A guess that only decides whether counting tokens is worth it.
@@ -421,27 +498,43 @@ impl Shared {
         let keys: Vec<ScopeKey> = session.scopes.iter().map(|scope| scope.key.clone()).collect();
         let balances = self.store.balances(&keys).await;
         let balances = balances.map_err(|error| LeashError::unavailable(rule_ids::BUDGET_STORE, error))?;
-        Ok(session.scopes.iter().zip(&balances).all(|(scope, balance)| amount <= balance.available(scope.cap)))
+        Ok(session
+            .scopes
+            .iter()
+            .zip(&balances)
+            .all(|(scope, balance)| amount <= balance.available(scope.cap)))
     }
 
     fn count_tokens(&self, call: &ModelCall) -> Option<u64> {
-        let InputSize::Bytes(bytes) = call.input else { return None };
+        let InputSize::Bytes(bytes) = call.input else {
+            return None;
+        };
         let content = call.body.as_ref().unwrap_or(&call.messages);
         let text = u64::try_from(content.text().len()).ok()?;
-        let counted = self.token_counter.as_ref()?.count(&call.provider, &call.model, content.text())?;
+        let counted = self
+            .token_counter
+            .as_ref()?
+            .count(&call.provider, &call.model, content.text())?;
         // What the bound holds beyond the text (templates, tool prompts) stays on top of the count.
         counted.checked_add(bytes.saturating_sub(text))
     }
 
     /// Asks the rules. `Ok(Some)` is the decision of the rule that wants a human.
-    async fn judge(&self, session: &Session, call: &Call, now: Timestamp) -> Result<Option<Decision>, LeashError> {
+    async fn judge(
+        &self,
+        session: &Session,
+        call: &Call,
+        now: Timestamp,
+    ) -> Result<Option<Decision>, LeashError> {
         if self.engine.is_empty() {
             return Ok(None);
         }
         let context = self.context(session, now).await?;
         let Evaluation { decision, noted } = self.engine.evaluate(call, &context).await;
         for noted in &noted {
-            self.journal.policy_decision(session, call, noted).map_err(audit_unavailable)?;
+            self.journal
+                .policy_decision(session, call, noted)
+                .map_err(audit_unavailable)?;
         }
         match decision.action {
             Action::Block => {
@@ -457,7 +550,8 @@ impl Shared {
 
     async fn context(&self, session: &Session, now: Timestamp) -> Result<PolicyContext, LeashError> {
         let balance = self.balance(session).await;
-        let (spent, reserved) = balance.map_err(|error| LeashError::unavailable(rule_ids::BUDGET_STORE, error))?;
+        let (spent, reserved) =
+            balance.map_err(|error| LeashError::unavailable(rule_ids::BUDGET_STORE, error))?;
         let mut context = PolicyContext::new(now);
         context.cumulative = spent;
         context.reserved = reserved;
@@ -474,16 +568,25 @@ impl Shared {
         }
         let balances = self.store.balances(std::slice::from_ref(&session.key)).await?;
         let balance = balances.first();
-        balance.map(|balance| (balance.spent, balance.reserved)).ok_or_else(|| {
-            StoreError::new(StoreErrorKind::Corrupt, "read a balance: the store answered for no scope")
-        })
+        balance
+            .map(|balance| (balance.spent, balance.reserved))
+            .ok_or_else(|| {
+                StoreError::new(
+                    StoreErrorKind::Corrupt,
+                    "read a balance: the store answered for no scope",
+                )
+            })
     }
 
     /// The call without what must not leave; `None` where it may leave as it is.
     fn redact(&self, session: &Session, call: &Call) -> Result<Option<Call>, LeashError> {
-        let Some(redactor) = &self.redactor else { return Ok(None) };
+        let Some(redactor) = &self.redactor else {
+            return Ok(None);
+        };
         let redact = |document: &Json| {
-            redactor.redact(document).map_err(|error| LeashError::blocked(rule_ids::REDACT, error.to_string()))
+            redactor
+                .redact(document)
+                .map_err(|error| LeashError::blocked(rule_ids::REDACT, error.to_string()))
         };
         let redacted = match call {
             Call::Tool(tool) => redact(&tool.args)?.map(|args| {
@@ -520,13 +623,20 @@ impl Shared {
             let reason = format!("hitl: no gate configured, and `{}` wants a human", asks.rule_id);
             return Err(LeashError::rejected(asks.rule_id, reason));
         };
-        let request = ApprovalRequest { id, call: call.clone(), request_digest, decision: asks.clone() };
+        let request = ApprovalRequest {
+            id,
+            call: call.clone(),
+            request_digest,
+            decision: asks.clone(),
+        };
         let answer = tokio::select! {
             answer = gate.request(&request) => answer,
             stopped = self.stopped(session) => return Err(stopped),
         };
         let approval = answer.map_err(|error| LeashError::unavailable(rule_ids::HITL_GATE, error))?;
-        self.journal.hitl_decision(session, &request, &approval).map_err(audit_unavailable)?;
+        self.journal
+            .hitl_decision(session, &request, &approval)
+            .map_err(audit_unavailable)?;
         match approval {
             Approval::Approved { .. } => Ok(id),
             Approval::Rejected { reason, .. } => Err(LeashError::rejected(asks.rule_id, reason)),
@@ -543,22 +653,35 @@ impl Shared {
         request_digest: Digest,
         permit: Permit,
     ) -> Result<Reserved, LeashError> {
-        let mut reserved =
-            Reserved { shared: self.clone(), hold: None, spent_before: session.spent(), permit: Some(permit) };
+        let mut reserved = Reserved {
+            shared: self.clone(),
+            hold: None,
+            spent_before: session.spent(),
+            permit: Some(permit),
+        };
         let is_free_tool = matches!(call, Call::Tool(_)) && bound.amount.is_zero();
         if session.scopes.is_empty() || is_free_tool {
             return Ok(reserved);
         }
         let what = match call {
-            Call::Model(call) => Held::Model { provider: call.provider.clone(), model: call.model.clone() },
-            Call::Tool(call) => Held::Tool { tool: call.tool.clone() },
+            Call::Model(call) => Held::Model {
+                provider: call.provider.clone(),
+                model: call.model.clone(),
+            },
+            Call::Tool(call) => Held::Tool {
+                tool: call.tool.clone(),
+            },
         };
         let hold = Hold {
             id: self.ids.reservation(self.clock.now()),
             amount: bound.amount,
             scopes: session.scopes.clone(),
             lease: self.lease,
-            line: HoldLine { what, caller: session.caller.clone(), request_digest },
+            line: HoldLine {
+                what,
+                caller: session.caller.clone(),
+                request_digest,
+            },
         };
         // Before the store is asked: if this future is dropped, or the store fails after it did it, dropping
         // `reserved` gives the amount back.
@@ -574,15 +697,21 @@ impl Shared {
                 reserved.hold = None;
                 Err(self.refuse_for_money(session, bound.amount, &refused))
             }
-            Err(error) => {
-                Err(self.refuse(session, Stage::Budget, LeashError::unavailable(rule_ids::BUDGET_STORE, error)))
-            }
+            Err(error) => Err(self.refuse(
+                session,
+                Stage::Budget,
+                LeashError::unavailable(rule_ids::BUDGET_STORE, error),
+            )),
         }
     }
 
     fn refuse_for_money(&self, session: &Session, amount: Usd, refused: &Refused) -> LeashError {
         let Refused { cap, balance } = refused;
-        let rule_id = if balance.spent > *cap { rule_ids::HARD_CAP } else { rule_ids::PRE_CALL_ESTIMATE };
+        let rule_id = if balance.spent > *cap {
+            rule_ids::HARD_CAP
+        } else {
+            rule_ids::PRE_CALL_ESTIMATE
+        };
         let reason = format!(
             "the call may cost up to ${amount}, and `{}` has ${} of its cap of ${cap} available (${} spent, ${} set aside)",
             balance.key,
@@ -599,22 +728,36 @@ impl Shared {
     /// Steps 1 and 3 to 5 for a tool call that a model asks for.
     pub(crate) async fn inspect(&self, session: &Session, request: &ToolRequest) -> Result<(), LeashError> {
         let refuse = |stage: Stage, error: LeashError| self.refuse(session, stage, error);
-        self.ask_registry(session).await.map_err(|error| refuse(Stage::Kill, error))?;
+        self.ask_registry(session)
+            .await
+            .map_err(|error| refuse(Stage::Kill, error))?;
         if self.engine.is_empty() {
             return Ok(());
         }
-        let call = Call::Tool(ToolCall::new(request.tool.clone(), request.args.clone(), session.caller.clone()));
+        let call = Call::Tool(ToolCall::new(
+            request.tool.clone(),
+            request.args.clone(),
+            session.caller.clone(),
+        ));
         let now = self.clock.now();
-        let mut asks = self.judge(session, &call, now).await.map_err(|error| refuse(Stage::ToolRequest, error))?;
+        let mut asks = self
+            .judge(session, &call, now)
+            .await
+            .map_err(|error| refuse(Stage::ToolRequest, error))?;
         let mut shown = call;
-        if let Some(redacted) = self.redact(session, &shown).map_err(|error| refuse(Stage::Redact, error))? {
+        if let Some(redacted) = self
+            .redact(session, &shown)
+            .map_err(|error| refuse(Stage::Redact, error))?
+        {
             let again = self.judge(session, &redacted, now).await;
             asks = asks.or(again.map_err(|error| refuse(Stage::ToolRequest, error))?);
             shown = redacted;
         }
         if let Some(asks) = asks {
             let digest = shown.request_digest();
-            self.ask_human(session, &shown, digest, asks).await.map_err(|error| refuse(Stage::Human, error))?;
+            self.ask_human(session, &shown, digest, asks)
+                .await
+                .map_err(|error| refuse(Stage::Human, error))?;
         }
         Ok(())
     }
@@ -627,7 +770,8 @@ impl Shared {
                 return error;
             }
             if changes.changed().await.is_err() {
-                let error = StoreError::new(StoreErrorKind::Unavailable, "watch the kill registry: it is gone");
+                let error =
+                    StoreError::new(StoreErrorKind::Unavailable, "watch the kill registry: it is gone");
                 return LeashError::unavailable(rule_ids::KILL_REGISTRY, error);
             }
         }
@@ -637,7 +781,11 @@ impl Shared {
     pub(crate) fn note_states(&self, session: &Session, scopes: &[Scope], balances: &[Balance]) -> bool {
         let mut broke_cap = false;
         for (scope, balance) in scopes.iter().zip(balances) {
-            let soft = if scope.key == session.key { self.caps.session_soft } else { None };
+            let soft = if scope.key == session.key {
+                self.caps.session_soft
+            } else {
+                None
+            };
             let state = BudgetState::of(balance.spent, Some(scope.cap), soft);
             broke_cap |= state == BudgetState::HardExceeded;
             let before = {
@@ -675,7 +823,9 @@ impl Shared {
                     self.note_states(&session, &expired.hold.scopes, &expired.balances);
                 }
             }
-            Err(error) => tracing::error!(target: "llm_leash", %error, "failed to look for expired reservations"),
+            Err(error) => {
+                tracing::error!(target: "llm_leash", %error, "failed to look for expired reservations")
+            }
         }
     }
 }
@@ -713,14 +863,21 @@ fn audit_unavailable(error: AuditError) -> LeashError {
 }
 
 /// The call with its redacted parts. What money and routing depend on must not have changed.
-fn redacted_model(model: &ModelCall, messages: Option<Json>, body: Option<Json>) -> Result<ModelCall, LeashError> {
+fn redacted_model(
+    model: &ModelCall,
+    messages: Option<Json>,
+    body: Option<Json>,
+) -> Result<ModelCall, LeashError> {
     let mut redacted = model.clone();
     if let Some(messages) = messages {
         redacted.messages = messages;
     }
     if let Some(body) = body {
         if body.value().get("model") != model.body.as_ref().and_then(|body| body.value().get("model")) {
-            return Err(LeashError::blocked(rule_ids::REDACT, "the redactor changed the name of the model"));
+            return Err(LeashError::blocked(
+                rule_ids::REDACT,
+                "the redactor changed the name of the model",
+            ));
         }
         if let InputSize::Bytes(bytes) = redacted.input {
             let before = model.body.as_ref().map_or(0, |body| body.text().len());

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use leash_budget::Bound;
 use leash_core::{
-    Call, Digest, Json, LeashError, ModelCall, StoreError, StoreErrorKind, ToolCall, ToolRequest, Usage, Usd, rule_ids,
+    Call, Digest, Json, LeashError, ModelCall, StoreError, StoreErrorKind, ToolCall, ToolRequest, Usage, Usd,
+    rule_ids,
 };
 
 use crate::admission::{Admission, Answer, InFlight, Receipt};
@@ -26,7 +27,12 @@ pub struct ModelAnswer<T> {
 impl<T> ModelAnswer<T> {
     /// An answer with its usage and content, and no tool calls.
     pub const fn new(value: T, usage: Usage, content: Json) -> Self {
-        Self { value, usage: Some(usage), content, tool_requests: Vec::new() }
+        Self {
+            value,
+            usage: Some(usage),
+            content,
+            tool_requests: Vec::new(),
+        }
     }
 }
 
@@ -42,14 +48,20 @@ pub struct ModelFailure<E> {
 impl<E> ModelFailure<E> {
     /// The provider did not bill it, as it says or as its status means.
     pub const fn not_billed(error: E) -> Self {
-        Self { error, may_be_billed: false }
+        Self {
+            error,
+            may_be_billed: false,
+        }
     }
 }
 
 /// Nobody knows whether it was billed, so it was.
 impl<E> From<E> for ModelFailure<E> {
     fn from(error: E) -> Self {
-        Self { error, may_be_billed: true }
+        Self {
+            error,
+            may_be_billed: true,
+        }
     }
 }
 
@@ -97,7 +109,9 @@ impl Firewall {
         F: AsyncFnOnce(ModelCall) -> Result<ModelAnswer<T>, ModelFailure<E>>,
     {
         let admission = self.admit(call).await?;
-        let Some(Call::Model(call)) = admission.call().cloned() else { return Err(vanished().into()) };
+        let Some(Call::Model(call)) = admission.call().cloned() else {
+            return Err(vanished().into());
+        };
         let ran = tokio::select! {
             biased;
             ran = run(call) => ran,
@@ -105,7 +119,11 @@ impl Firewall {
         };
         match ran {
             Ok(answer) => {
-                let digest = if self.audit_log().is_some() { answer.content.digest() } else { Digest::EMPTY };
+                let digest = if self.audit_log().is_some() {
+                    answer.content.digest()
+                } else {
+                    Digest::EMPTY
+                };
                 let receipt = admission
                     .settle(match answer.usage {
                         Some(usage) => Answer::reported(usage, digest),
@@ -115,11 +133,16 @@ impl Firewall {
                 for request in &answer.tool_requests {
                     self.inspect(request).await?;
                 }
-                Ok(Answered { value: answer.value, receipt })
+                Ok(Answered {
+                    value: answer.value,
+                    receipt,
+                })
             }
             Err(failure) => {
                 if failure.may_be_billed {
-                    admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Error)).await;
+                    admission
+                        .settle(Answer::unreported(Digest::EMPTY, Outcome::Error))
+                        .await;
                 } else {
                     admission.fail().await;
                 }
@@ -144,8 +167,12 @@ impl Firewall {
         R: Clone + Into<Json>,
         F: AsyncFnOnce(ToolCall) -> Result<R, E>,
     {
-        let admission = self.admit(ToolCall::new(tool, args, self.caller().clone())).await?;
-        let Some(Call::Tool(call)) = admission.call().cloned() else { return Err(vanished().into()) };
+        let admission = self
+            .admit(ToolCall::new(tool, args, self.caller().clone()))
+            .await?;
+        let Some(Call::Tool(call)) = admission.call().cloned() else {
+            return Err(vanished().into());
+        };
         let ran = tokio::select! {
             biased;
             ran = run(call) => ran,
@@ -153,12 +180,18 @@ impl Firewall {
         };
         match ran {
             Ok(value) => {
-                let digest = if self.audit_log().is_some() { value.clone().into().digest() } else { Digest::EMPTY };
+                let digest = if self.audit_log().is_some() {
+                    value.clone().into().digest()
+                } else {
+                    Digest::EMPTY
+                };
                 let receipt = admission.settle(Answer::unreported(digest, Outcome::Ok)).await;
                 Ok(Answered { value, receipt })
             }
             Err(error) => {
-                admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Error)).await;
+                admission
+                    .settle(Answer::unreported(Digest::EMPTY, Outcome::Error))
+                    .await;
                 Err(GuardedError::Failed(error))
             }
         }
@@ -177,15 +210,24 @@ impl Firewall {
             let error = LeashError::blocked(rule_ids::NO_PRICE, "the model has no price");
             return Err(shared.refuse(session, crate::journal::Stage::Price, error));
         };
-        let slot = shared.journal.slot().map_err(|error| LeashError::unavailable(rule_ids::AUDIT, error.into()))?;
+        let slot = shared
+            .journal
+            .slot()
+            .map_err(|error| LeashError::unavailable(rule_ids::AUDIT, error.into()))?;
         let started = shared.clock.now();
-        let hold = (!session.scopes.is_empty()).then(|| (shared.ids.reservation(started), session.scopes.clone()));
+        let hold =
+            (!session.scopes.is_empty()).then(|| (shared.ids.reservation(started), session.scopes.clone()));
         let (spent_before, _) = shared
             .balance(session)
             .await
             .map_err(|error| LeashError::unavailable(rule_ids::BUDGET_STORE, error))?;
-        let call =
-            ModelCall::new(charge.provider, charge.model, Json::null(), charge.usage.output_tokens, self.caller().clone());
+        let call = ModelCall::new(
+            charge.provider,
+            charge.model,
+            Json::null(),
+            charge.usage.output_tokens,
+            self.caller().clone(),
+        );
         let bound = Bound {
             input_tokens: charge.usage.total_input_tokens(),
             output_tokens: charge.usage.output_tokens,
@@ -206,13 +248,17 @@ impl Firewall {
             slot,
             _permit: None,
         }));
-        Ok(admission.settle(Answer::reported(charge.usage, Digest::EMPTY)).await)
+        Ok(admission
+            .settle(Answer::reported(charge.usage, Digest::EMPTY))
+            .await)
     }
 }
 
 /// Ends a call that was stopped while it ran.
 async fn cut(admission: Admission, stopped: LeashError) -> LeashError {
-    admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Cut)).await;
+    admission
+        .settle(Answer::unreported(Digest::EMPTY, Outcome::Cut))
+        .await;
     stopped
 }
 

@@ -104,14 +104,29 @@ impl Journal {
         bound: Usd,
     ) -> Result<Option<Appended>, AuditError> {
         let target = match call {
-            Call::Model(call) => leash_audit::Target::Model { provider: &call.provider, model: &call.model },
+            Call::Model(call) => leash_audit::Target::Model {
+                provider: &call.provider,
+                model: &call.model,
+            },
             Call::Tool(call) => leash_audit::Target::Tool { tool: &call.tool },
         };
-        self.append(session, Kind::Admitted(Admitted { target, request_hash, bound }))
+        self.append(
+            session,
+            Kind::Admitted(Admitted {
+                target,
+                request_hash,
+                bound,
+            }),
+        )
     }
 
     /// The line of a call that has ended.
-    pub(crate) fn write_call(&self, slot: Slot, call: &InFlight, line: &CallLine) -> Result<Option<Appended>, Warning> {
+    pub(crate) fn write_call(
+        &self,
+        slot: Slot,
+        call: &InFlight,
+        line: &CallLine,
+    ) -> Result<Option<Appended>, Warning> {
         let Some(log) = &self.log else { return Ok(None) };
         let elapsed = call.shared.clock.now().saturating_since(call.started).as_millis();
         let duration_ms = u64::try_from(elapsed).ok();
@@ -134,7 +149,9 @@ impl Journal {
                 hitl_request_id: hitl_request_id.as_deref(),
             }),
         };
-        Ok(Some(log.append_owed(slot, &Event::new(&call.session.caller, kind))?))
+        Ok(Some(
+            log.append_owed(slot, &Event::new(&call.session.caller, kind))?,
+        ))
     }
 
     /// The line of a call whose reservation outlived its lease.
@@ -175,18 +192,32 @@ impl Journal {
         balance: &Balance,
         state: BudgetState,
     ) -> Result<(), AuditError> {
-        self.append(session, Kind::Budget(budget_line(scope.cap, balance, session, state))).map(drop)
+        self.append(
+            session,
+            Kind::Budget(budget_line(scope.cap, balance, session, state)),
+        )
+        .map(drop)
     }
 
     /// A scope whose cap a call did not fit under. Equal ones within a second are one line with a count.
     pub(crate) fn refused_for_money(&self, session: &Session, refused: &Refused) -> Result<(), AuditError> {
         let Some(log) = &self.log else { return Ok(()) };
-        let kind = Kind::Budget(budget_line(refused.cap, &refused.balance, session, BudgetState::HardExceeded));
+        let kind = Kind::Budget(budget_line(
+            refused.cap,
+            &refused.balance,
+            session,
+            BudgetState::HardExceeded,
+        ));
         log.append_coalesced(&Event::new(&session.caller, kind)).map(drop)
     }
 
     /// A refused call. Equal ones within a second are one line with a count, so the reason names no sums.
-    pub(crate) fn refusal(&self, session: &Session, stage: Stage, error: &LeashError) -> Result<(), AuditError> {
+    pub(crate) fn refusal(
+        &self,
+        session: &Session,
+        stage: Stage,
+        error: &LeashError,
+    ) -> Result<(), AuditError> {
         let Some(log) = &self.log else { return Ok(()) };
         let reason = error.reason();
         let reason = match stage {
@@ -195,7 +226,11 @@ impl Journal {
             }
             _ => reason.as_ref(),
         };
-        let kind = Kind::Refusal(Refusal { rule_id: error.rule_id(), reason, stage: stage.as_str() });
+        let kind = Kind::Refusal(Refusal {
+            rule_id: error.rule_id(),
+            reason,
+            stage: stage.as_str(),
+        });
         log.append_coalesced(&Event::new(&session.caller, kind)).map(drop)
     }
 
@@ -216,7 +251,13 @@ impl Journal {
 
     pub(crate) fn redaction(&self, session: &Session, call: &Call) -> Result<(), AuditError> {
         let rule_id = leash_core::rule_ids::REDACT;
-        self.rule_acted(session, call, PolicyAction::Redact, rule_id, "something that must not leave was taken out")
+        self.rule_acted(
+            session,
+            call,
+            PolicyAction::Redact,
+            rule_id,
+            "something that must not leave was taken out",
+        )
     }
 
     fn rule_acted(
@@ -229,7 +270,13 @@ impl Journal {
     ) -> Result<(), AuditError> {
         let Some(log) = &self.log else { return Ok(()) };
         let tool = call.tool();
-        let kind = Kind::PolicyDecision(PolicyDecision { rule_id, action, reason, tool: &tool, shadow: false });
+        let kind = Kind::PolicyDecision(PolicyDecision {
+            rule_id,
+            action,
+            reason,
+            tool: &tool,
+            shadow: false,
+        });
         log.append_coalesced(&Event::new(&session.caller, kind)).map(drop)
     }
 
@@ -251,13 +298,22 @@ impl Journal {
         };
         let request_id = request.id.to_string();
         let rule_id = &request.decision.rule_id;
-        let kind = Kind::HitlDecision(HitlDecision { request_id: &request_id, rule_id, decision, reason, operator });
+        let kind = Kind::HitlDecision(HitlDecision {
+            request_id: &request_id,
+            rule_id,
+            decision,
+            reason,
+            operator,
+        });
         self.append(session, kind).map(drop)
     }
 
     pub(crate) fn kill(&self, session: &Session, target: &Target, reason: &str) -> Result<(), AuditError> {
         let scope = scope_of(target);
-        let kind = Kind::Kill(Kill { reason, scope: scope.as_deref() });
+        let kind = Kind::Kill(Kill {
+            reason,
+            scope: scope.as_deref(),
+        });
         self.append_for(session, target, kind)
     }
 
@@ -268,7 +324,10 @@ impl Journal {
         reason: Option<&str>,
     ) -> Result<(), AuditError> {
         let scope = scope_of(target);
-        let kind = Kind::KillClear(KillClear { reason, scope: scope.as_deref() });
+        let kind = Kind::KillClear(KillClear {
+            reason,
+            scope: scope.as_deref(),
+        });
         self.append_for(session, target, kind)
     }
 
@@ -278,8 +337,14 @@ impl Journal {
         let who = match target {
             Target::Session(id) if *id == session.caller.session_id => Who::from(&session.caller),
             Target::Session(id) => Who::session(id.as_str()),
-            Target::Tenant(id) => Who { tenant_id: Some(id.as_str()), ..Who::EVERYBODY },
-            Target::Agent(name) => Who { agent_name: Some(name.as_str()), ..Who::EVERYBODY },
+            Target::Tenant(id) => Who {
+                tenant_id: Some(id.as_str()),
+                ..Who::EVERYBODY
+            },
+            Target::Agent(name) => Who {
+                agent_name: Some(name.as_str()),
+                ..Who::EVERYBODY
+            },
             Target::Everything => Who::EVERYBODY,
         };
         log.append(&Event::new(who, kind)).map(drop)
@@ -307,10 +372,20 @@ fn budget_line<'a>(cap: Usd, balance: &'a Balance, session: &Session, state: Bud
         BudgetState::HardExceeded => BudgetDecision::HardExceeded,
     };
     let scope = (balance.key != session.key).then(|| balance.key.as_str());
-    Budget { cumulative: balance.spent, cap: Some(cap), decision, scope }
+    Budget {
+        cumulative: balance.spent,
+        cap: Some(cap),
+        decision,
+        scope,
+    }
 }
 
-fn model_line<'a>(provider: &'a str, model: &'a str, request_hash: Digest, line: &CallLine) -> leash_audit::ModelCall<'a> {
+fn model_line<'a>(
+    provider: &'a str,
+    model: &'a str,
+    request_hash: Digest,
+    line: &CallLine,
+) -> leash_audit::ModelCall<'a> {
     let usage = &line.usage;
     let known = |tokens: u64| (tokens > 0).then_some(tokens);
     leash_audit::ModelCall {
@@ -323,7 +398,11 @@ fn model_line<'a>(provider: &'a str, model: &'a str, request_hash: Digest, line:
         response_hash: line.response_digest,
         cumulative: Some(line.cumulative),
         cache_read_tokens: known(usage.cache_read_tokens),
-        cache_write_tokens: known(usage.cache_write_tokens.saturating_add(usage.cache_write_1h_tokens)),
+        cache_write_tokens: known(
+            usage
+                .cache_write_tokens
+                .saturating_add(usage.cache_write_1h_tokens),
+        ),
         reasoning_tokens: known(usage.reasoning_tokens),
         outcome: Some(line.outcome),
         usage: line.estimated.then_some("estimated"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot};
 
+use leash_audit::AuditError;
 use leash_core::ReservationId;
 
 use crate::admission::Ending;
@@ -25,8 +26,8 @@ pub(crate) enum Job {
     End(Box<Ending>),
     /// Give this reservation back: its call was never admitted.
     Release(Arc<Shared>, ReservationId, Permit),
-    /// Say so when everything before this is done.
-    Flush(oneshot::Sender<()>),
+    /// Make the log durable when everything before this is done, and say how that went.
+    Flush(Arc<Shared>, oneshot::Sender<Result<(), AuditError>>),
 }
 
 /// The way to the thread. Each call under way holds a [`Permit`], so that a dropped one always finds room.
@@ -48,7 +49,14 @@ impl Settler {
     pub(crate) fn new(capacity: usize) -> (Self, Receiver<Job>) {
         let capacity = capacity.min(Semaphore::MAX_PERMITS / 2);
         let (jobs, receiver) = channel(capacity.saturating_add(1));
-        (Self { permits: Arc::new(Semaphore::new(capacity)), jobs, flushing: Mutex::default() }, receiver)
+        (
+            Self {
+                permits: Arc::new(Semaphore::new(capacity)),
+                jobs,
+                flushing: Mutex::default(),
+            },
+            receiver,
+        )
     }
 
     /// A permit, unless as many calls as may be are under way, or the firewall is closed.
@@ -70,7 +78,12 @@ impl Settler {
 
     /// Gives a reservation back whose call was not admitted after all.
     pub(crate) fn release(shared: &Arc<Shared>, id: ReservationId, permit: Permit) {
-        if shared.settler.jobs.try_send(Job::Release(shared.clone(), id, permit)).is_err() {
+        if shared
+            .settler
+            .jobs
+            .try_send(Job::Release(shared.clone(), id, permit))
+            .is_err()
+        {
             tracing::error!(target: "llm_leash", "a reservation could not be given back; its lease will end it");
         }
     }
@@ -80,22 +93,29 @@ impl Settler {
         self.permits.close();
     }
 
-    /// Waits until what was handed over is done.
-    pub(crate) async fn flush(&self) {
-        let _one_at_a_time = self.flushing.lock().await;
+    /// Waits until what was handed over is done and the log is durable.
+    pub(crate) async fn flush(shared: &Arc<Shared>) -> Result<(), AuditError> {
+        let settler = &shared.settler;
+        let _one_at_a_time = settler.flushing.lock().await;
         let (done, wait) = oneshot::channel();
-        if self.jobs.send(Job::Flush(done)).await.is_ok() {
-            // An error means that the thread ended, and so that it has nothing left to do.
-            let _ = wait.await;
+        // Where the thread is gone, nothing is left to wait for.
+        match settler.jobs.send(Job::Flush(shared.clone(), done)).await {
+            Ok(()) => wait.await.unwrap_or_else(|_| shared.journal.flush()),
+            Err(_) => shared.journal.flush(),
         }
     }
 }
 
 /// Starts the thread. It ends when the last handle on the firewall is gone and its queue is empty.
 pub(crate) fn start(jobs: Receiver<Job>, shared: Weak<Shared>) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let run = move || runtime.block_on(serve(jobs, shared));
-    std::thread::Builder::new().name("leash-settler".into()).spawn(run).map(drop)
+    std::thread::Builder::new()
+        .name("leash-settler".into())
+        .spawn(run)
+        .map(drop)
 }
 
 async fn serve(mut jobs: Receiver<Job>, shared: Weak<Shared>) {
@@ -106,8 +126,8 @@ async fn serve(mut jobs: Receiver<Job>, shared: Weak<Shared>) {
             job = jobs.recv() => match job {
                 Some(Job::End(ending)) => end(ending).await,
                 Some(Job::Release(shared, id, _permit)) => release(&shared, id).await,
-                // Whoever asked may have stopped waiting.
-                Some(Job::Flush(done)) => drop(done.send(())),
+                // It blocks, which harms nobody on this thread. Whoever asked may have stopped waiting.
+                Some(Job::Flush(shared, done)) => drop(done.send(shared.journal.flush())),
                 None => return,
             },
             _ = sweep.tick() => {

@@ -68,19 +68,31 @@ impl InMemoryHitlGate {
     /// Approves everything.
     #[must_use]
     pub fn approving() -> Self {
-        Self { answer: Approval::Approved { operator: None }, requests: Mutex::default() }
+        Self {
+            answer: Approval::Approved { operator: None },
+            requests: Mutex::default(),
+        }
     }
 
     /// Rejects everything, because of `reason`.
     #[must_use]
     pub fn rejecting(reason: impl Into<String>) -> Self {
-        Self { answer: Approval::Rejected { reason: reason.into(), operator: None }, requests: Mutex::default() }
+        Self {
+            answer: Approval::Rejected {
+                reason: reason.into(),
+                operator: None,
+            },
+            requests: Mutex::default(),
+        }
     }
 
     /// What it was asked.
     #[must_use]
     pub fn requests(&self) -> Vec<ApprovalRequest> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 

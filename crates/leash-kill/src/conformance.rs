@@ -1,7 +1,11 @@
 //! The laws of [`KillRegistry`]. Each is one function;
 //! [`kill_registry_conformance!`](crate::kill_registry_conformance) makes a named test of each for a registry.
 //! A law wants a registry in which nothing stands.
-#![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "laws are tests: a broken one panics")]
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    reason = "laws are tests: a broken one panics"
+)]
 
 use std::sync::Arc;
 
@@ -59,8 +63,15 @@ pub async fn an_order_stops_whom_it_names_and_nobody_else(registry: Arc<dyn Kill
     ];
     for (target, stops_strangers) in targets {
         registry.kill(order(target.clone(), "stop")).await.unwrap();
-        assert_eq!(registry.standing(&named).await.unwrap().map(|order| order.target), Some(target.clone()));
-        assert_eq!(registry.standing(&stranger).await.unwrap().is_some(), stops_strangers, "{target}");
+        assert_eq!(
+            registry.standing(&named).await.unwrap().map(|order| order.target),
+            Some(target.clone())
+        );
+        assert_eq!(
+            registry.standing(&stranger).await.unwrap().is_some(),
+            stops_strangers,
+            "{target}"
+        );
         assert!(registry.clear(&target).await.unwrap());
         assert_eq!(registry.standing(&named).await.unwrap(), None);
     }
@@ -72,7 +83,10 @@ pub async fn killing_twice_keeps_the_newest_reason(registry: Arc<dyn KillRegistr
     let target = Target::Session(caller.session_id.clone());
     registry.kill(order(target.clone(), "first")).await.unwrap();
     registry.kill(order(target.clone(), "second")).await.unwrap();
-    assert_eq!(&*registry.standing(&caller).await.unwrap().unwrap().reason, "second");
+    assert_eq!(
+        &*registry.standing(&caller).await.unwrap().unwrap().reason,
+        "second"
+    );
     assert_eq!(registry.orders().await.unwrap().len(), 1);
     registry.clear(&target).await.unwrap();
 }
@@ -110,7 +124,10 @@ pub async fn the_order_of_the_narrowest_target_is_given(registry: Arc<dyn KillRe
     let session = Target::Session(caller.session_id.clone());
     registry.kill(order(Target::Everything, "all")).await.unwrap();
     registry.kill(order(session.clone(), "this one")).await.unwrap();
-    assert_eq!(&*registry.standing(&caller).await.unwrap().unwrap().reason, "this one");
+    assert_eq!(
+        &*registry.standing(&caller).await.unwrap().unwrap().reason,
+        "this one"
+    );
     registry.clear(&session).await.unwrap();
     assert_eq!(&*registry.standing(&caller).await.unwrap().unwrap().reason, "all");
     registry.clear(&Target::Everything).await.unwrap();
@@ -118,15 +135,21 @@ pub async fn the_order_of_the_narrowest_target_is_given(registry: Arc<dyn KillRe
 
 /// Slashes, spaces, dots, escapes and emoji name one session only.
 pub async fn ids_of_any_spelling_are_never_anothers(registry: Arc<dyn KillRegistry>) {
-    let ids: Vec<SessionId> = ["a/b", "a%2fb", "a b", "..", "../a", "a:b", "🚀", "a?b#c", "A/B", "*"]
-        .into_iter()
-        .map(|id| SessionId::new(id).unwrap())
-        .collect();
+    let ids: Vec<SessionId> = [
+        "a/b", "a%2fb", "a b", "..", "../a", "a:b", "🚀", "a?b#c", "A/B", "*",
+    ]
+    .into_iter()
+    .map(|id| SessionId::new(id).unwrap())
+    .collect();
     for killed in &ids {
         let target = Target::Session(killed.clone());
         registry.kill(order(target.clone(), "stop")).await.unwrap();
         for id in &ids {
-            let stopped = registry.standing(&Caller::session(id.clone())).await.unwrap().is_some();
+            let stopped = registry
+                .standing(&Caller::session(id.clone()))
+                .await
+                .unwrap()
+                .is_some();
             assert_eq!(stopped, id == killed, "{killed} and {id}");
         }
         registry.clear(&target).await.unwrap();

@@ -29,18 +29,26 @@ impl MemoryKillRegistry {
     /// A registry in which no order stands.
     #[must_use]
     pub fn new() -> Self {
-        Self { standing: AtomicUsize::new(0), orders: Mutex::default(), changes: watch::Sender::new(0) }
+        Self {
+            standing: AtomicUsize::new(0),
+            orders: Mutex::default(),
+            changes: watch::Sender::new(0),
+        }
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, BTreeMap<Target, KillOrder>>, StoreError> {
-        self.orders
-            .lock()
-            .map_err(|_| StoreError::new(StoreErrorKind::Corrupt, "use the kill registry: a thread panicked in it"))
+        self.orders.lock().map_err(|_| {
+            StoreError::new(
+                StoreErrorKind::Corrupt,
+                "use the kill registry: a thread panicked in it",
+            )
+        })
     }
 
     fn changed(&self, orders: &BTreeMap<Target, KillOrder>) {
         self.standing.store(orders.len(), Ordering::SeqCst);
-        self.changes.send_modify(|version| *version = version.wrapping_add(1));
+        self.changes
+            .send_modify(|version| *version = version.wrapping_add(1));
     }
 }
 
@@ -52,7 +60,10 @@ impl KillRegistry for MemoryKillRegistry {
         }
         let orders = self.lock()?;
         // `Target` sorts from the narrowest to the widest, so the first that covers the caller is its own.
-        Ok(orders.iter().find(|(target, _)| target.covers(caller)).map(|(_, order)| order.clone()))
+        Ok(orders
+            .iter()
+            .find(|(target, _)| target.covers(caller))
+            .map(|(_, order)| order.clone()))
     }
 
     async fn kill(&self, order: KillOrder) -> Result<(), StoreError> {

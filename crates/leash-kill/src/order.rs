@@ -63,7 +63,12 @@ impl KillOrder {
     /// An order given `at` that moment, because of `reason`.
     #[must_use]
     pub fn new(target: Target, reason: impl Into<Arc<str>>, at: Timestamp) -> Self {
-        Self { target, reason: reason.into(), operator: None, at }
+        Self {
+            target,
+            reason: reason.into(),
+            operator: None,
+            at,
+        }
     }
 
     /// The same, given by `operator`.

@@ -82,7 +82,9 @@ mod tests {
         context.cumulative = usd(spent);
         context.reserved = usd(reserved);
         context.budget_cap = cap.map(usd);
-        rule.evaluate(&call, &context).unwrap().map(|decision| decision.action)
+        rule.evaluate(&call, &context)
+            .unwrap()
+            .map(|decision| decision.action)
     }
 
     #[test]
@@ -91,8 +93,14 @@ mod tests {
         assert_eq!(decides(&warns, 79, 0, Some(100)), None);
         assert_eq!(decides(&warns, 79, 1, Some(100)), Some(Action::Warn));
         assert_eq!(decides(&warns, 100, 0, None), None);
-        assert_eq!(decides(&HitlThreshold::default(), 80, 0, Some(100)), Some(Action::Hitl));
-        assert_eq!(decides(&HitlThreshold::at_percent(50).unwrap(), 25, 25, Some(100)), Some(Action::Hitl));
+        assert_eq!(
+            decides(&HitlThreshold::default(), 80, 0, Some(100)),
+            Some(Action::Hitl)
+        );
+        assert_eq!(
+            decides(&HitlThreshold::at_percent(50).unwrap(), 25, 25, Some(100)),
+            Some(Action::Hitl)
+        );
         assert!(HitlThreshold::at_percent(101).is_err());
     }
 }

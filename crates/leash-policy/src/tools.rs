@@ -18,12 +18,18 @@ impl Names {
 
 /// Whether `text` is `pattern`, with `*` for any characters. Linear in the text for each `*`.
 fn matches(pattern: &str, text: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(first) else { return false };
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(first) else {
+        return false;
+    };
     let mut rest = rest;
     // Leftmost matches of the middle parts leave the most for those that follow.
     while let Some((part, after)) = rest.split_once('*') {
-        let Some(found) = text.find(part) else { return false };
+        let Some(found) = text.find(part) else {
+            return false;
+        };
         text = text.get(found.saturating_add(part.len())..).unwrap_or("");
         rest = after;
     }
@@ -43,7 +49,10 @@ impl AllowedTools {
     /// Only these tools.
     #[must_use]
     pub fn new<I: IntoIterator<Item: Into<String>>>(names: I) -> Self {
-        Self { id: "allowed_tools".into(), names: Names::new(names) }
+        Self {
+            id: "allowed_tools".into(),
+            names: Names::new(names),
+        }
     }
 
     /// The same under another id.
@@ -62,7 +71,13 @@ impl Rule for AllowedTools {
     fn evaluate(&self, call: &Call, _: &PolicyContext) -> Result<Option<Decision>, RuleError> {
         let Call::Tool(call) = call else { return Ok(None) };
         let blocked = !self.names.contain(&call.tool);
-        Ok(blocked.then(|| Decision::new(Action::Block, self.id.clone(), "the tool is not on the list of allowed tools")))
+        Ok(blocked.then(|| {
+            Decision::new(
+                Action::Block,
+                self.id.clone(),
+                "the tool is not on the list of allowed tools",
+            )
+        }))
     }
 }
 
@@ -79,7 +94,10 @@ impl DeniedTools {
     /// None of these tools.
     #[must_use]
     pub fn new<I: IntoIterator<Item: Into<String>>>(names: I) -> Self {
-        Self { id: "denied_tools".into(), names: Names::new(names) }
+        Self {
+            id: "denied_tools".into(),
+            names: Names::new(names),
+        }
     }
 
     /// The same under another id.
@@ -98,7 +116,13 @@ impl Rule for DeniedTools {
     fn evaluate(&self, call: &Call, _: &PolicyContext) -> Result<Option<Decision>, RuleError> {
         let Call::Tool(call) = call else { return Ok(None) };
         let blocked = self.names.contain(&call.tool);
-        Ok(blocked.then(|| Decision::new(Action::Block, self.id.clone(), "the tool is on the list of denied tools")))
+        Ok(blocked.then(|| {
+            Decision::new(
+                Action::Block,
+                self.id.clone(),
+                "the tool is on the list of denied tools",
+            )
+        }))
     }
 }
 
@@ -110,7 +134,9 @@ mod tests {
     fn decides(rule: &dyn Rule, tool: &str) -> Option<Action> {
         let caller = Caller::session(SessionId::new("s").unwrap());
         let call = Call::Tool(ToolCall::new(tool, serde_json::json!({}), caller));
-        rule.evaluate(&call, &PolicyContext::new(Timestamp::EPOCH)).unwrap().map(|decision| decision.action)
+        rule.evaluate(&call, &PolicyContext::new(Timestamp::EPOCH))
+            .unwrap()
+            .map(|decision| decision.action)
     }
 
     #[test]
@@ -138,7 +164,10 @@ mod tests {
         assert_eq!(decides(&allowed, "search"), None);
         assert_eq!(decides(&allowed, "db.query"), None);
         assert_eq!(decides(&allowed, "shell"), Some(Action::Block));
-        assert_eq!(decides(&AllowedTools::new(Vec::<String>::new()), "search"), Some(Action::Block));
+        assert_eq!(
+            decides(&AllowedTools::new(Vec::<String>::new()), "search"),
+            Some(Action::Block)
+        );
         let denied = DeniedTools::new(["shell"]);
         assert_eq!(decides(&denied, "shell"), Some(Action::Block));
         assert_eq!(decides(&denied, "search"), None);

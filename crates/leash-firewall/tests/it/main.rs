@@ -1,0 +1,15 @@
+//! What must always hold of the one way through.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
+
+mod evidence;
+mod money;
+mod path;
+mod stop;
+mod support;
+mod synchronous;

@@ -1,0 +1,486 @@
+//! Spent + reserved stays within every cap, and the log accounts for every cent.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use leash_budget::{BudgetStore, ModelPrice, Price, PriceTable, Scope, ScopeKey};
+use leash_core::{AgentName, Digest, LeashError, ModelCall, TenantId, Usage, Usd, rule_ids};
+use leash_firewall::{Answer, BuildError, Charge, Firewall, Outcome};
+use proptest::prelude::*;
+
+use crate::support::{FaultyStore, Log, builder, call, usd};
+
+fn used(output_tokens: u64) -> Answer {
+    Answer::reported(
+        Usage {
+            output_tokens,
+            ..Usage::default()
+        },
+        Digest::EMPTY,
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn a_thousand_calls_at_once_stop_at_the_cap_and_all_are_in_the_log() {
+    let log = Log::new();
+    let firewall = builder().budget_usd(1.00).audit_log(log.path()).build().unwrap();
+    let reached = Arc::new(AtomicU64::new(0));
+    let tasks: Vec<_> = (0..1_000)
+        .map(|_| {
+            let (firewall, reached) = (firewall.clone(), reached.clone());
+            tokio::spawn(async move {
+                let admission = match firewall.admit(call(&firewall, 1)).await {
+                    Ok(admission) => admission,
+                    Err(error) => {
+                        assert_eq!(error.rule_id(), rule_ids::PRE_CALL_ESTIMATE);
+                        return false;
+                    }
+                };
+                reached.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                admission.settle(used(1)).await;
+                true
+            })
+        })
+        .collect();
+    let mut admitted = 0;
+    for task in tasks {
+        admitted += u64::from(task.await.unwrap());
+    }
+    assert_eq!(admitted, 100);
+    assert_eq!(reached.load(Ordering::SeqCst), 100);
+    assert_eq!(firewall.cumulative().await.unwrap(), usd("1.00"));
+    firewall.close().await.unwrap();
+    assert_eq!(log.of_kind("model_call").len(), 100);
+    assert_eq!(log.of_kind("admitted").len(), 100);
+    assert_eq!(log.refusals(), 900);
+    assert_eq!(log.cost(), usd("1.00"));
+    let cumulative: Vec<f64> = log
+        .of_kind("model_call")
+        .iter()
+        .map(|line| line["cumulative_usd"].as_f64().unwrap())
+        .collect();
+    assert!(cumulative.iter().all(|sum| *sum <= 1.0) && cumulative.contains(&1.0));
+}
+
+#[tokio::test]
+async fn a_dropped_admission_is_charged_its_bound_and_the_log_says_unsettled() {
+    let log = Log::new();
+    let firewall = builder().budget_usd(1.00).audit_log(log.path()).build().unwrap();
+    drop(firewall.admit(call(&firewall, 30)).await.unwrap());
+    firewall.flush().await.unwrap();
+    assert_eq!(firewall.cumulative().await.unwrap(), usd("0.30"));
+    let line = &log.of_kind("model_call")[0];
+    assert_eq!(
+        (&line["outcome"], &line["usage"], &line["cost_usd"]),
+        (&"unsettled".into(), &"estimated".into(), &0.3.into())
+    );
+}
+
+#[tokio::test]
+async fn a_settlement_whose_future_is_dropped_goes_through() {
+    let log = Log::new();
+    let store = FaultyStore::new(0);
+    let firewall = builder()
+        .budget_usd(1.00)
+        .budget_store(store)
+        .audit_log(log.path())
+        .build()
+        .unwrap();
+    let admission = firewall.admit(call(&firewall, 30)).await.unwrap();
+    {
+        // The store yields once inside, so one poll leaves the settlement half-way.
+        let mut settling = Box::pin(admission.settle(used(10)));
+        let polled = futures_poll_once(settling.as_mut()).await;
+        assert!(!polled, "the settlement was to be dropped half-way");
+    }
+    firewall.flush().await.unwrap();
+    assert_eq!(firewall.cumulative().await.unwrap(), usd("0.10"));
+    assert_eq!(log.cost(), usd("0.10"));
+    assert_eq!(log.of_kind("model_call").len(), 1);
+}
+
+/// Whether the future is done after one poll.
+async fn futures_poll_once(mut future: std::pin::Pin<&mut impl Future>) -> bool {
+    std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_ready())).await
+}
+
+#[tokio::test]
+async fn what_is_not_billed_is_given_back_and_logged_without_cost() {
+    let log = Log::new();
+    let firewall = builder().budget_usd(0.30).audit_log(log.path()).build().unwrap();
+    for _ in 0..5 {
+        let receipt = firewall.admit(call(&firewall, 30)).await.unwrap().fail().await;
+        assert_eq!(receipt.cost, Usd::ZERO);
+    }
+    assert_eq!(firewall.cumulative().await.unwrap(), Usd::ZERO);
+    let lines = log.of_kind("model_call");
+    assert_eq!(lines.len(), 5);
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["outcome"] == "error" && line["cost_usd"] == 0.0)
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_breaks_the_cap_is_logged_and_nothing_more_is_admitted() {
+    let log = Log::new();
+    let firewall = builder()
+        .budget_usd(0.50)
+        .budget_soft_usd(0.10)
+        .audit_log(log.path())
+        .build()
+        .unwrap();
+    let receipt = firewall
+        .admit(call(&firewall, 20))
+        .await
+        .unwrap()
+        .settle(used(75))
+        .await;
+    assert!(receipt.broke_cap);
+    assert_eq!(receipt.cumulative, usd("0.75"));
+    let refused = firewall.admit(call(&firewall, 0)).await.unwrap_err();
+    assert!(matches!(&refused, LeashError::Killed { rule_id, .. } if rule_id == rule_ids::HARD_CAP));
+    let states: Vec<_> = log
+        .of_kind("budget")
+        .iter()
+        .map(|line| line["decision"].clone())
+        .collect();
+    assert_eq!(states, ["hard_exceeded", "hard_exceeded"]);
+    assert_eq!(log.of_kind("model_call")[0]["cost_usd"], 0.75);
+}
+
+#[tokio::test]
+async fn each_change_of_state_is_told_once_and_a_cap_may_be_spent_exactly() {
+    let log = Log::new();
+    let firewall = builder()
+        .budget_usd(0.50)
+        .budget_soft_usd(0.10)
+        .audit_log(log.path())
+        .build()
+        .unwrap();
+    for _ in 0..5 {
+        firewall
+            .admit(call(&firewall, 10))
+            .await
+            .unwrap()
+            .settle(used(10))
+            .await;
+    }
+    let states: Vec<_> = log
+        .of_kind("budget")
+        .iter()
+        .map(|line| line["decision"].clone())
+        .collect();
+    assert_eq!(states, ["soft_exceeded"]);
+    assert_eq!(
+        firewall.admit(call(&firewall, 1)).await.unwrap_err().rule_id(),
+        rule_ids::PRE_CALL_ESTIMATE
+    );
+}
+
+#[tokio::test]
+async fn every_scope_is_charged_and_the_narrowest_decides() {
+    let extra = Scope {
+        key: ScopeKey::named("team", "search"),
+        cap: usd("0.60"),
+    };
+    let firewall = builder()
+        .tenant_id(TenantId::new("acme").unwrap())
+        .agent_name(AgentName::new("researcher").unwrap())
+        .budget(usd("1.00"))
+        .tenant_budget(usd("0.90"))
+        .agent_budget(usd("0.80"))
+        .global_budget(usd("0.70"))
+        .scope(extra)
+        .build()
+        .unwrap();
+    firewall
+        .admit(call(&firewall, 50))
+        .await
+        .unwrap()
+        .settle(used(50))
+        .await;
+    let balances = firewall.balances().await.unwrap();
+    assert_eq!(balances.len(), 5);
+    assert!(
+        balances
+            .iter()
+            .all(|(_, balance)| balance.spent == usd("0.50") && balance.reserved.is_zero())
+    );
+    let refused = firewall.admit(call(&firewall, 11)).await.unwrap_err();
+    assert!(refused.reason().contains("team:search"), "{}", refused.reason());
+    // Another session has a budget of its own and shares the rest.
+    let other = firewall.session("s_other".parse().unwrap());
+    assert_eq!(other.cumulative().await.unwrap(), Usd::ZERO);
+    assert!(other.admit(call(&other, 11)).await.is_err());
+    other
+        .admit(call(&other, 10))
+        .await
+        .unwrap()
+        .settle(used(10))
+        .await;
+    assert_eq!(other.cumulative().await.unwrap(), usd("0.10"));
+}
+
+#[tokio::test]
+async fn what_has_no_price_or_no_bound_is_refused_never_free() {
+    let log = Log::new();
+    let firewall = builder().audit_log(log.path()).build().unwrap();
+    let messages = serde_json::json!([]);
+    let unknown = ModelCall::new("p", "unheard-of", messages.clone(), 10, firewall.caller().clone());
+    assert_eq!(
+        firewall.admit(unknown).await.unwrap_err().rule_id(),
+        rule_ids::NO_PRICE
+    );
+    let mut unbounded = call(&firewall, 1);
+    unbounded.max_output_tokens = None;
+    assert_eq!(
+        firewall.admit(unbounded).await.unwrap_err().rule_id(),
+        rule_ids::NO_BOUND
+    );
+    let mut absurd = call(&firewall, 1);
+    absurd.max_output_tokens = Some(u64::MAX);
+    assert_eq!(
+        firewall.admit(absurd).await.unwrap_err().rule_id(),
+        rule_ids::NO_BOUND
+    );
+    firewall.close().await.unwrap();
+    assert_eq!(log.refusals(), 3);
+}
+
+#[test]
+fn a_cap_that_is_no_amount_is_refused_when_it_is_set() {
+    for dollars in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.01, 1e300] {
+        assert!(
+            matches!(
+                Firewall::builder().budget_usd(dollars).build(),
+                Err(BuildError::Cap { .. })
+            ),
+            "{dollars}"
+        );
+        assert!(matches!(
+            Firewall::builder().budget_soft_usd(dollars).build(),
+            Err(BuildError::Cap { .. })
+        ));
+    }
+    assert!(matches!(
+        Firewall::builder().tenant_budget(Usd::MAX).build(),
+        Err(BuildError::NoSuchParty(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_cap_of_zero_allows_nothing() {
+    let firewall = builder().budget_usd(0.0).build().unwrap();
+    assert!(firewall.admit(call(&firewall, 0)).await.is_err());
+}
+
+#[tokio::test]
+async fn absurd_usage_is_a_bounded_charge() {
+    let firewall = builder().budget_usd(1.00).build().unwrap();
+    let absurd = Usage {
+        output_tokens: u64::MAX,
+        input_tokens: u64::MAX,
+        ..Usage::default()
+    };
+    let receipt = firewall
+        .admit(call(&firewall, 30))
+        .await
+        .unwrap()
+        .settle(Answer::reported(absurd, Digest::EMPTY))
+        .await;
+    assert_eq!((receipt.cost, receipt.estimated), (usd("0.30"), true));
+}
+
+#[tokio::test]
+async fn an_unfinished_answer_is_charged_the_larger_of_report_and_bound() {
+    let log = Log::new();
+    let firewall = builder().budget_usd(5.00).audit_log(log.path()).build().unwrap();
+    let cut = |output_tokens| Answer {
+        usage: Some(Usage {
+            output_tokens,
+            ..Usage::default()
+        }),
+        is_final: false,
+        response_digest: Digest::EMPTY,
+        outcome: Outcome::Cut,
+    };
+    assert_eq!(
+        firewall
+            .admit(call(&firewall, 30))
+            .await
+            .unwrap()
+            .settle(cut(5))
+            .await
+            .cost,
+        usd("0.30")
+    );
+    assert_eq!(
+        firewall
+            .admit(call(&firewall, 30))
+            .await
+            .unwrap()
+            .settle(cut(50))
+            .await
+            .cost,
+        usd("0.50")
+    );
+    assert!(
+        log.of_kind("model_call")
+            .iter()
+            .all(|line| line["outcome"] == "cut" && line["usage"] == "estimated")
+    );
+}
+
+#[tokio::test]
+async fn a_charge_from_outside_is_recorded_even_where_it_breaks_the_cap() {
+    let log = Log::new();
+    let firewall = builder().budget_usd(0.50).audit_log(log.path()).build().unwrap();
+    let charge = |output_tokens| Charge {
+        provider: "p".into(),
+        model: "cent".into(),
+        usage: Usage {
+            output_tokens,
+            ..Usage::default()
+        },
+    };
+    assert!(!firewall.charge(charge(20)).await.unwrap().broke_cap);
+    assert!(firewall.charge(charge(40)).await.unwrap().broke_cap);
+    assert_eq!(firewall.cumulative().await.unwrap(), usd("0.60"));
+    assert_eq!(
+        firewall.admit(call(&firewall, 1)).await.unwrap_err().rule_id(),
+        rule_ids::HARD_CAP
+    );
+    assert_eq!(log.cost(), usd("0.60"));
+}
+
+#[tokio::test]
+async fn a_session_without_a_cap_is_counted_by_its_handle() {
+    let firewall = builder().build().unwrap();
+    for _ in 0..3 {
+        let receipt = firewall
+            .admit(call(&firewall, 10))
+            .await
+            .unwrap()
+            .settle(used(7))
+            .await;
+        assert_eq!(receipt.cost, usd("0.07"));
+    }
+    assert_eq!(firewall.clone().cumulative().await.unwrap(), usd("0.21"));
+}
+
+#[tokio::test]
+async fn more_calls_than_may_be_under_way_are_refused() {
+    let firewall = builder().max_in_flight(2).build().unwrap();
+    let first = firewall.admit(call(&firewall, 1)).await.unwrap();
+    let _second = firewall.admit(call(&firewall, 1)).await.unwrap();
+    assert_eq!(
+        firewall.admit(call(&firewall, 1)).await.unwrap_err().rule_id(),
+        rule_ids::CAPACITY
+    );
+    first.fail().await;
+    drop(firewall.admit(call(&firewall, 1)).await.unwrap());
+}
+
+#[tokio::test]
+async fn counting_tokens_admits_what_the_bytes_alone_would_not() {
+    #[derive(Debug)]
+    struct Four;
+    impl leash_budget::TokenCounter for Four {
+        fn count(&self, _: &str, _: &str, text: &str) -> Option<u64> {
+            u64::try_from(text.len() / 4).ok()
+        }
+    }
+    let input = ModelPrice::flat(Price::per_million(usd("10000")), Price::FREE);
+    let prices = PriceTable::empty().with_price("p", "cent", input);
+    let bytes = Firewall::builder()
+        .prices(prices.clone())
+        .budget_usd(0.30)
+        .build()
+        .unwrap();
+    assert!(bytes.admit(call(&bytes, 1)).await.is_err());
+    let tokens = Firewall::builder()
+        .prices(prices)
+        .budget_usd(0.30)
+        .token_counter(Four)
+        .build()
+        .unwrap();
+    assert!(
+        tokens
+            .admit(call(&tokens, 1))
+            .await
+            .unwrap()
+            .bound()
+            .unwrap()
+            .amount
+            <= usd("0.30")
+    );
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Ends {
+    Settles(u64),
+    Fails,
+    Drops,
+    DropsHalfWay(u64),
+}
+
+fn ends() -> impl Strategy<Value = Ends> {
+    prop_oneof![
+        (0..40_u64).prop_map(Ends::Settles),
+        Just(Ends::Fails),
+        Just(Ends::Drops),
+        (0..40_u64).prop_map(Ends::DropsHalfWay),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// However calls end and whatever the store does: within the cap at every look, nothing held at the end, and the
+    /// log's costs are what the store says was spent.
+    #[test]
+    fn any_ending_over_a_store_that_fails_keeps_the_cap_and_the_books(
+        calls in proptest::collection::vec((1..40_u64, ends()), 1..40),
+        faults in 0..100_u64,
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let log = Log::new();
+            let store = FaultyStore::new(faults);
+            let firewall = builder().budget_usd(2.00).budget_store(store.clone()).audit_log(log.path()).build().unwrap();
+            let tasks: Vec<_> = calls
+                .into_iter()
+                .map(|(cents, ends)| {
+                    let firewall = firewall.clone();
+                    tokio::spawn(async move {
+                        let Ok(admission) = firewall.admit(call(&firewall, cents)).await else { return };
+                        match ends {
+                            Ends::Settles(cost) => drop(admission.settle(used(cost.min(cents))).await),
+                            Ends::Fails => drop(admission.fail().await),
+                            Ends::Drops => drop(admission),
+                            Ends::DropsHalfWay(cost) => {
+                                let mut settling = Box::pin(admission.settle(used(cost.min(cents))));
+                                futures_poll_once(settling.as_mut()).await;
+                            }
+                        }
+                    })
+                })
+                .collect();
+            let key = ScopeKey::session(&firewall.caller().session_id);
+            for task in tasks {
+                task.await.unwrap();
+                let balance = store.balances(std::slice::from_ref(&key)).await.unwrap().remove(0);
+                assert!(balance.spent.checked_add(balance.reserved).unwrap() <= usd("2.00"));
+            }
+            store.heal();
+            firewall.close().await.unwrap();
+            let balance = store.balances(&[key]).await.unwrap().remove(0);
+            assert_eq!(balance.reserved, Usd::ZERO);
+            assert_eq!(balance.spent, log.cost());
+            assert_eq!(log.of_kind("admitted").len(), log.of_kind("model_call").len());
+        });
+    }
+}
