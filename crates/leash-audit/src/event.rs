@@ -28,7 +28,10 @@ impl<'a> Event<'a> {
     /// An event of `kind` that concerns `who`.
     #[must_use]
     pub fn new(who: impl Into<Who<'a>>, kind: Kind<'a>) -> Self {
-        Self { who: who.into(), kind }
+        Self {
+            who: who.into(),
+            kind,
+        }
     }
 }
 
@@ -45,13 +48,20 @@ pub struct Who<'a> {
 
 impl<'a> Who<'a> {
     /// Everybody: [`EVERY_SESSION`], no tenant, no agent.
-    pub const EVERYBODY: Who<'static> =
-        Who { session_id: EVERY_SESSION, tenant_id: None, agent_name: None };
+    pub const EVERYBODY: Who<'static> = Who {
+        session_id: EVERY_SESSION,
+        tenant_id: None,
+        agent_name: None,
+    };
 
     /// A session alone.
     #[must_use]
     pub const fn session(session_id: &'a str) -> Self {
-        Self { session_id, tenant_id: None, agent_name: None }
+        Self {
+            session_id,
+            tenant_id: None,
+            agent_name: None,
+        }
     }
 }
 
@@ -475,8 +485,19 @@ pub(crate) struct Place<'a> {
 
 /// Writes `event` at `place` without its `hash`, and gives where that belongs. Without a place only what the event
 /// itself has is written: equal texts are equal events.
-pub(crate) fn write(buf: &mut String, event: &Event<'_>, place: Option<&Place<'_>>) -> Result<usize, AuditError> {
-    let mut out = Out { buf: &mut *buf, split: None, first: true, who: event.who, place, kind: event.kind.name() };
+pub(crate) fn write(
+    buf: &mut String,
+    event: &Event<'_>,
+    place: Option<&Place<'_>>,
+) -> Result<usize, AuditError> {
+    let mut out = Out {
+        buf: &mut *buf,
+        split: None,
+        first: true,
+        who: event.who,
+        place,
+        kind: event.kind.name(),
+    };
     match &event.kind {
         Kind::ModelCall(call) => out.model_call(call),
         Kind::ToolCall(call) => out.tool_call(call),
@@ -508,8 +529,14 @@ fn write_open(
     members: &str,
 ) -> Result<usize, AuditError> {
     let mut text = String::with_capacity(members.len().saturating_add(384));
-    let mut out =
-        Out { buf: &mut text, split: None, first: true, who: event.who, place, kind: event.kind.name() };
+    let mut out = Out {
+        buf: &mut text,
+        split: None,
+        first: true,
+        who: event.who,
+        place,
+        kind: event.kind.name(),
+    };
     if let Some(note) = note {
         out.note(note);
     } else {
@@ -529,7 +556,14 @@ fn write_open(
 pub(crate) fn write_members(buf: &mut String, members: &str, place: &Place<'_>) -> Result<usize, AuditError> {
     let mut text = String::with_capacity(members.len().saturating_add(192));
     text.push('{');
-    let mut out = Out { buf: &mut text, split: None, first: true, who: Who::EVERYBODY, place: Some(place), kind: "" };
+    let mut out = Out {
+        buf: &mut text,
+        split: None,
+        first: true,
+        who: Who::EVERYBODY,
+        place: Some(place),
+        kind: "",
+    };
     out.count();
     out.prev_hash();
     out.seq();
@@ -540,7 +574,10 @@ pub(crate) fn write_members(buf: &mut String, members: &str, place: &Place<'_>) 
 
 /// Appends the members of the object `members` to the unfinished object `text`, and closes it.
 fn join(text: &mut String, members: &str) -> Result<(), AuditError> {
-    let inner = members.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    let inner = members
+        .trim()
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'));
     let inner = inner.ok_or(AuditError::Event("its members are not an object"))?;
     if !inner.trim().is_empty() {
         text.push(',');

@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use leash_core::canonical;
 
-use crate::read::{Input, each_line};
 use crate::AuditError;
+use crate::read::{Input, each_line};
 
 /// What a log is exported as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,7 +75,8 @@ fn export_json(input: Input, out: &mut impl Write) -> Result<u64, AuditError> {
         written.map_err(AuditError::io("write", "output"))
     })?;
     buf.push_str(if first { "]\n" } else { "\n]\n" });
-    out.write_all(buf.as_bytes()).map_err(AuditError::io("write", "output"))?;
+    out.write_all(buf.as_bytes())
+        .map_err(AuditError::io("write", "output"))?;
     Ok(events)
 }
 
@@ -111,9 +112,13 @@ impl<'a> Iterator for Tokens<'a> {
                 let mut end: usize = 1;
                 loop {
                     let rest = bytes.get(end..).unwrap_or_default();
-                    let Some(found) = memchr::memchr2(b'"', b'\\', rest) else { break };
+                    let Some(found) = memchr::memchr2(b'"', b'\\', rest) else {
+                        break;
+                    };
                     let quote = rest.get(found) == Some(&b'"');
-                    end = end.saturating_add(found).saturating_add(if quote { 1 } else { 2 });
+                    end = end
+                        .saturating_add(found)
+                        .saturating_add(if quote { 1 } else { 2 });
                     if quote {
                         break;
                     }
@@ -183,7 +188,10 @@ const COMMON: &[&str] = &["ts", "session_id", "tenant_id", "seq", "kind"];
 
 /// The columns of the first kinds, in the order in which these are met. They never change.
 const FIRST: &[(&str, &[&str])] = &[
-    ("model_call", &["provider", "model", "input_tokens", "output_tokens", "cost_usd"]),
+    (
+        "model_call",
+        &["provider", "model", "input_tokens", "output_tokens", "cost_usd"],
+    ),
     ("budget", &["cumulative_usd", "cap_usd", "decision"]),
     ("kill", &["reason"]),
     ("tool_call", &["tool"]),
@@ -194,11 +202,28 @@ const AT_TIMES: &[(&str, &[&str])] = &[
     (
         "model_call",
         &[
-            "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "cumulative_usd", "duration_ms", "outcome",
-            "usage", "price_version", "clamped", "hitl_request_id",
+            "cache_read_tokens",
+            "cache_write_tokens",
+            "reasoning_tokens",
+            "cumulative_usd",
+            "duration_ms",
+            "outcome",
+            "usage",
+            "price_version",
+            "clamped",
+            "hitl_request_id",
         ],
     ),
-    ("tool_call", &["cost_usd", "cumulative_usd", "duration_ms", "outcome", "hitl_request_id"]),
+    (
+        "tool_call",
+        &[
+            "cost_usd",
+            "cumulative_usd",
+            "duration_ms",
+            "outcome",
+            "hitl_request_id",
+        ],
+    ),
     ("budget", &["scope", "count"]),
     ("kill", &["scope"]),
 ];
@@ -206,10 +231,19 @@ const AT_TIMES: &[(&str, &[&str])] = &[
 /// The columns of the later kinds, in this order whichever is met first, after all others.
 const LATER: &[(&str, &[&str])] = &[
     ("kill_clear", &["reason", "scope"]),
-    ("policy_decision", &["rule_id", "action", "reason", "tool", "shadow"]),
-    ("hitl_decision", &["request_id", "rule_id", "decision", "reason", "operator"]),
+    (
+        "policy_decision",
+        &["rule_id", "action", "reason", "tool", "shadow"],
+    ),
+    (
+        "hitl_decision",
+        &["request_id", "rule_id", "decision", "reason", "operator"],
+    ),
     ("refusal", &["rule_id", "reason", "stage", "count"]),
-    ("admitted", &["provider", "model", "request_hash", "bound_usd"]),
+    (
+        "admitted",
+        &["provider", "model", "request_hash", "bound_usd", "tool"],
+    ),
     ("log_recovered", &["set_aside", "bytes", "sha256"]),
     ("fail_open", &["what", "reason", "operator"]),
     ("policy_change", &["what", "reason", "operator"]),
@@ -217,8 +251,15 @@ const LATER: &[(&str, &[&str])] = &[
     ("admin", &["what", "reason", "operator"]),
 ];
 
-fn columns_of(table: &'static [(&'static str, &'static [&'static str])], kind: &str) -> &'static [&'static str] {
-    table.iter().find(|(name, _)| *name == kind).map(|(_, columns)| *columns).unwrap_or_default()
+fn columns_of(
+    table: &'static [(&'static str, &'static [&'static str])],
+    kind: &str,
+) -> &'static [&'static str] {
+    table
+        .iter()
+        .find(|(name, _)| *name == kind)
+        .map(|(_, columns)| *columns)
+        .unwrap_or_default()
 }
 
 /// What the first reading of a log finds out about its columns.
@@ -233,7 +274,10 @@ struct Met {
 
 impl Met {
     fn note(&mut self, members: &[(Cow<'_, str>, &str)]) {
-        let kind = members.iter().find(|(name, _)| name == "kind").map(|(_, value)| cell(value));
+        let kind = members
+            .iter()
+            .find(|(name, _)| name == "kind")
+            .map(|(_, value)| cell(value));
         let Some(kind) = kind else { return };
         self.agent_name |= members.iter().any(|(name, _)| name == "agent_name");
         if let Some((kind, _)) = FIRST.iter().find(|(name, _)| *name == kind) {
@@ -241,7 +285,9 @@ impl Met {
                 self.first.push(kind);
             }
             for column in columns_of(AT_TIMES, kind) {
-                if !self.at_times.contains(&(*kind, *column)) && members.iter().any(|(name, _)| name == column) {
+                if !self.at_times.contains(&(*kind, *column))
+                    && members.iter().any(|(name, _)| name == column)
+                {
                     self.at_times.insert((kind, column));
                 }
             }
@@ -264,7 +310,11 @@ impl Met {
             add("agent_name");
         }
         for (kind, columns) in AT_TIMES {
-            columns.iter().filter(|column| self.at_times.contains(&(*kind, **column))).copied().for_each(&mut add);
+            columns
+                .iter()
+                .filter(|column| self.at_times.contains(&(*kind, **column)))
+                .copied()
+                .for_each(&mut add);
         }
         for (kind, columns) in LATER {
             if self.later.contains(kind) {
@@ -282,7 +332,8 @@ fn export_csv(input: Input, out: &mut impl Write) -> Result<u64, AuditError> {
         met.note(&members(record.text));
         Ok(())
     })?;
-    file.seek(SeekFrom::Start(0)).map_err(AuditError::io("read", &name))?;
+    file.seek(SeekFrom::Start(0))
+        .map_err(AuditError::io("read", &name))?;
 
     let columns = met.columns();
     let mut row = String::new();

@@ -44,9 +44,12 @@ mod verify;
 pub use self::error::{AuditError, Owed};
 pub use self::event::{
     Admitted, Budget, BudgetDecision, EVERY_SESSION, Event, HitlDecision, HitlOutcome, Kill, KillClear, Kind,
-    LogRecovered, ModelCall, Note, Other, Outcome, PolicyAction, PolicyDecision, Refusal, Target, ToolCall, Who,
+    LogRecovered, ModelCall, Note, Other, Outcome, PolicyAction, PolicyDecision, Refusal, Target, ToolCall,
+    Who,
 };
 pub use self::export::{Format, UnknownFormat, export};
-pub use self::log::{Appended, AuditLog, Builder, DEFAULT_SLOTS, Durability, Durable, MAX_WRITTEN_LINE, Slot};
+pub use self::log::{
+    Appended, AuditLog, Builder, DEFAULT_SLOTS, Durability, Durable, MAX_WRITTEN_LINE, Slot,
+};
 pub use self::read::{Input, MAX_LINE, Record, for_each, replay};
 pub use self::verify::{Broken, Report, Verdict, VerifyOptions, verify, verify_reader};

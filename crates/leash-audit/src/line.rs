@@ -36,7 +36,11 @@ impl BadHash {
             Self::Missing => "there is no `hash`".to_owned(),
             Self::NoDigest => "`hash` is not 64 lower-case hex digits".to_owned(),
             Self::Mismatch { stored, computed } => {
-                format!("hash mismatch (stored {}..., recomputed {}...)", short(&stored), short(&computed))
+                format!(
+                    "hash mismatch (stored {}..., recomputed {}...)",
+                    short(&stored),
+                    short(&computed)
+                )
             }
         }
     }
@@ -44,7 +48,9 @@ impl BadHash {
 
 /// The first twelve digits, as messages have them.
 pub(crate) fn short(hex: &Hex) -> &str {
-    hex.first_chunk::<12>().and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default()
+    hex.first_chunk::<12>()
+        .and_then(|digits| std::str::from_utf8(digits).ok())
+        .unwrap_or_default()
 }
 
 /// Whether these are lower-case hex digits, so that a message may quote them.
@@ -84,7 +90,11 @@ impl Places {
     fn link(&self, bytes: &[u8]) -> Link {
         let slice = |start: usize, end: usize| bytes.get(start..end).unwrap_or_default();
         let digest = |start, end| -> Option<Hex> {
-            slice(start, end).strip_prefix(b"\"")?.strip_suffix(b"\"")?.try_into().ok()
+            slice(start, end)
+                .strip_prefix(b"\"")?
+                .strip_suffix(b"\"")?
+                .try_into()
+                .ok()
         };
         let hash = match self.hash {
             None => Err(BadHash::Missing),

@@ -96,7 +96,11 @@ impl Builder {
             let core = Arc::clone(&core);
             threads.push(spawn("leash-audit-sync", move || core.keep_syncing())?);
         }
-        Ok(AuditLog(Arc::new(Handle { core, threads: Mutex::new(threads) })))
+        Ok(AuditLog(Arc::new(Handle {
+            core,
+            threads: Mutex::new(threads),
+            counting: AtomicBool::new(false),
+        })))
     }
 }
 
@@ -124,7 +128,10 @@ fn open_file(path: &Path) -> Result<(PathBuf, File), AuditError> {
     // The name of the file itself, so that what is put beside it is beside it, also behind a symbolic link.
     let path = fs::canonicalize(path).map_err(AuditError::io("open", path))?;
     if !file.metadata().map_err(AuditError::io("open", &path))?.is_file() {
-        return Err(AuditError::Damaged { path, what: "it is not a plain file".to_owned() });
+        return Err(AuditError::Damaged {
+            path,
+            what: "it is not a plain file".to_owned(),
+        });
     }
     Ok((path, file))
 }
@@ -143,7 +150,10 @@ fn take_lock(path: &Path, file: &File) -> Result<(), AuditError> {
             let read = File::open(note_path(path)).and_then(|file| file.take(64).read_to_string(&mut note));
             let pid = note.trim().parse::<u32>().ok().filter(|_| read.is_ok());
             let holder = pid.map_or_else(|| "another writer".to_owned(), |pid| format!("process {pid}"));
-            return Err(AuditError::Held { path: path.to_owned(), holder });
+            return Err(AuditError::Held {
+                path: path.to_owned(),
+                holder,
+            });
         }
         Err(TryLockError::Error(error)) => return Err(AuditError::io("lock", path)(error)),
     }
@@ -151,8 +161,9 @@ fn take_lock(path: &Path, file: &File) -> Result<(), AuditError> {
         let error = io::Error::other("it was replaced in the meantime");
         return Err(AuditError::io("lock", path)(error));
     }
-    let note = note_path(path);
-    fs::write(&note, format!("{}\n", std::process::id())).map_err(AuditError::io("write", &note))
+    // A hint for people. A directory that is closed to us is no reason not to write the log.
+    let _ = fs::write(note_path(path), format!("{}\n", std::process::id()));
+    Ok(())
 }
 
 #[cfg(unix)]
@@ -200,6 +211,8 @@ pub struct AuditLog(Arc<Handle>);
 struct Handle {
     core: Arc<Core>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Whether the counting thread was started.
+    counting: AtomicBool,
 }
 
 impl AuditLog {
@@ -262,10 +275,8 @@ impl AuditLog {
                 storm.more = storm.more.saturating_add(1);
                 let seq = storm.seq.unwrap_or(0);
                 let begins = storm.more == 1;
-                let first = !state.ticking;
-                state.ticking = true;
                 drop(state);
-                if first {
+                if !self.0.counting.swap(true, Ordering::AcqRel) {
                     self.start_ticking()?;
                 } else if begins {
                     core.tick.notify_one();
@@ -280,11 +291,21 @@ impl AuditLog {
             .ready(&mut state)
             .and_then(|()| core.flush_storm(&mut state, &key))
             .and_then(|()| core.write_event(&mut state, event));
-        let storm = Storm { started: now, born: Instant::now(), seq: written.as_ref().ok().copied(), more: 0 };
+        let storm = Storm {
+            started: now,
+            born: Instant::now(),
+            seq: written.as_ref().ok().copied(),
+            more: 0,
+        };
         let storm = state.storms.entry(key).or_insert(storm);
         match written {
             Ok(seq) => {
-                *storm = Storm { started: now, born: Instant::now(), seq: Some(seq), more: 0 };
+                *storm = Storm {
+                    started: now,
+                    born: Instant::now(),
+                    seq: Some(seq),
+                    more: 0,
+                };
                 drop(state);
                 Ok(core.appended(seq))
             }
@@ -308,7 +329,10 @@ impl AuditLog {
                 used.checked_add(1).filter(|used| *used <= core.limit)
             })
             .map_err(|_| AuditError::NoSlot { limit: core.limit })?;
-        Ok(Slot { core: Arc::clone(core), kept: false })
+        Ok(Slot {
+            core: Arc::clone(core),
+            kept: false,
+        })
     }
 
     /// Appends the record that `slot` was reserved for, or keeps it in memory.
@@ -326,7 +350,9 @@ impl AuditLog {
             poisoned.into_inner()
         });
         let seq = state.seq;
-        let written = core.ready(&mut state).and_then(|()| core.write_event(&mut state, event));
+        let written = core
+            .ready(&mut state)
+            .and_then(|()| core.write_event(&mut state, event));
         match written {
             Ok(seq) => {
                 drop(state);
@@ -368,7 +394,12 @@ impl AuditLog {
     /// How many records are kept in memory because they could not be written.
     #[must_use]
     pub fn owed(&self) -> usize {
-        self.0.core.state.lock().unwrap_or_else(PoisonError::into_inner).owed_records
+        self.0
+            .core
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .owed_records
     }
 
     /// Writes what is counted or owed and makes all lines durable, whatever the [`Durability`]. Blocks.
@@ -393,14 +424,20 @@ impl AuditLog {
     fn start_ticking(&self) -> Result<(), AuditError> {
         let core = Arc::clone(&self.0.core);
         let thread = spawn("leash-audit-count", move || core.keep_counting())?;
-        self.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        self.0
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(thread);
         Ok(())
     }
 }
 
 impl fmt::Debug for AuditLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuditLog").field("path", &self.path()).finish_non_exhaustive()
+        f.debug_struct("AuditLog")
+            .field("path", &self.path())
+            .finish_non_exhaustive()
     }
 }
 
@@ -465,7 +502,9 @@ impl Appended {
         let mut sync = core.sync.lock().map_err(|_| core.poison())?;
         while sync.durable <= self.seq {
             if sync.failed {
-                return Err(AuditError::NotDurable { path: core.path.clone() });
+                return Err(AuditError::NotDurable {
+                    path: core.path.clone(),
+                });
             }
             sync = core.done.wait(sync).map_err(|_| core.poison())?;
         }
@@ -475,13 +514,18 @@ impl Appended {
     /// Becomes ready when the line is as durable as the log was opened to make it.
     #[must_use]
     pub fn durable(self) -> Durable {
-        Durable { appended: self, ticket: None }
+        Durable {
+            appended: self,
+            ticket: None,
+        }
     }
 }
 
 impl fmt::Debug for Appended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Appended").field("seq", &self.seq).finish_non_exhaustive()
+        f.debug_struct("Appended")
+            .field("seq", &self.seq)
+            .finish_non_exhaustive()
     }
 }
 
@@ -497,13 +541,19 @@ impl Future for Durable {
     type Output = Result<(), AuditError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(core) = self.appended.core.clone() else { return Poll::Ready(Ok(())) };
-        let Ok(mut sync) = core.sync.lock() else { return Poll::Ready(Err(core.poison())) };
+        let Some(core) = self.appended.core.clone() else {
+            return Poll::Ready(Ok(()));
+        };
+        let Ok(mut sync) = core.sync.lock() else {
+            return Poll::Ready(Err(core.poison()));
+        };
         if sync.durable > self.appended.seq {
             return Poll::Ready(Ok(()));
         }
         if sync.failed {
-            return Poll::Ready(Err(AuditError::NotDurable { path: core.path.clone() }));
+            return Poll::Ready(Err(AuditError::NotDurable {
+                path: core.path.clone(),
+            }));
         }
         let waker = context.waker();
         if let Some(ticket) = self.ticket
@@ -513,7 +563,11 @@ impl Future for Durable {
         } else {
             let ticket = sync.next_ticket;
             sync.next_ticket = ticket.wrapping_add(1);
-            sync.waiters.push(Waiter { ticket, seq: self.appended.seq, waker: waker.clone() });
+            sync.waiters.push(Waiter {
+                ticket,
+                seq: self.appended.seq,
+                waker: waker.clone(),
+            });
             self.ticket = Some(ticket);
         }
         Poll::Pending
@@ -548,7 +602,6 @@ struct State {
     lost: bool,
     closed: bool,
     storms: BTreeMap<String, Storm>,
-    ticking: bool,
     stopping: bool,
     /// Room to make lines in.
     body: String,
@@ -634,13 +687,15 @@ impl Core {
                 lost: false,
                 closed: false,
                 storms: BTreeMap::new(),
-                ticking: false,
                 stopping: false,
                 body: String::new(),
                 line: Vec::new(),
             }),
             tick: Condvar::new(),
-            sync: Mutex::new(Sync { durable: tail.seq, ..Sync::default() }),
+            sync: Mutex::new(Sync {
+                durable: tail.seq,
+                ..Sync::default()
+            }),
             wake: Condvar::new(),
             done: Condvar::new(),
             written: AtomicU64::new(tail.seq),
@@ -653,7 +708,9 @@ impl Core {
     }
 
     fn poison(&self) -> AuditError {
-        AuditError::Poisoned { path: self.path.clone() }
+        AuditError::Poisoned {
+            path: self.path.clone(),
+        }
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, State>, AuditError> {
@@ -706,25 +763,35 @@ impl Core {
             sha256: Digest::of(torn),
         };
         self.write_event(state, &Event::new(Who::EVERYBODY, Kind::LogRecovered(recovered)))?;
-        self.file.sync_data().map_err(AuditError::io("keep the lines of", &self.path))
+        self.file
+            .sync_data()
+            .map_err(AuditError::io("keep the lines of", &self.path))
     }
 
     /// Whether a line may be appended; writes what is owed.
     fn ready(&self, state: &mut State) -> Result<(), AuditError> {
         if state.closed {
-            return Err(AuditError::Closed { path: self.path.clone() });
+            return Err(AuditError::Closed {
+                path: self.path.clone(),
+            });
         }
         if self.poisoned.load(Ordering::Acquire) {
             return Err(self.poison());
         }
         if self.not_durable.load(Ordering::Acquire) {
-            return Err(AuditError::NotDurable { path: self.path.clone() });
+            return Err(AuditError::NotDurable {
+                path: self.path.clone(),
+            });
         }
         if state.lost {
             return Err(AuditError::Event("a record that had to be written cannot be"));
         }
         if let Some(found) = state.foreign {
-            return Err(AuditError::Foreign { path: self.path.clone(), expected: state.len, found });
+            return Err(AuditError::Foreign {
+                path: self.path.clone(),
+                expected: state.len,
+                found,
+            });
         }
         self.cut(state)?;
         if !state.owed.is_empty() {
@@ -750,20 +817,28 @@ impl Core {
             if found != end {
                 return Err(self.foreign(state, found));
             }
-            self.file.set_len(state.len).map_err(AuditError::io("cut half a line off", &self.path))?;
+            self.file
+                .set_len(state.len)
+                .map_err(AuditError::io("cut half a line off", &self.path))?;
         }
         state.uncut = None;
         Ok(())
     }
 
     fn length(&self) -> Result<u64, AuditError> {
-        (&self.file).seek(SeekFrom::End(0)).map_err(AuditError::io("find the end of", &self.path))
+        (&self.file)
+            .seek(SeekFrom::End(0))
+            .map_err(AuditError::io("find the end of", &self.path))
     }
 
     fn foreign(&self, state: &mut State, found: u64) -> AuditError {
         state.foreign = Some(found);
         self.trouble.store(true, Ordering::Release);
-        AuditError::Foreign { path: self.path.clone(), expected: state.len, found }
+        AuditError::Foreign {
+            path: self.path.clone(),
+            expected: state.len,
+            found,
+        }
     }
 
     /// Writes whole lines to the end of the file: all of them, or none.
@@ -808,7 +883,13 @@ impl Core {
         write: impl FnOnce(&mut String, &Place<'_>) -> Result<usize, AuditError>,
     ) -> Result<Hex, AuditError> {
         let ts = self.clock.now().to_ascii();
-        let State { seq, prev, body, line, .. } = state;
+        let State {
+            seq,
+            prev,
+            body,
+            line,
+            ..
+        } = state;
         let place = Place {
             seq: *seq,
             prev_hash: std::str::from_utf8(prev).unwrap_or_default(),
@@ -828,7 +909,10 @@ impl Core {
             // One huge line must not cost its memory for ever.
             *line = Vec::new();
             *body = String::new();
-            return Err(AuditError::TooLong { bytes, limit: MAX_WRITTEN_LINE });
+            return Err(AuditError::TooLong {
+                bytes,
+                limit: MAX_WRITTEN_LINE,
+            });
         }
         Ok(hash)
     }
@@ -869,11 +953,17 @@ impl Core {
 
     /// Writes down what was counted for `key`.
     fn flush_storm(&self, state: &mut State, key: &str) -> Result<(), AuditError> {
-        let Some(more) = state.storms.get(key).map(|storm| storm.more).filter(|more| *more > 0) else {
+        let Some(more) = state
+            .storms
+            .get(key)
+            .map(|storm| storm.more)
+            .filter(|more| *more > 0)
+        else {
             return Ok(());
         };
-        let hash =
-            self.render_with(state, Some(more), |body, place| event::write_members(body, key, place))?;
+        let hash = self.render_with(state, Some(more), |body, place| {
+            event::write_members(body, key, place)
+        })?;
         self.write_line(state, hash)?;
         if let Some(storm) = state.storms.get_mut(key) {
             storm.more = 0;
@@ -903,7 +993,9 @@ impl Core {
         self.ready(state)?;
         if self.file.sync_data().is_err() {
             self.give_up();
-            return Err(AuditError::NotDurable { path: self.path.clone() });
+            return Err(AuditError::NotDurable {
+                path: self.path.clone(),
+            });
         }
         self.set_durable(state.seq);
         Ok(())
@@ -938,7 +1030,9 @@ impl Core {
                 state = again;
                 continue;
             }
-            let Ok((again, _)) = self.tick.wait_timeout(state, STORM) else { return };
+            let Ok((again, _)) = self.tick.wait_timeout(state, STORM) else {
+                return;
+            };
             state = again;
             // What cannot be written is tried again in a second, and whoever appends next is told.
             if self.flush_storms(&mut state, STORM).is_err() {
@@ -961,9 +1055,13 @@ impl Core {
             if let Durability::Interval(interval) = self.durability {
                 let begun = Instant::now();
                 while !sync.stopping
-                    && let Some(left) = interval.checked_sub(begun.elapsed()).filter(|left| !left.is_zero())
+                    && let Some(left) = interval
+                        .checked_sub(begun.elapsed())
+                        .filter(|left| !left.is_zero())
                 {
-                    let Ok((again, _)) = self.wake.wait_timeout(sync, left) else { return };
+                    let Ok((again, _)) = self.wake.wait_timeout(sync, left) else {
+                        return;
+                    };
                     sync = again;
                 }
             }
@@ -997,11 +1095,115 @@ impl Core {
         let mut sync = self.sync.lock().unwrap_or_else(PoisonError::into_inner);
         sync.durable = sync.durable.max(written);
         let durable = sync.durable;
-        let ready: Vec<_> = sync.waiters.extract_if(.., |waiter| waiter.seq < durable).collect();
+        let ready: Vec<_> = sync
+            .waiters
+            .extract_if(.., |waiter| waiter.seq < durable)
+            .collect();
         drop(sync);
         self.done.notify_all();
         for waiter in ready {
             waiter.waker.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::{Kill, VerifyOptions, verify};
+
+    fn event() -> Event<'static> {
+        Event::new(
+            Who::session("s_1"),
+            Kind::Kill(Kill {
+                reason: "runaway",
+                scope: None,
+            }),
+        )
+    }
+
+    fn open(durability: Durability) -> (tempfile::TempDir, AuditLog) {
+        let dir = tempfile::tempdir().unwrap();
+        let log = AuditLog::builder(dir.path().join("log"))
+            .durability(durability)
+            .open()
+            .unwrap();
+        (dir, log)
+    }
+
+    #[test]
+    fn after_a_failed_sync_nobody_is_told_that_a_line_is_durable() {
+        let (_dir, log) = open(Durability::Each);
+        // A line of the future, so that the wait is one for sure.
+        let waiting = || Appended {
+            seq: 1000,
+            core: Some(Arc::clone(&log.0.core)),
+        };
+        let mut durable = waiting().durable();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut durable).poll(&mut context).is_pending());
+        assert_eq!(log.0.core.sync.lock().unwrap().waiters.len(), 1);
+        log.0.core.give_up();
+        assert!(matches!(
+            Pin::new(&mut durable).poll(&mut context),
+            Poll::Ready(Err(AuditError::NotDurable { .. }))
+        ));
+        assert!(matches!(waiting().wait(), Err(AuditError::NotDurable { .. })));
+        assert!(matches!(log.append(&event()), Err(AuditError::NotDurable { .. })));
+        assert!(log.ready().is_err() && log.reserve_slot().is_err() && log.close().is_err());
+    }
+
+    #[test]
+    fn after_a_thread_died_while_it_wrote_nothing_is_admitted_and_records_are_kept() {
+        let (_dir, log) = open(Durability::None);
+        let slot = log.reserve_slot().unwrap();
+        let core = Arc::clone(&log.0.core);
+        let died = std::thread::spawn(move || {
+            let _state = core.state.lock().unwrap();
+            panic!("dies with the lock in its hands");
+        });
+        assert!(died.join().is_err());
+        assert!(matches!(log.append(&event()), Err(AuditError::Poisoned { .. })));
+        assert!(matches!(
+            log.append_owed(slot, &event()),
+            Err(Owed { seq: 0, .. })
+        ));
+        assert_eq!(log.owed(), 1);
+        assert!(log.ready().is_err() && log.reserve_slot().is_err());
+    }
+
+    #[test]
+    fn half_a_line_is_cut_off_before_the_next_one() {
+        let (_dir, log) = open(Durability::None);
+        let _ = log.append(&event()).unwrap();
+        // As after a write that failed half-way and a cut that failed too.
+        (&log.0.core.file).write_all(b"{\"half").unwrap();
+        let mut state = log.0.core.state.lock().unwrap();
+        state.uncut = Some(state.len + 6);
+        drop(state);
+        let _ = log.append(&event()).unwrap();
+        log.close().unwrap();
+        let report = verify(log.path(), &VerifyOptions::default()).unwrap();
+        assert!(report.is_ok(), "{report}");
+        assert_eq!(report.events, 2);
+    }
+
+    #[test]
+    fn an_owed_record_gives_its_slot_back_once_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = AuditLog::builder(dir.path().join("log")).slots(1).open().unwrap();
+        let slot = log.reserve_slot().unwrap();
+        // Somebody else's byte, which then goes away again.
+        log.0.core.state.lock().unwrap().foreign = Some(1);
+        assert!(log.append_owed(slot, &event()).is_err());
+        assert!(log.reserve_slot().is_err());
+        log.0.core.state.lock().unwrap().foreign = None;
+        let slot = log.reserve_slot().unwrap();
+        assert_eq!(log.owed(), 0);
+        assert_eq!(log.append_owed(slot, &event()).unwrap().seq(), 1);
+        log.close().unwrap();
+        assert_eq!(verify(log.path(), &VerifyOptions::default()).unwrap().events, 2);
     }
 }

@@ -34,14 +34,24 @@ impl Input {
         let path = path.as_ref();
         let file = File::open(path).map_err(AuditError::io("open", path))?;
         let is_file = file.metadata().map_err(AuditError::io("open", path))?.is_file();
-        let source = if is_file { Source::File(file) } else { Source::Stream(Box::new(file)) };
-        Ok(Self { name: path.to_owned(), source })
+        let source = if is_file {
+            Source::File(file)
+        } else {
+            Source::Stream(Box::new(file))
+        };
+        Ok(Self {
+            name: path.to_owned(),
+            source,
+        })
     }
 
     /// Whatever `reader` gives, called `name` in errors. It need not be buffered.
     #[must_use]
     pub fn stream(name: impl Into<PathBuf>, reader: impl Read + Send + 'static) -> Self {
-        Self { name: name.into(), source: Source::Stream(Box::new(reader)) }
+        Self {
+            name: name.into(),
+            source: Source::Stream(Box::new(reader)),
+        }
     }
 
     /// Checks the log, as [`crate::verify`] does.
@@ -63,7 +73,8 @@ impl Input {
         match self.source {
             Source::File(file) => Ok((name, file)),
             Source::Stream(mut stream) => {
-                let mut file = tempfile::tempfile().map_err(AuditError::io("make a temporary copy of", &name))?;
+                let mut file =
+                    tempfile::tempfile().map_err(AuditError::io("make a temporary copy of", &name))?;
                 io::copy(&mut stream, &mut file)
                     .and_then(|_| file.seek(SeekFrom::Start(0)))
                     .map_err(AuditError::io("make a temporary copy of", &name))?;
@@ -82,7 +93,9 @@ impl Input {
 
 impl fmt::Debug for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Input").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Input")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -114,9 +127,12 @@ pub fn for_each(
 /// As [`for_each`]; [`AuditError::Io`] when `out` cannot be written.
 pub fn replay(input: Input, mut out: impl Write) -> Result<u64, AuditError> {
     let write = |out: &mut dyn Write, record: Record<'_>| {
-        out.write_all(record.text.as_bytes()).and_then(|()| out.write_all(b"\n"))
+        out.write_all(record.text.as_bytes())
+            .and_then(|()| out.write_all(b"\n"))
     };
-    let events = for_each(input, |record| write(&mut out, record).map_err(AuditError::io("write", "output")));
+    let events = for_each(input, |record| {
+        write(&mut out, record).map_err(AuditError::io("write", "output"))
+    });
     // What was written before a bad line is worth having.
     let flushed = out.flush().map_err(AuditError::io("write", "output"));
     events.and_then(|events| flushed.map(|()| events))
@@ -140,13 +156,19 @@ pub(crate) fn each_line(
         }
         line = line.saturating_add(1);
         if buf.len() > MAX_LINE {
-            return Err(AuditError::Line { line, what: format!("longer than {MAX_LINE} bytes") });
+            return Err(AuditError::Line {
+                line,
+                what: format!("longer than {MAX_LINE} bytes"),
+            });
         }
         let trimmed = trim(&buf);
         if trimmed.is_empty() {
             continue;
         }
-        let garbage = |what: &str| AuditError::Line { line, what: format!("no event: {what}") };
+        let garbage = |what: &str| AuditError::Line {
+            line,
+            what: format!("no event: {what}"),
+        };
         let text = std::str::from_utf8(trimmed).map_err(|_| garbage("not UTF-8"))?;
         if !canonical::is_canonical(text) {
             canonical::check(trimmed).map_err(|error| garbage(&error.to_string()))?;

@@ -83,41 +83,75 @@ impl Back<'_> {
 /// has a line end must be a good event: a crash does not write the end of a line without its start.
 pub(crate) fn find(path: &Path, file: &File) -> Result<Tail, AuditError> {
     let io = || AuditError::io("read", path);
-    let damaged = |what: String| AuditError::Damaged { path: path.to_owned(), what };
+    let damaged = |what: String| AuditError::Damaged {
+        path: path.to_owned(),
+        what,
+    };
     let len = (&mut &*file).seek(SeekFrom::End(0)).map_err(io())?;
-    let mut back = Back { file, from: len, buf: Vec::new() };
+    let mut back = Back {
+        file,
+        from: len,
+        buf: Vec::new(),
+    };
     let mut scratch = String::new();
     let too_long = || damaged(format!("there is no line end in its last {MAX_LINE} bytes"));
 
     let (start, bytes) = back.segment(len).map_err(io())?.ok_or_else(too_long)?;
     if let Line::Event(link) = look(bytes, &mut scratch) {
         // All of it is there, so no crash tore it: it is good, or somebody changed it.
-        let hash = link.hash.map_err(|bad| damaged(format!("its last line is bad, {}", bad.what())))?;
+        let hash = link
+            .hash
+            .map_err(|bad| damaged(format!("its last line is bad, {}", bad.what())))?;
         let seq = link.seq.and_then(next);
         let seq = seq.ok_or_else(|| damaged("its last line has no usable `seq`".to_owned()))?;
-        return Ok(Tail { len, seq, hash, torn: Vec::new(), unended: true });
+        return Ok(Tail {
+            len,
+            seq,
+            hash,
+            torn: Vec::new(),
+            unended: true,
+        });
     }
     let torn = bytes.to_vec();
     // Whoever names a file by mistake that is no log, and has one line without an end, must not lose it.
     if start == 0 && !matches!(torn.first(), None | Some(b'{' | 0)) {
-        return Err(damaged("its only line does not start as an event does".to_owned()));
+        return Err(damaged(
+            "its only line does not start as an event does".to_owned(),
+        ));
     }
     let mut end = start;
     while end > 0 {
         // Without the line end that `end` is just after.
-        let (start, bytes) = back.segment(end.saturating_sub(1)).map_err(io())?.ok_or_else(too_long)?;
+        let (start, bytes) = back
+            .segment(end.saturating_sub(1))
+            .map_err(io())?
+            .ok_or_else(too_long)?;
         match look(bytes, &mut scratch) {
             Line::Blank => end = start,
             Line::Garbage(what) => return Err(damaged(format!("its last line is bad, {what}"))),
             Line::Event(link) => {
-                let hash = link.hash.map_err(|bad| damaged(format!("its last line is bad, {}", bad.what())))?;
+                let hash = link
+                    .hash
+                    .map_err(|bad| damaged(format!("its last line is bad, {}", bad.what())))?;
                 let seq = link.seq.and_then(next);
                 let seq = seq.ok_or_else(|| damaged("its last line has no usable `seq`".to_owned()))?;
-                return Ok(Tail { len: len.saturating_sub(size(torn.len())), seq, hash, torn, unended: false });
+                return Ok(Tail {
+                    len: len.saturating_sub(size(torn.len())),
+                    seq,
+                    hash,
+                    torn,
+                    unended: false,
+                });
             }
         }
     }
-    Ok(Tail { len: len.saturating_sub(size(torn.len())), seq: 0, hash: line::ZERO, torn, unended: false })
+    Ok(Tail {
+        len: len.saturating_sub(size(torn.len())),
+        seq: 0,
+        hash: line::ZERO,
+        torn,
+        unended: false,
+    })
 }
 
 fn look(bytes: &[u8], scratch: &mut String) -> Line {
@@ -160,7 +194,9 @@ pub(crate) fn kept(path: &Path, torn: &[u8]) -> Result<Option<Vec<u8>>, AuditErr
         Err(error) => return Err(AuditError::io("read", waiting)(error)),
     };
     let limit = size(MAX_LINE).saturating_add(1);
-    file.take(limit).read_to_end(&mut bytes).map_err(AuditError::io("read", &waiting))?;
+    file.take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(AuditError::io("read", &waiting))?;
     if torn.starts_with(&bytes) {
         fs::remove_file(&waiting).map_err(AuditError::io("remove", &waiting))?;
         return Ok(None);
@@ -170,7 +206,9 @@ pub(crate) fn kept(path: &Path, torn: &[u8]) -> Result<Option<Vec<u8>>, AuditErr
 
 /// A name that is free for torn bytes: `LOG.torn-<n>`.
 pub(crate) fn free_name(path: &Path) -> Result<PathBuf, AuditError> {
-    let free = (1..=10_000_u32).map(|n| beside(path, &format!(".torn-{n}"))).find(|aside| !aside.exists());
+    let free = (1..=10_000_u32)
+        .map(|n| beside(path, &format!(".torn-{n}")))
+        .find(|aside| !aside.exists());
     free.ok_or_else(|| {
         let error = io::Error::other("there are 10000 of them already");
         AuditError::io("set a torn tail aside beside", path)(error)
@@ -189,5 +227,7 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), AuditError> {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(AuditError::io("keep the directory of", path))
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(AuditError::io("keep the directory of", path))
 }

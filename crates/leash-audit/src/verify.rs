@@ -32,7 +32,9 @@ pub struct VerifyOptions<'a> {
 
 impl fmt::Debug for VerifyOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifyOptions").field("threads", &self.threads).finish_non_exhaustive()
+        f.debug_struct("VerifyOptions")
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
     }
 }
 
@@ -116,7 +118,12 @@ pub fn verify(path: impl AsRef<Path>, options: &VerifyOptions<'_>) -> Result<Rep
 pub fn verify_reader(reader: impl Read + Send, options: &VerifyOptions<'_>) -> io::Result<Report> {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.unwrap_or_else(cores).clamp(1, MAX_THREADS);
-    let source = Mutex::new(Source { reader, rest: Vec::new(), index: 0, done: false });
+    let source = Mutex::new(Source {
+        reader,
+        rest: Vec::new(),
+        index: 0,
+        done: false,
+    });
     let chain = Mutex::new(Chain::default());
     let stop = AtomicBool::new(false);
     let work = || work(&source, &chain, &stop, options.progress);
@@ -124,15 +131,25 @@ pub fn verify_reader(reader: impl Read + Send, options: &VerifyOptions<'_>) -> i
         let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let mut result = work();
         for helper in helpers {
-            let theirs = helper.join().unwrap_or_else(|_| Err(io::Error::other("a thread died")));
+            let theirs = helper
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a thread died")));
             result = result.and(theirs);
         }
         result
     })?;
     let chain = chain.into_inner().unwrap_or_else(PoisonError::into_inner);
     let verdict = chain.broken.map_or(Verdict::Ok, Verdict::Broken);
-    let head = chain.last.and_then(|last| Digest::from_hex(&last.hash).ok()).unwrap_or(Digest::ZERO);
-    Ok(Report { verdict, events: chain.events, bytes: chain.bytes, head })
+    let head = chain
+        .last
+        .and_then(|last| Digest::from_hex(&last.hash).ok())
+        .unwrap_or(Digest::ZERO);
+    Ok(Report {
+        verdict,
+        events: chain.events,
+        bytes: chain.bytes,
+        head,
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -197,7 +214,7 @@ impl<R: Read> Source<R> {
         let index = self.index;
         self.index = index.saturating_add(1);
         let mut filled = self.rest.len();
-        let mut target = PIECE.max(filled.saturating_mul(2));
+        let mut target = filled.saturating_mul(2).clamp(PIECE, MAX_LINE.saturating_add(1));
         if buf.len() < target {
             buf.resize(target, 0);
         }
@@ -245,7 +262,10 @@ fn fault(link: &Link, last: Option<Last>) -> Result<Last, String> {
     check_prev(link, last.map_or(line::ZERO, |last| last.hash))?;
     let hash = link.hash.map_err(line::BadHash::what)?;
     check_seq(link, last.map_or(Some(0), |last| last.seq.checked_add(1)))?;
-    Ok(Last { seq: link.seq.unwrap_or(0), hash })
+    Ok(Last {
+        seq: link.seq.unwrap_or(0),
+        hash,
+    })
 }
 
 fn check_prev(link: &Link, expected: Hex) -> Result<(), String> {
@@ -285,12 +305,26 @@ struct Part {
 impl Part {
     fn new(bytes: usize) -> Self {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        Self { bytes, lines: 0, events: 0, first: None, last: None, bad: None }
+        Self {
+            bytes,
+            lines: 0,
+            events: 0,
+            first: None,
+            last: None,
+            bad: None,
+        }
     }
 
     fn too_long() -> Self {
         let what = format!("longer than {MAX_LINE} bytes");
-        Self { bad: Some(Broken { line: 1, seq: None, what }), ..Self::new(0) }
+        Self {
+            bad: Some(Broken {
+                line: 1,
+                seq: None,
+                what,
+            }),
+            ..Self::new(0)
+        }
     }
 }
 
@@ -303,18 +337,26 @@ fn check(piece: &[u8], scratch: &mut String) -> Part {
     let torn = piece.last().is_some_and(|&last| last != b'\n');
     for (end, ended) in ends.chain(torn.then_some((piece.len(), false))) {
         part.lines = part.lines.saturating_add(1);
-        let line = piece.get(start..end).unwrap_or_default();
+        let bytes = piece.get(start..end).unwrap_or_default();
         let text = match text {
             Some(text) => text.get(start..end),
-            None => std::str::from_utf8(line).ok(),
+            None => std::str::from_utf8(bytes).ok(),
         };
         start = end.saturating_add(1);
         let number = part.lines;
-        match line::look(line, text, scratch) {
+        match line::look(bytes, text, scratch) {
             Line::Blank => {}
             Line::Garbage(what) => {
-                let what = if ended { what } else { format!("the file ends inside this line ({what})") };
-                part.bad = Some(Broken { line: number, seq: None, what });
+                let what = if ended {
+                    what
+                } else {
+                    format!("the file ends inside this line ({what})")
+                };
+                part.bad = Some(Broken {
+                    line: number,
+                    seq: None,
+                    what,
+                });
                 break;
             }
             Line::Event(link) => {
@@ -333,7 +375,11 @@ fn check(piece: &[u8], scratch: &mut String) -> Part {
                         part.events = part.events.saturating_add(1);
                     }
                     Err(what) => {
-                        part.bad = Some(Broken { line: number, seq: link.seq, what });
+                        part.bad = Some(Broken {
+                            line: number,
+                            seq: link.seq,
+                            what,
+                        });
                         break;
                     }
                 }
@@ -375,7 +421,11 @@ impl Chain {
                 }
                 Err(what) => {
                     let line = self.lines.saturating_add(line);
-                    self.broken = Some(Broken { line, seq: link.seq, what });
+                    self.broken = Some(Broken {
+                        line,
+                        seq: link.seq,
+                        what,
+                    });
                     return;
                 }
             }
@@ -383,7 +433,10 @@ impl Chain {
         self.events = self.events.saturating_add(part.events);
         self.last = part.last.or(self.last);
         self.bytes = self.bytes.saturating_add(part.bytes);
-        self.broken = part.bad.map(|bad| Broken { line: self.lines.saturating_add(bad.line), ..bad });
+        self.broken = part.bad.map(|bad| Broken {
+            line: self.lines.saturating_add(bad.line),
+            ..bad
+        });
         self.lines = self.lines.saturating_add(part.lines);
     }
 }

@@ -1,5 +1,5 @@
 //! How long it takes to read a stream of a thousand events, and a request of 2 KB.
-#![expect(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
+#![expect(clippy::unwrap_used, reason = "a benchmark")]
 
 use std::fmt::Write as _;
 use std::hint::black_box;

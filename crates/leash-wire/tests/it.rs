@@ -1,6 +1,8 @@
 //! The wire formats against transcripts, cut, mutated and contradicting ones.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
+    clippy::too_many_lines,
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::arithmetic_side_effects,

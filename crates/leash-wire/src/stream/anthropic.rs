@@ -72,7 +72,7 @@ struct Delta<'a> {
 }
 
 const SHAPE: WireError = WireError::malformed("an event lacks what its type promises");
-const STRAY: WireError = WireError::ambiguous("a piece of a tool call belongs to none that is open");
+const STRAY: WireError = WireError::ambiguous("a piece of the answer belongs to no block that is open");
 
 impl Meter {
     pub(super) const fn is_holding(&self) -> bool {

@@ -164,7 +164,7 @@ fn tools_are_named_and_those_the_provider_runs_are_counted() {
             &format!(r#"{{"model":"m","messages":[],"tools":[{tools}]{rest}}}"#),
         )
         .unwrap();
-        let names: Vec<String> = request.tools.iter().map(|name| name.to_string()).collect();
+        let names: Vec<String> = request.tools.iter().map(ToString::to_string).collect();
         (
             names.join(" "),
             request.max_server_tool_uses,

@@ -1,10 +1,13 @@
 //! Answers, streamed and whole.
 
+use std::fmt::Write as _;
+
 use leash_core::{Digest, ToolRequest, Usage};
 use leash_wire::{
     Format, Limits, Piece, Refusal, Response, StreamMeter, StreamOptions, WireError, WireErrorKind,
 };
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::data;
 
@@ -770,4 +773,120 @@ proptest! {
         }
         run(format, hiding(), [bytes.as_bytes()]);
     }
+
+    #[test]
+    fn any_answer_of_anthropic_hashes_the_same_streamed_and_whole(
+        blocks in prop::collection::vec((any::<String>(), prop::option::of((any::<String>(), any::<i64>()))), 0..5),
+        step in 1..9_usize,
+        escape in any::<bool>(),
+    ) {
+        let mut content = Vec::new();
+        let mut bytes = String::new();
+        for (index, (text, tool)) in blocks.iter().enumerate() {
+            let (begun, whole, deltas) = match tool {
+                None => (
+                    json!({"type": "text", "text": ""}),
+                    json!({"type": "text", "text": text, "citations": null}),
+                    cut(text, step).map(|text| json!({"type": "text_delta", "text": text})).collect::<Vec<_>>(),
+                ),
+                Some((key, value)) => {
+                    let (id, input) = (format!("t{index}"), json!({key: value, "text": text}));
+                    let tool = |input: &Value| json!({"type": "tool_use", "id": id, "name": "f", "input": input});
+                    let piece = |json| json!({"type": "input_json_delta", "partial_json": json});
+                    (tool(&json!({})), tool(&input), cut(&input.to_string(), step).map(piece).collect())
+                }
+            };
+            content.push(whole);
+            let mut events = vec![json!({"type": "content_block_start", "index": index, "content_block": begun})];
+            events.extend(
+                deltas.iter().map(|delta| json!({"type": "content_block_delta", "index": index, "delta": delta})),
+            );
+            events.push(json!({"type": "content_block_stop", "index": index}));
+            bytes.extend(events.iter().map(|data| event(&written(data, escape))));
+        }
+        let body = json!({"content": content}).to_string();
+        agree(Format::AnthropicMessages, &bytes, &body)?;
+    }
+
+    #[test]
+    fn any_chat_answer_hashes_the_same_streamed_and_whole(
+        text in any::<String>(),
+        calls in prop::collection::vec((any::<String>(), any::<i64>()), 0..4),
+        step in 1..9_usize,
+        escape in any::<bool>(),
+    ) {
+        let mut deltas = vec![json!({"role": "assistant", "content": ""})];
+        deltas.extend(cut(&text, step).map(|text| json!({"content": text})));
+        let mut whole = Vec::new();
+        for (index, (key, value)) in calls.iter().enumerate() {
+            let arguments = json!({key: value}).to_string();
+            let id = format!("c{index}");
+            let function = |arguments: &str| json!({"name": "f", "arguments": arguments});
+            whole.push(json!({"id": id, "type": "function", "function": function(&arguments)}));
+            let begun = json!({"index": index, "id": id, "type": "function", "function": function("")});
+            deltas.push(json!({"tool_calls": [begun]}));
+            deltas.extend(cut(&arguments, step).map(
+                |piece| json!({"tool_calls": [{"index": index, "function": {"arguments": piece}}]}),
+            ));
+        }
+        let mut bytes: String = deltas
+            .iter()
+            .map(|delta| event(&written(&json!({"choices": [{"index": 0, "delta": delta}]}), escape)))
+            .collect();
+        bytes += "data: [DONE]\n\n";
+        let message = json!({"role": "assistant", "content": text, "refusal": null, "tool_calls": whole});
+        let body = json!({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).to_string();
+        agree(Format::OpenAiChat, &bytes, &body)?;
+    }
+}
+
+fn cut(text: &str, step: usize) -> impl Iterator<Item = String> {
+    let chars: Vec<char> = text.chars().collect();
+    chars
+        .chunks(step)
+        .map(|piece| piece.iter().collect())
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+/// JSON, with everything beyond ASCII escaped where `escape` says so.
+fn written(value: &Value, escape: bool) -> String {
+    let text = value.to_string();
+    if !escape {
+        return text;
+    }
+    let mut out = String::new();
+    for char in text.chars() {
+        if char.is_ascii() {
+            out.push(char);
+        } else {
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}").unwrap();
+            }
+        }
+    }
+    out
+}
+
+fn agree(format: Format, stream: &str, body: &str) -> Result<(), TestCaseError> {
+    let outcome = whole(format, stream.as_bytes());
+    let response = Response::parse(format, body.as_bytes(), &Limits::default());
+    let response = response.map_err(|error| TestCaseError::fail(error.to_string()))?;
+    // Where one cannot be judged (a member twice), neither can the other.
+    let Ok(requests) = response.tool_requests() else {
+        prop_assert!(outcome.result.is_err());
+        return Ok(());
+    };
+    prop_assert_eq!(outcome.result, Ok(()));
+    prop_assert_eq!(
+        outcome
+            .requests
+            .iter()
+            .map(|(_, request)| request)
+            .collect::<Vec<_>>(),
+        requests.iter().collect::<Vec<_>>()
+    );
+    prop_assert_eq!(outcome.digest, response.content_digest());
+    prop_assert_eq!(outcome.forwarded, stream.as_bytes());
+    Ok(())
 }
