@@ -8,8 +8,9 @@ use leash_audit::{Appended, Outcome, Slot};
 use leash_budget::{Balance, Bound, ModelPrice, Scope, Settlement};
 use leash_core::{Call, Digest, LeashError, RequestId, ReservationId, Timestamp, ToolRequest, Usage, Usd};
 
-use crate::firewall::{Session, Shared};
 use crate::journal::{CallLine, Warning};
+use crate::path::Shared;
+use crate::session::Session;
 use crate::settler::Permit;
 
 /// What came back, as far as money and the log are concerned.
@@ -71,12 +72,13 @@ pub struct Receipt {
 /// the whole bound because nobody knows what was billed.
 #[must_use = "dropping an admission charges the whole bound"]
 pub struct Admission {
-    /// `None` only once it has ended.
-    call: Option<Box<InFlight>>,
+    details: Arc<Details>,
+    /// `None` only once the call has ended.
+    room: Option<Room>,
 }
 
-/// A call under way.
-pub(crate) struct InFlight {
+/// What is known of a call under way.
+pub(crate) struct Details {
     pub(crate) shared: Arc<Shared>,
     pub(crate) session: Arc<Session>,
     pub(crate) call: Call,
@@ -89,51 +91,61 @@ pub(crate) struct InFlight {
     pub(crate) spent_before: Usd,
     pub(crate) hitl_request_id: Option<RequestId>,
     pub(crate) started: Timestamp,
-    pub(crate) slot: Option<Slot>,
-    /// Held until the call has ended.
-    pub(crate) _permit: Option<Permit>,
+}
+
+/// What a call needs for its end: room for its line, and for itself in the settling thread's queue.
+struct Room {
+    slot: Option<Slot>,
+    _permit: Option<Permit>,
 }
 
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("Admission");
-        if let Some(call) = &self.call {
-            out.field("call", &call.call).field("bound", &call.bound);
-        }
-        out.finish_non_exhaustive()
+        f.debug_struct("Admission")
+            .field("call", &self.details.call)
+            .field("bound", &self.details.bound)
+            .finish_non_exhaustive()
     }
 }
 
 impl Admission {
-    pub(crate) fn new(call: Box<InFlight>) -> Self {
-        Self { call: Some(call) }
+    pub(crate) fn new(details: Details, slot: Option<Slot>, permit: Option<Permit>) -> Self {
+        Self {
+            details: Arc::new(details),
+            room: Some(Room {
+                slot,
+                _permit: permit,
+            }),
+        }
     }
 
-    /// The call as it must leave: redacted, where there was something to redact. `None` never, before it ended.
+    /// The call as it must leave: redacted, where there was something to redact.
     #[must_use]
-    pub fn call(&self) -> Option<&Call> {
-        self.call.as_ref().map(|call| &call.call)
+    pub fn call(&self) -> &Call {
+        &self.details.call
     }
 
     /// Whether redaction changed the call: what leaves must be taken from [`call`](Self::call).
     #[must_use]
     pub fn is_redacted(&self) -> bool {
-        self.call.as_ref().is_some_and(|call| call.is_redacted)
+        self.details.is_redacted
     }
 
     /// What the call can use and cost at most.
     #[must_use]
-    pub fn bound(&self) -> Option<Bound> {
-        self.call.as_ref().map(|call| call.bound)
+    pub fn bound(&self) -> Bound {
+        self.details.bound
     }
 
     /// Whether so much usage is still within what was set aside. A stream that passes it must be cut.
     #[must_use]
     pub fn covers(&self, usage: &Usage) -> bool {
-        self.call.as_ref().is_some_and(|call| {
-            let cost = call.price.as_ref().and_then(|price| price.cost(usage).ok());
-            cost.is_some_and(|cost| cost <= call.bound.amount)
-        })
+        let cost = self
+            .details
+            .price
+            .as_ref()
+            .and_then(|price| price.cost(usage).ok());
+        cost.is_some_and(|cost| cost <= self.details.bound.amount)
     }
 
     /// Ends the call with what came back: the real cost replaces the bound, and the line is written.
@@ -150,10 +162,10 @@ impl Admission {
     }
 
     async fn end(&mut self, end: End) -> Receipt {
-        let Some(call) = self.call.take() else {
+        let Some(room) = self.room.take() else {
             return Receipt::nothing();
         };
-        let mut guard = EndGuard(Some(Box::new(Ending::new(call, end))));
+        let mut guard = EndGuard(Some(Box::new(Ending::new(self.details.clone(), room, end))));
         let Some(ending) = &mut guard.0 else {
             return Receipt::nothing();
         };
@@ -172,24 +184,20 @@ impl Admission {
     /// # Errors
     /// [`LeashError`] where the agent must not see it. The refusal is in the log.
     pub async fn inspect(&self, request: &ToolRequest) -> Result<(), LeashError> {
-        let Some(call) = &self.call else { return Ok(()) };
-        call.shared.inspect(&call.session, request).await
+        self.details.shared.inspect(&self.details.session, request).await
     }
 
     /// Waits until a kill order stops the caller, or the registry cannot tell any more. For as long as neither
     /// happens, it waits: race it against what may be stopped.
     pub async fn stopped(&self) -> LeashError {
-        let Some(call) = &self.call else {
-            return std::future::pending().await;
-        };
-        call.shared.stopped(&call.session).await
+        self.details.shared.stopped(&self.details.session).await
     }
 
-    /// Lets the reservation stand for another lease. A long stream calls it now and then; see [`renew_every`](Self::renew_every).
+    /// Lets the reservation stand for another lease. A long stream calls it [now and then](Self::renew_every).
     pub async fn renew(&self) {
-        let Some(call) = &self.call else { return };
-        if let Some((id, _)) = &call.hold
-            && let Err(error) = call.shared.store.renew(*id, call.shared.lease).await
+        let shared = &self.details.shared;
+        if let Some((id, _)) = &self.details.hold
+            && let Err(error) = shared.store.renew(*id, shared.lease).await
         {
             tracing::warn!(target: "llm_leash", %error, "failed to renew a reservation");
         }
@@ -198,10 +206,7 @@ impl Admission {
     /// How often to [`renew`](Self::renew): a third of the lease.
     #[must_use]
     pub fn renew_every(&self) -> Duration {
-        let lease = self
-            .call
-            .as_ref()
-            .map_or(Duration::from_mins(10), |call| call.shared.lease);
+        let lease = self.details.shared.lease;
         lease
             .checked_div(3)
             .unwrap_or(lease)
@@ -212,9 +217,9 @@ impl Admission {
 /// Nobody said how the call ended, so the whole bound is charged.
 impl Drop for Admission {
     fn drop(&mut self) {
-        if let Some(call) = self.call.take() {
-            let shared = call.shared.clone();
-            shared.settler.end(Box::new(Ending::new(call, End::Unsettled)));
+        if let Some(room) = self.room.take() {
+            let ending = Ending::new(self.details.clone(), room, End::Unsettled);
+            self.details.shared.settler.end(Box::new(ending));
         }
     }
 }
@@ -240,7 +245,8 @@ pub(crate) enum End {
 
 /// A call that is being ended: by its caller, or by the settling thread.
 pub(crate) struct Ending {
-    call: Box<InFlight>,
+    details: Arc<Details>,
+    room: Room,
     end: End,
     is_settled: bool,
     is_written: bool,
@@ -253,17 +259,18 @@ struct EndGuard(Option<Box<Ending>>);
 impl Drop for EndGuard {
     fn drop(&mut self) {
         if let Some(ending) = self.0.take() {
-            let shared = ending.call.shared.clone();
-            shared.settler.end(ending);
+            let details = ending.details.clone();
+            details.shared.settler.end(ending);
         }
     }
 }
 
 impl Ending {
-    fn new(call: Box<InFlight>, end: End) -> Self {
-        let is_settled = call.hold.is_none();
+    fn new(details: Arc<Details>, room: Room, end: End) -> Self {
+        let is_settled = details.hold.is_none();
         Self {
-            call,
+            details,
+            room,
             end,
             is_settled,
             is_written: false,
@@ -276,18 +283,23 @@ impl Ending {
     }
 
     pub(crate) fn lease(&self) -> Duration {
-        self.call.shared.lease
+        self.details.shared.lease
     }
 
     /// The charge, and whether it holds a guess.
     fn charge(&self) -> (Usd, bool) {
-        let bound = self.call.bound.amount;
-        let reported = |usage: &Usage| self.call.price.as_ref().and_then(|price| price.cost(usage).ok());
+        let bound = self.details.bound.amount;
+        let reported = |usage: &Usage| {
+            self.details
+                .price
+                .as_ref()
+                .and_then(|price| price.cost(usage).ok())
+        };
         match &self.end {
             End::NotBilled => (Usd::ZERO, false),
             End::Unsettled => (bound, true),
             // A tool costs what it was said to cost.
-            End::Answered(_) if matches!(self.call.call, Call::Tool(_)) => (bound, false),
+            End::Answered(_) if matches!(self.details.call, Call::Tool(_)) => (bound, false),
             End::Answered(answer) => match answer.usage.as_ref().and_then(reported) {
                 Some(cost) if answer.is_final => (cost, false),
                 Some(cost) => (cost.max(bound), true),
@@ -305,8 +317,8 @@ impl Ending {
             ..Receipt::nothing()
         };
         let mut balances: Option<Vec<Balance>> = None;
-        if let (false, Some((id, scopes))) = (self.is_settled, &self.call.hold) {
-            let store = &self.call.shared.store;
+        if let (false, Some((id, scopes))) = (self.is_settled, &self.details.hold) {
+            let store = &self.details.shared.store;
             let settled = if matches!(self.end, End::NotBilled) {
                 store.release(*id).await.map(|()| None)
             } else {
@@ -335,19 +347,22 @@ impl Ending {
             return receipt;
         }
         receipt.cumulative = self
-            .call
+            .details
             .session
-            .add(cost, balances.as_deref(), self.call.spent_before);
+            .add(cost, balances.as_deref(), self.details.spent_before);
         self.is_written = true;
-        if let Some(slot) = self.call.slot.take() {
+        if let Some(slot) = self.room.slot.take() {
             let line = self.line(&receipt);
-            match self.call.shared.journal.write_call(slot, &self.call, &line) {
+            match self.details.shared.journal.write_call(slot, &self.details, &line) {
                 Ok(ticket) => self.ticket = ticket,
                 Err(warning) => receipt.warning = Some(warning),
             }
         }
-        if let (Some(balances), Some((_, scopes))) = (&balances, &self.call.hold) {
-            receipt.broke_cap = self.call.shared.note_states(&self.call.session, scopes, balances);
+        if let (Some(balances), Some((_, scopes))) = (&balances, &self.details.hold) {
+            receipt.broke_cap = self
+                .details
+                .shared
+                .note_states(&self.details.session, scopes, balances);
         }
         receipt
     }
@@ -359,7 +374,7 @@ impl Ending {
     }
 
     fn line(&self, receipt: &Receipt) -> CallLine {
-        let bound = self.call.bound;
+        let bound = self.details.bound;
         let at_bound = Usage {
             input_tokens: bound.input_tokens,
             output_tokens: bound.output_tokens,

@@ -16,8 +16,10 @@ use leash_hitl::HitlGate;
 use leash_kill::{KillRegistry, MemoryKillRegistry};
 use leash_policy::{AllowedTools, DeniedTools};
 
-use crate::firewall::{Firewall, Session, Shared};
+use crate::firewall::Firewall;
 use crate::journal::Journal;
+use crate::path::Shared;
+use crate::session::Session;
 use crate::settler::{self, Settler};
 
 /// Why a firewall could not be built.

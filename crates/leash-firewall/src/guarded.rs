@@ -8,7 +8,7 @@ use leash_core::{
     rule_ids,
 };
 
-use crate::admission::{Admission, Answer, InFlight, Receipt};
+use crate::admission::{Admission, Answer, Details, Receipt};
 use crate::{Firewall, Outcome};
 
 /// What a guarded closure brings back from a model.
@@ -109,8 +109,8 @@ impl Firewall {
         F: AsyncFnOnce(ModelCall) -> Result<ModelAnswer<T>, ModelFailure<E>>,
     {
         let admission = self.admit(call).await?;
-        let Some(Call::Model(call)) = admission.call().cloned() else {
-            return Err(vanished().into());
+        let Call::Model(call) = admission.call().clone() else {
+            return Err(mistaken().into());
         };
         let ran = tokio::select! {
             biased;
@@ -170,8 +170,8 @@ impl Firewall {
         let admission = self
             .admit(ToolCall::new(tool, args, self.caller().clone()))
             .await?;
-        let Some(Call::Tool(call)) = admission.call().cloned() else {
-            return Err(vanished().into());
+        let Call::Tool(call) = admission.call().clone() else {
+            return Err(mistaken().into());
         };
         let ran = tokio::select! {
             biased;
@@ -233,7 +233,7 @@ impl Firewall {
             output_tokens: charge.usage.output_tokens,
             amount: price.cost(&charge.usage).unwrap_or(Usd::MAX),
         };
-        let admission = Admission::new(Box::new(InFlight {
+        let details = Details {
             shared: shared.clone(),
             session: session.clone(),
             request_digest: call.request_digest(),
@@ -245,9 +245,8 @@ impl Firewall {
             spent_before,
             hitl_request_id: None,
             started,
-            slot,
-            _permit: None,
-        }));
+        };
+        let admission = Admission::new(details, slot, None);
         Ok(admission
             .settle(Answer::reported(charge.usage, Digest::EMPTY))
             .await)
@@ -262,8 +261,8 @@ async fn cut(admission: Admission, stopped: LeashError) -> LeashError {
     stopped
 }
 
-/// An admission always holds the call that it was made for.
-fn vanished() -> LeashError {
+/// An admission is of the kind of call that it was asked for.
+fn mistaken() -> LeashError {
     LeashError::unavailable(
         rule_ids::CAPACITY,
         StoreError::new(StoreErrorKind::Corrupt, "find the admitted call"),

@@ -9,8 +9,8 @@ use leash_core::{Action, Call, Decision, Digest, LeashError, StoreError, Usage, 
 use leash_hitl::{Approval, ApprovalRequest};
 use leash_kill::Target;
 
-use crate::admission::InFlight;
-use crate::firewall::Session;
+use crate::admission::Details;
+use crate::session::Session;
 
 /// What went wrong after the money was spent. The answer is good; the paperwork is not, yet.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +124,7 @@ impl Journal {
     pub(crate) fn write_call(
         &self,
         slot: Slot,
-        call: &InFlight,
+        call: &Details,
         line: &CallLine,
     ) -> Result<Option<Appended>, Warning> {
         let Some(log) = &self.log else { return Ok(None) };

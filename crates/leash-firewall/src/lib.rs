@@ -55,6 +55,8 @@ mod builder;
 mod firewall;
 mod guarded;
 mod journal;
+mod path;
+mod session;
 mod settler;
 mod wrap;
 

@@ -2,7 +2,7 @@
 //! reservations whose lease ran out.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot};
@@ -11,7 +11,7 @@ use leash_audit::AuditError;
 use leash_core::ReservationId;
 
 use crate::admission::Ending;
-use crate::firewall::Shared;
+use crate::path::Shared;
 
 /// How often leases that ran out are looked for, and refusals that were counted are written.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -121,15 +121,23 @@ pub(crate) fn start(jobs: Receiver<Job>, shared: Weak<Shared>) -> std::io::Resul
 async fn serve(mut jobs: Receiver<Job>, shared: Weak<Shared>) {
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut retry = tokio::time::interval(RETRY);
+    retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // What a store could not be told yet. Each has a permit, so there are no more of them than calls under way.
+    let mut untold: Vec<Untold> = Vec::new();
     loop {
         tokio::select! {
             job = jobs.recv() => match job {
-                Some(Job::End(ending)) => end(ending).await,
-                Some(Job::Release(shared, id, _permit)) => release(&shared, id).await,
-                // It blocks, which harms nobody on this thread. Whoever asked may have stopped waiting.
-                Some(Job::Flush(shared, done)) => drop(done.send(shared.journal.flush())),
+                Some(Job::End(ending)) => tell(Work::End(ending), &mut untold).await,
+                Some(Job::Release(shared, id, permit)) => tell(Work::Release { shared, id, _permit: permit }, &mut untold).await,
+                Some(Job::Flush(shared, done)) => {
+                    tell_again(&mut untold).await;
+                    // It blocks, which harms nobody on this thread. Whoever asked may have stopped waiting.
+                    drop(done.send(shared.journal.flush()));
+                }
                 None => return,
             },
+            _ = retry.tick(), if !untold.is_empty() => tell_again(&mut untold).await,
             _ = sweep.tick() => {
                 let Some(shared) = shared.upgrade() else { continue };
                 shared.sweep(SWEEP_LIMIT).await;
@@ -138,28 +146,60 @@ async fn serve(mut jobs: Receiver<Job>, shared: Weak<Shared>) {
     }
 }
 
-/// Ends a call; a store that fails is asked again for as long as the reservation stands.
-async fn end(mut ending: Box<Ending>) {
-    let mut waited = Duration::ZERO;
-    loop {
-        ending.run().await;
-        if ending.is_done() || waited >= ending.lease() {
-            return;
+/// What a store is to be told.
+enum Work {
+    End(Box<Ending>),
+    Release {
+        shared: Arc<Shared>,
+        id: ReservationId,
+        _permit: Permit,
+    },
+}
+
+/// What it could not be told, and until when it is worth trying: after its lease the reservation has ended itself.
+struct Untold {
+    work: Work,
+    until: Instant,
+}
+
+impl Work {
+    fn lease(&self) -> Duration {
+        match self {
+            Self::End(ending) => ending.lease(),
+            Self::Release { shared, .. } => shared.lease,
         }
-        tokio::time::sleep(RETRY).await;
-        waited = waited.saturating_add(RETRY);
+    }
+
+    /// Tries once. Returns whether it is done.
+    async fn tell(&mut self) -> bool {
+        match self {
+            Self::End(ending) => {
+                ending.run().await;
+                ending.is_done()
+            }
+            Self::Release { shared, id, .. } => shared.store.release(*id).await.is_ok(),
+        }
     }
 }
 
-/// Gives a reservation back; a store that fails is asked again for as long as it stands.
-async fn release(shared: &Shared, id: ReservationId) {
-    let mut waited = Duration::ZERO;
-    while let Err(error) = shared.store.release(id).await {
-        if waited >= shared.lease {
-            tracing::error!(target: "llm_leash", %error, "failed to give back a reservation; its lease ended it");
-            return;
+async fn tell(mut work: Work, untold: &mut Vec<Untold>) {
+    if !work.tell().await {
+        let until = Instant::now()
+            .checked_add(work.lease())
+            .unwrap_or_else(Instant::now);
+        untold.push(Untold { work, until });
+    }
+}
+
+async fn tell_again(untold: &mut Vec<Untold>) {
+    for mut one in std::mem::take(untold) {
+        if one.work.tell().await {
+            continue;
         }
-        tokio::time::sleep(RETRY).await;
-        waited = waited.saturating_add(RETRY);
+        if Instant::now() < one.until {
+            untold.push(one);
+        } else {
+            tracing::error!(target: "llm_leash", "the budget store could not be told how a call ended; its lease ended it");
+        }
     }
 }

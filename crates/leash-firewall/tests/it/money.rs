@@ -407,16 +407,7 @@ async fn counting_tokens_admits_what_the_bytes_alone_would_not() {
         .token_counter(Four)
         .build()
         .unwrap();
-    assert!(
-        tokens
-            .admit(call(&tokens, 1))
-            .await
-            .unwrap()
-            .bound()
-            .unwrap()
-            .amount
-            <= usd("0.30")
-    );
+    assert!(tokens.admit(call(&tokens, 1)).await.unwrap().bound().amount <= usd("0.30"));
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,603 @@
+//! The path of a call: the questions, in their order, and what each answer does. What all sessions share is [`Shared`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use leash_audit::AuditError;
+use leash_budget::{
+    Balance, Bound, BudgetState, BudgetStore, Held, Hold, HoldLine, ModelPrice, PriceTable, Refused, Reserve,
+    Scope, ScopeKey, TokenCounter, bound,
+};
+use leash_core::{
+    Action, Call, Clock, Decision, Digest, Evaluation, IdGenerator, InputSize, Json, LeashError, ModelCall,
+    PolicyContext, PolicyEngine, Redactor, RequestId, StoreError, StoreErrorKind, Timestamp, ToolCall,
+    ToolRequest, Usd, rule_ids,
+};
+use leash_hitl::{Approval, ApprovalRequest, HitlGate};
+use leash_kill::KillRegistry;
+
+use crate::admission::{Admission, Details};
+use crate::builder::Caps;
+use crate::journal::{Journal, Stage};
+use crate::session::Session;
+use crate::settler::{Permit, Settler};
+
+/// What all sessions of a firewall share.
+pub(crate) struct Shared {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: IdGenerator,
+    pub(crate) prices: PriceTable,
+    pub(crate) tool_prices: HashMap<String, Usd>,
+    pub(crate) store: Arc<dyn BudgetStore>,
+    pub(crate) registry: Arc<dyn KillRegistry>,
+    pub(crate) engine: PolicyEngine,
+    pub(crate) redactor: Option<Arc<dyn Redactor>>,
+    pub(crate) gate: Option<Arc<dyn HitlGate>>,
+    pub(crate) token_counter: Option<Arc<dyn TokenCounter>>,
+    pub(crate) journal: Journal,
+    pub(crate) caps: Caps,
+    pub(crate) extra_scopes: Vec<Scope>,
+    /// Scopes that are above a cap, so that the log tells each change once.
+    pub(crate) states: Mutex<HashMap<ScopeKey, BudgetState>>,
+    pub(crate) lease: Duration,
+    pub(crate) settler: Settler,
+}
+
+/// What is known of a call before its rules are asked.
+struct Priced {
+    price: Option<Arc<ModelPrice>>,
+    bound: Bound,
+}
+
+impl Shared {
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        call: Call,
+    ) -> Result<Admission, LeashError> {
+        let started = self.clock.now();
+        let refuse = |stage: Stage, error: LeashError| self.refuse(session, stage, error);
+        let Some(permit) = self.settler.permit() else {
+            let what = if self.settler.is_closed() {
+                "admit a call: the firewall is closed"
+            } else {
+                "admit a call: too many are under way"
+            };
+            let error = StoreError::new(StoreErrorKind::Full, what);
+            return Err(refuse(
+                Stage::Capacity,
+                LeashError::unavailable(rule_ids::CAPACITY, error),
+            ));
+        };
+        // Room for the line comes first: a call whose end could not be written down must not begin.
+        let slot = self
+            .journal
+            .slot()
+            .map_err(|error| refuse(Stage::Audit, audit_unavailable(error)))?;
+
+        self.ask_registry(session)
+            .await
+            .map_err(|error| refuse(Stage::Kill, error))?;
+        let priced = self
+            .price(session, &call)
+            .await
+            .map_err(|error| refuse(Stage::Price, error))?;
+        let asks = self
+            .judge(session, &call, started)
+            .await
+            .map_err(|error| refuse(Stage::Rules, error))?;
+        let (call, priced, asks, is_redacted) = match self.redact(session, &call) {
+            Err(error) => return Err(refuse(Stage::Redact, error)),
+            Ok(None) => (call, priced, asks, false),
+            Ok(Some(call)) => {
+                let again = self
+                    .judge(session, &call, started)
+                    .await
+                    .map_err(|error| refuse(Stage::Rules, error))?;
+                let priced = self
+                    .price(session, &call)
+                    .await
+                    .map_err(|error| refuse(Stage::Price, error))?;
+                (call, priced, asks.or(again), true)
+            }
+        };
+        let needs_digest = slot.is_some() || asks.is_some() || !session.scopes.is_empty();
+        let request_digest = if needs_digest {
+            call.request_digest()
+        } else {
+            Digest::EMPTY
+        };
+        let hitl_request_id = match asks {
+            None => None,
+            Some(asks) => Some(
+                self.ask_human(session, &call, request_digest, asks)
+                    .await
+                    .map_err(|error| refuse(Stage::Human, error))?,
+            ),
+        };
+        let reserved = self
+            .reserve(session, &call, &priced.bound, request_digest, permit)
+            .await?;
+        self.ask_registry(session)
+            .await
+            .map_err(|error| refuse(Stage::Kill, error))?;
+        if reserved.hold.is_none() || !self.store.is_durable() {
+            let admitted = match self
+                .journal
+                .admitted(session, &call, request_digest, priced.bound.amount)
+            {
+                Ok(Some(ticket)) => ticket.durable().await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            admitted.map_err(|error| refuse(Stage::Audit, audit_unavailable(error)))?;
+        }
+        tracing::debug!(target: "llm_leash", session = %session.caller.session_id, bound = %priced.bound.amount, "call admitted");
+        let spent_before = reserved.spent_before;
+        let (hold, permit) = reserved.keep();
+        let details = Details {
+            shared: self.clone(),
+            session: session.clone(),
+            call,
+            is_redacted,
+            request_digest,
+            price: priced.price,
+            bound: priced.bound,
+            hold,
+            spent_before,
+            hitl_request_id,
+            started,
+        };
+        Ok(Admission::new(details, slot, permit))
+    }
+
+    /// Writes a refusal down. Where even that fails the call is refused all the same, and somebody is told.
+    pub(crate) fn refuse(&self, session: &Session, stage: Stage, error: LeashError) -> LeashError {
+        tracing::warn!(target: "llm_leash", session = %session.caller.session_id, rule_id = error.rule_id(), stage = stage.as_str(), "call refused");
+        if let Err(unwritten) = self.journal.refusal(session, stage, &error) {
+            tracing::error!(target: "llm_leash", error = %unwritten, "failed to write a refusal to the audit log");
+        }
+        error
+    }
+
+    pub(crate) async fn ask_registry(&self, session: &Session) -> Result<(), LeashError> {
+        match self.registry.standing(&session.caller).await {
+            Ok(None) => Ok(()),
+            Ok(Some(order)) => Err(LeashError::killed(rule_ids::KILL, order.reason.to_string())),
+            Err(error) => Err(LeashError::unavailable(rule_ids::KILL_REGISTRY, error)),
+        }
+    }
+
+    /// What the call costs at most. Never free by accident: without a price or a bound it is refused.
+    async fn price(&self, session: &Session, call: &Call) -> Result<Priced, LeashError> {
+        let call = match call {
+            Call::Model(call) => call,
+            Call::Tool(call) => {
+                let amount = self
+                    .tool_prices
+                    .get(call.tool.as_ref())
+                    .copied()
+                    .unwrap_or(Usd::ZERO);
+                return Ok(Priced {
+                    price: None,
+                    bound: Bound {
+                        input_tokens: 0,
+                        output_tokens: 0,
+                        amount,
+                    },
+                });
+            }
+        };
+        let Some(price) = self.prices.price(&call.provider, &call.model) else {
+            let reason = format!(
+                "the model has no price: give `{}/{}` one with `PriceTable::with_price`, or a ceiling with `with_ceiling`",
+                call.provider, call.model
+            );
+            return Err(LeashError::blocked(rule_ids::NO_PRICE, reason));
+        };
+        let no_bound =
+            |error: leash_budget::BoundError| LeashError::blocked(rule_ids::NO_BOUND, error.to_string());
+        let mut found = bound(call, price, None).map_err(no_bound)?;
+        if self.token_counter.is_some()
+            && !self.fits(session, found.amount).await?
+            && let Some(tokens) = self.count_tokens(call)
+        {
+            found = bound(call, price, Some(tokens)).map_err(no_bound)?;
+        }
+        Ok(Priced {
+            price: Some(price.clone()),
+            bound: found,
+        })
+    }
+
+    /// Whether so much would fit under every cap now. A guess that only decides whether counting tokens is worth it.
+    async fn fits(&self, session: &Session, amount: Usd) -> Result<bool, LeashError> {
+        let keys: Vec<ScopeKey> = session.scopes.iter().map(|scope| scope.key.clone()).collect();
+        let balances = self.store.balances(&keys).await;
+        let balances = balances.map_err(|error| LeashError::unavailable(rule_ids::BUDGET_STORE, error))?;
+        Ok(session
+            .scopes
+            .iter()
+            .zip(&balances)
+            .all(|(scope, balance)| amount <= balance.available(scope.cap)))
+    }
+
+    fn count_tokens(&self, call: &ModelCall) -> Option<u64> {
+        let InputSize::Bytes(bytes) = call.input else {
+            return None;
+        };
+        let content = call.body.as_ref().unwrap_or(&call.messages);
+        let text = u64::try_from(content.text().len()).ok()?;
+        let counted = self
+            .token_counter
+            .as_ref()?
+            .count(&call.provider, &call.model, content.text())?;
+        // What the bound holds beyond the text (templates, tool prompts) stays on top of the count.
+        counted.checked_add(bytes.saturating_sub(text))
+    }
+
+    /// Asks the rules. `Ok(Some)` is the decision of the rule that wants a human.
+    async fn judge(
+        &self,
+        session: &Session,
+        call: &Call,
+        now: Timestamp,
+    ) -> Result<Option<Decision>, LeashError> {
+        if self.engine.is_empty() {
+            return Ok(None);
+        }
+        let context = self.context(session, now).await?;
+        let Evaluation { decision, noted } = self.engine.evaluate(call, &context).await;
+        for noted in &noted {
+            self.journal
+                .policy_decision(session, call, noted)
+                .map_err(audit_unavailable)?;
+        }
+        match decision.action {
+            Action::Block => {
+                if let Err(error) = self.journal.policy_decision(session, call, &decision) {
+                    tracing::error!(target: "llm_leash", %error, "failed to write a decision to the audit log");
+                }
+                Err(LeashError::blocked(decision.rule_id, decision.reason))
+            }
+            Action::Hitl => Ok(Some(decision)),
+            Action::Allow | Action::Warn => Ok(None),
+        }
+    }
+
+    async fn context(&self, session: &Session, now: Timestamp) -> Result<PolicyContext, LeashError> {
+        let balance = self.balance(session).await;
+        let (spent, reserved) =
+            balance.map_err(|error| LeashError::unavailable(rule_ids::BUDGET_STORE, error))?;
+        let mut context = PolicyContext::new(now);
+        context.cumulative = spent;
+        context.reserved = reserved;
+        context.budget_cap = self.caps.session;
+        context.soft_cap = self.caps.session_soft;
+        context.tenant_id.clone_from(&session.caller.tenant_id);
+        Ok(context)
+    }
+
+    /// What the session has spent and set aside.
+    pub(crate) async fn balance(&self, session: &Session) -> Result<(Usd, Usd), StoreError> {
+        if !session.is_capped() {
+            return Ok((session.spent(), Usd::ZERO));
+        }
+        let balances = self.store.balances(std::slice::from_ref(&session.key)).await?;
+        let balance = balances.first();
+        balance
+            .map(|balance| (balance.spent, balance.reserved))
+            .ok_or_else(|| {
+                StoreError::new(
+                    StoreErrorKind::Corrupt,
+                    "read a balance: the store answered for no scope",
+                )
+            })
+    }
+
+    /// The call without what must not leave; `None` where it may leave as it is.
+    fn redact(&self, session: &Session, call: &Call) -> Result<Option<Call>, LeashError> {
+        let Some(redactor) = &self.redactor else {
+            return Ok(None);
+        };
+        let redact = |document: &Json| {
+            redactor
+                .redact(document)
+                .map_err(|error| LeashError::blocked(rule_ids::REDACT, error.to_string()))
+        };
+        let redacted = match call {
+            Call::Tool(tool) => redact(&tool.args)?.map(|args| {
+                let mut tool = tool.clone();
+                tool.args = args;
+                Call::Tool(tool)
+            }),
+            Call::Model(model) => {
+                let messages = redact(&model.messages)?;
+                let body = model.body.as_ref().map(&redact).transpose()?.flatten();
+                if messages.is_none() && body.is_none() {
+                    None
+                } else {
+                    Some(Call::Model(redacted_model(model, messages, body)?))
+                }
+            }
+        };
+        if let Some(call) = &redacted {
+            self.journal.redaction(session, call).map_err(audit_unavailable)?;
+        }
+        Ok(redacted)
+    }
+
+    /// Asks a human. Whatever is not an explicit approval refuses.
+    async fn ask_human(
+        &self,
+        session: &Session,
+        call: &Call,
+        request_digest: Digest,
+        asks: Decision,
+    ) -> Result<RequestId, LeashError> {
+        let id = self.ids.request(self.clock.now());
+        let Some(gate) = &self.gate else {
+            let reason = format!("hitl: no gate configured, and `{}` wants a human", asks.rule_id);
+            return Err(LeashError::rejected(asks.rule_id, reason));
+        };
+        let request = ApprovalRequest {
+            id,
+            call: call.clone(),
+            request_digest,
+            decision: asks.clone(),
+        };
+        let answer = tokio::select! {
+            answer = gate.request(&request) => answer,
+            stopped = self.stopped(session) => return Err(stopped),
+        };
+        let approval = answer.map_err(|error| LeashError::unavailable(rule_ids::HITL_GATE, error))?;
+        self.journal
+            .hitl_decision(session, &request, &approval)
+            .map_err(audit_unavailable)?;
+        match approval {
+            Approval::Approved { .. } => Ok(id),
+            Approval::Rejected { reason, .. } => Err(LeashError::rejected(asks.rule_id, reason)),
+            Approval::Expired { reason } => Err(LeashError::rejected(rule_ids::HITL_TIMEOUT, reason)),
+        }
+    }
+
+    /// Sets the bound aside in every capped scope.
+    async fn reserve(
+        self: &Arc<Self>,
+        session: &Session,
+        call: &Call,
+        bound: &Bound,
+        request_digest: Digest,
+        permit: Permit,
+    ) -> Result<Reserved, LeashError> {
+        let mut reserved = Reserved {
+            shared: self.clone(),
+            hold: None,
+            spent_before: session.spent(),
+            permit: Some(permit),
+        };
+        let is_free_tool = matches!(call, Call::Tool(_)) && bound.amount.is_zero();
+        if session.scopes.is_empty() || is_free_tool {
+            return Ok(reserved);
+        }
+        let what = match call {
+            Call::Model(call) => Held::Model {
+                provider: call.provider.clone(),
+                model: call.model.clone(),
+            },
+            Call::Tool(call) => Held::Tool {
+                tool: call.tool.clone(),
+            },
+        };
+        let hold = Hold {
+            id: self.ids.reservation(self.clock.now()),
+            amount: bound.amount,
+            scopes: session.scopes.clone(),
+            lease: self.lease,
+            line: HoldLine {
+                what,
+                caller: session.caller.clone(),
+                request_digest,
+            },
+        };
+        // Before the store is asked: if this future is dropped, or the store fails after it did it, dropping
+        // `reserved` gives the amount back.
+        reserved.hold = Some((hold.id, hold.scopes.clone()));
+        match self.store.reserve(&hold).await {
+            Ok(Reserve::Granted(balances)) => {
+                if let Some(balance) = balances.iter().find(|balance| balance.key == session.key) {
+                    reserved.spent_before = balance.spent;
+                }
+                Ok(reserved)
+            }
+            Ok(Reserve::Refused(refused)) => {
+                reserved.hold = None;
+                Err(self.refuse_for_money(session, bound.amount, &refused))
+            }
+            Err(error) => Err(self.refuse(
+                session,
+                Stage::Budget,
+                LeashError::unavailable(rule_ids::BUDGET_STORE, error),
+            )),
+        }
+    }
+
+    fn refuse_for_money(&self, session: &Session, amount: Usd, refused: &Refused) -> LeashError {
+        let Refused { cap, balance } = refused;
+        let rule_id = if balance.spent > *cap {
+            rule_ids::HARD_CAP
+        } else {
+            rule_ids::PRE_CALL_ESTIMATE
+        };
+        let reason = format!(
+            "the call may cost up to ${amount}, and `{}` has ${} of its cap of ${cap} available (${} spent, ${} set aside)",
+            balance.key,
+            balance.available(*cap),
+            balance.spent,
+            balance.reserved,
+        );
+        if let Err(error) = self.journal.refused_for_money(session, refused) {
+            tracing::error!(target: "llm_leash", %error, "failed to write a refusal to the audit log");
+        }
+        self.refuse(session, Stage::Budget, LeashError::killed(rule_id, reason))
+    }
+
+    /// Steps 1 and 3 to 5 for a tool call that a model asks for.
+    pub(crate) async fn inspect(&self, session: &Session, request: &ToolRequest) -> Result<(), LeashError> {
+        let refuse = |stage: Stage, error: LeashError| self.refuse(session, stage, error);
+        self.ask_registry(session)
+            .await
+            .map_err(|error| refuse(Stage::Kill, error))?;
+        if self.engine.is_empty() {
+            return Ok(());
+        }
+        let call = Call::Tool(ToolCall::new(
+            request.tool.clone(),
+            request.args.clone(),
+            session.caller.clone(),
+        ));
+        let now = self.clock.now();
+        let mut asks = self
+            .judge(session, &call, now)
+            .await
+            .map_err(|error| refuse(Stage::ToolRequest, error))?;
+        let mut shown = call;
+        if let Some(redacted) = self
+            .redact(session, &shown)
+            .map_err(|error| refuse(Stage::Redact, error))?
+        {
+            let again = self.judge(session, &redacted, now).await;
+            asks = asks.or(again.map_err(|error| refuse(Stage::ToolRequest, error))?);
+            shown = redacted;
+        }
+        if let Some(asks) = asks {
+            let digest = shown.request_digest();
+            self.ask_human(session, &shown, digest, asks)
+                .await
+                .map_err(|error| refuse(Stage::Human, error))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a kill order stops the session or the registry cannot tell.
+    pub(crate) async fn stopped(&self, session: &Session) -> LeashError {
+        let mut changes = self.registry.changes();
+        loop {
+            if let Err(error) = self.ask_registry(session).await {
+                return error;
+            }
+            if changes.changed().await.is_err() {
+                let error =
+                    StoreError::new(StoreErrorKind::Unavailable, "watch the kill registry: it is gone");
+                return LeashError::unavailable(rule_ids::KILL_REGISTRY, error);
+            }
+        }
+    }
+
+    /// Tells the log where a scope's state changed. Returns whether any is above its cap.
+    pub(crate) fn note_states(&self, session: &Session, scopes: &[Scope], balances: &[Balance]) -> bool {
+        let mut broke_cap = false;
+        for (scope, balance) in scopes.iter().zip(balances) {
+            let soft = if scope.key == session.key {
+                self.caps.session_soft
+            } else {
+                None
+            };
+            let state = BudgetState::of(balance.spent, Some(scope.cap), soft);
+            broke_cap |= state == BudgetState::HardExceeded;
+            let before = {
+                let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+                match state {
+                    BudgetState::Under if states.is_empty() => None,
+                    BudgetState::Under => states.remove(&scope.key),
+                    state => states.insert(scope.key.clone(), state),
+                }
+            };
+            if before.unwrap_or_default() != state
+                && let Err(error) = self.journal.budget(session, scope, balance, state)
+            {
+                tracing::error!(target: "llm_leash", %error, "failed to write the state of a budget to the audit log");
+            }
+        }
+        broke_cap
+    }
+
+    /// Charges what outlived its lease, and writes its lines.
+    pub(crate) async fn sweep(&self, limit: usize) {
+        match self.store.expire(limit).await {
+            Ok(expired) => {
+                for expired in expired {
+                    let caller = expired.hold.line.caller.clone();
+                    let session = Session::of_hold(caller, expired.hold.scopes.clone());
+                    if let Err(error) = self.journal.expired(&session, &expired) {
+                        tracing::error!(target: "llm_leash", %error, "failed to write an expired call to the audit log");
+                    }
+                    self.note_states(&session, &expired.hold.scopes, &expired.balances);
+                }
+            }
+            Err(error) => {
+                tracing::error!(target: "llm_leash", %error, "failed to look for expired reservations");
+            }
+        }
+    }
+}
+
+/// A reservation and the scopes it stands in.
+type HeldIn = (leash_core::ReservationId, Arc<[Scope]>);
+
+/// A reservation between its making and its admission: given back if admission ends in between.
+struct Reserved {
+    shared: Arc<Shared>,
+    hold: Option<HeldIn>,
+    /// What the session had spent besides.
+    spent_before: Usd,
+    /// `None` only once it was handed on.
+    permit: Option<Permit>,
+}
+
+impl Reserved {
+    /// What is set aside, and the permit, for whoever answers for them from now on.
+    fn keep(mut self) -> (Option<HeldIn>, Option<Permit>) {
+        (self.hold.take(), self.permit.take())
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if let (Some((id, _)), Some(permit)) = (self.hold.take(), self.permit.take()) {
+            Settler::release(&self.shared, id, permit);
+        }
+    }
+}
+
+fn audit_unavailable(error: AuditError) -> LeashError {
+    LeashError::unavailable(rule_ids::AUDIT, error.into())
+}
+
+/// The call with its redacted parts. What money and routing depend on must not have changed.
+fn redacted_model(
+    model: &ModelCall,
+    messages: Option<Json>,
+    body: Option<Json>,
+) -> Result<ModelCall, LeashError> {
+    let mut redacted = model.clone();
+    if let Some(messages) = messages {
+        redacted.messages = messages;
+    }
+    if let Some(body) = body {
+        if body.value().get("model") != model.body.as_ref().and_then(|body| body.value().get("model")) {
+            return Err(LeashError::blocked(
+                rule_ids::REDACT,
+                "the redactor changed the name of the model",
+            ));
+        }
+        if let InputSize::Bytes(bytes) = redacted.input {
+            let before = model.body.as_ref().map_or(0, |body| body.text().len());
+            let longer = u64::try_from(body.text().len().saturating_sub(before)).unwrap_or(u64::MAX);
+            redacted.input = InputSize::Bytes(bytes.saturating_add(longer));
+        }
+        redacted.body = Some(body);
+    }
+    Ok(redacted)
+}
