@@ -1,2 +1,130 @@
-//! How fast a log is written, opened and checked.
-fn main() {}
+//! How fast a log is written, opened and checked. `cargo bench -p leash-audit`; the number of events of the large
+//! log is `LEASH_BENCH_EVENTS`, 1,000,000 (about 545 MB) by default.
+
+#![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "a benchmark")]
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use leash_audit::{AuditLog, Durability, Event, Kind, ModelCall, VerifyOptions, Who, verify};
+use leash_core::{Digest, Usd};
+
+fn append(log: &AuditLog, n: u64) -> leash_audit::Appended {
+    let call = ModelCall {
+        provider: "anthropic",
+        model: "claude-haiku-4-5",
+        input_tokens: 1200,
+        output_tokens: 350,
+        cost: Usd::from_nanos(2_360_000).unwrap(),
+        cumulative: Some(Usd::from_nanos(n % 9_000_000_000).unwrap()),
+        request_hash: Digest::ZERO,
+        ..ModelCall::default()
+    };
+    let event = Event::new(Who::session("s_0123456789ab"), Kind::ModelCall(call));
+    log.append(&event).unwrap()
+}
+
+/// Appends `count` events from each of `threads` threads that wait for the disk, and says how long that took.
+fn durable_by_threads(log: &AuditLog, threads: u64, count: u64) -> Duration {
+    let begun = Instant::now();
+    let left = AtomicU64::new(count);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while left
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                    .is_ok()
+                {
+                    append(log, 1).wait().unwrap();
+                }
+            });
+        }
+    });
+    begun.elapsed()
+}
+
+/// The same with tasks, of which each waits for its line before it appends the next.
+fn durable_by_tasks(log: &AuditLog, tasks: u64, count: u64) -> Duration {
+    let begun = Instant::now();
+    let left = AtomicU64::new(count);
+    let tasks = (0..tasks).map(|_| async {
+        while left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_ok()
+        {
+            append(log, 1).durable().await.unwrap();
+        }
+    });
+    futures_executor::block_on(futures_util::future::join_all(tasks));
+    begun.elapsed()
+}
+
+fn writing(c: &mut Criterion, dir: &Path) {
+    let mut group = c.benchmark_group("append");
+    group.throughput(Throughput::Elements(1));
+    let log = AuditLog::builder(dir.join("each.jsonl")).durability(Durability::Each);
+    let log = log.open().unwrap();
+    group.bench_function("durable, 64 threads", |b| {
+        b.iter_custom(|count| durable_by_threads(&log, 64, count));
+    });
+    group.bench_function("durable, 64 tasks", |b| {
+        b.iter_custom(|count| durable_by_tasks(&log, 64, count));
+    });
+    // Last, as the disk is busy for a while after it.
+    let log = AuditLog::open(dir.join("none.jsonl")).unwrap();
+    let mut n = 0;
+    group.bench_function("no fsync", |b| {
+        b.iter(|| {
+            n += 1;
+            black_box(append(&log, n).seq())
+        });
+    });
+    group.finish();
+}
+
+fn large(c: &mut Criterion, dir: &Path) {
+    let events = std::env::var("LEASH_BENCH_EVENTS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1_000_000);
+    let path = dir.join("large.jsonl");
+    let log = AuditLog::open(&path).unwrap();
+    for n in 0..events {
+        black_box(append(&log, n).seq());
+    }
+    drop(log);
+
+    let mut group = c.benchmark_group("large log");
+    group.bench_function("open", |b| {
+        b.iter_custom(|count| {
+            let mut total = Duration::ZERO;
+            for _ in 0..count {
+                let begun = Instant::now();
+                let log = AuditLog::open(&path).unwrap();
+                total += begun.elapsed();
+                drop(log);
+            }
+            total
+        });
+    });
+    group.sample_size(10).throughput(Throughput::Elements(events));
+    group.bench_function("verify", |b| {
+        b.iter(|| {
+            let report = verify(&path, &VerifyOptions::default()).unwrap();
+            assert!(report.is_ok() && report.events == events);
+        });
+    });
+    group.finish();
+}
+
+fn audit(c: &mut Criterion) {
+    let dir = tempfile::tempdir().unwrap();
+    writing(c, dir.path());
+    large(c, dir.path());
+}
+
+criterion_group!(benches, audit);
+criterion_main!(benches);

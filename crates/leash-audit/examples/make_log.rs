@@ -1,17 +1,17 @@
-//! Writes a log of model calls: `cargo run --release -p leash-audit --example make_log -- PATH EVENTS`.
+//! Writes a log of model calls: `cargo run --release -p leash-audit --example make_log [-- PATH EVENTS]`.
 #![expect(clippy::print_stdout, reason = "a program")]
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use leash_audit::{AuditLog, Event, Kind, ModelCall, Outcome, Who};
 use leash_core::{Digest, Usd};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let dir = tempfile::tempdir()?;
     let mut args = std::env::args().skip(1);
-    let (Some(path), Some(events)) = (args.next(), args.next()) else {
-        return Err("usage: make_log PATH EVENTS".into());
-    };
-    let events: u64 = events.parse()?;
+    let path = args.next().map_or_else(|| dir.path().join("audit.jsonl"), PathBuf::from);
+    let events: u64 = args.next().map_or(Ok(10_000), |events| events.parse())?;
     let log = AuditLog::open(&path)?;
     let begun = Instant::now();
     let mut cumulative = Usd::ZERO;
@@ -30,7 +30,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             request_hash: Digest::of(&n.to_le_bytes()),
             ..ModelCall::default()
         };
-        let who = Who { session_id: "s_0123456789ab", tenant_id: Some("acme"), agent_name: None };
+        let who = Who {
+            session_id: "s_0123456789ab",
+            tenant_id: Some("acme"),
+            agent_name: None,
+        };
         let _ = log.append(&Event::new(who, Kind::ModelCall(call)))?;
     }
     log.close()?;

@@ -618,6 +618,33 @@ struct Out<'b, 'a> {
     kind: &'b str,
 }
 
+/// Writes an amount as the double that is nearest to it.
+///
+/// An amount of at most fifteen digits is its own shortest spelling, as no two such amounts are the same double, so
+/// most amounts need no arithmetic on doubles.
+fn write_usd(buf: &mut String, amount: Usd) {
+    const NANOS: u64 = 1_000_000_000;
+    let nanos = amount.as_nanos();
+    // Smaller ones have an exponent, larger ones may have more digits than a double keeps.
+    if nanos != 0 && !(100_000..1_000_000_000_000_000).contains(&nanos) {
+        canonical::write_f64(buf, amount.to_f64());
+        return;
+    }
+    canonical::write_u64(buf, nanos / NANOS);
+    let mut fraction = nanos % NANOS;
+    let mut digits = *b".000000000";
+    for slot in digits.iter_mut().skip(1).rev() {
+        *slot = b'0'.wrapping_add(u8::try_from(fraction % 10).unwrap_or(0));
+        fraction /= 10;
+    }
+    let used = digits
+        .iter()
+        .rposition(|&digit| digit != b'0')
+        .unwrap_or(0)
+        .max(1);
+    buf.push_str(std::str::from_utf8(digits.get(..=used).unwrap_or_default()).unwrap_or_default());
+}
+
 /// Members are written in the order of their names; a test holds every kind to it.
 impl Out<'_, '_> {
     fn name(&mut self, name: &str) {
@@ -679,7 +706,7 @@ impl Out<'_, '_> {
     fn usd(&mut self, name: &str, value: Option<Usd>) {
         if let Some(value) = value {
             self.name(name);
-            canonical::write_f64(self.buf, value.to_f64());
+            write_usd(self.buf, value);
         }
     }
 
@@ -896,5 +923,25 @@ impl Out<'_, '_> {
         self.tenant_id();
         self.ts();
         self.text("what", note.what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_amount_is_written_as_its_double_is(
+            nanos in prop_oneof![0..=Usd::MAX.as_nanos(), 0..2_000_000_u64, (0..9_000_000_u64).prop_map(|n| n.saturating_mul(1_000_000_000))]
+        ) {
+            let amount = Usd::from_nanos(nanos).unwrap();
+            let (mut ours, mut theirs) = (String::new(), String::new());
+            write_usd(&mut ours, amount);
+            canonical::write_f64(&mut theirs, amount.to_f64());
+            prop_assert_eq!(ours, theirs);
+        }
     }
 }

@@ -1,6 +1,14 @@
 //! The laws of the log.
 
-#![expect(clippy::arithmetic_side_effects, clippy::string_slice, reason = "tests")]
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::naive_bytecount,
+    clippy::string_slice,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
 
 #[path = "it/chain.rs"]
 mod chain;
@@ -14,7 +22,9 @@ mod writer;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use leash_audit::{Event, Kill, Kind, ModelCall, Outcome, Refusal, Report, VerifyOptions, Who, verify_reader};
+use leash_audit::{
+    Event, Kill, Kind, ModelCall, Outcome, Refusal, Report, VerifyOptions, Who, verify_reader,
+};
 use leash_core::{Clock, Timestamp, Usd};
 
 /// A clock that stands still until it is told to go on.
@@ -38,7 +48,11 @@ fn kill(reason: &str) -> Event<'_> {
 }
 
 fn refusal(reason: &str) -> Event<'_> {
-    let refusal = Refusal { rule_id: "budget:hard_cap", reason, stage: "reserve" };
+    let refusal = Refusal {
+        rule_id: "budget:hard_cap",
+        reason,
+        stage: "reserve",
+    };
     Event::new(Who::session("s_1"), Kind::Refusal(refusal))
 }
 
@@ -57,7 +71,14 @@ fn model_call(nanos: u64) -> Event<'static> {
 }
 
 fn check(log: &[u8]) -> Report {
-    verify_reader(log, &VerifyOptions { threads: Some(2), progress: None }).unwrap()
+    verify_reader(
+        log,
+        &VerifyOptions {
+            threads: Some(2),
+            progress: None,
+        },
+    )
+    .unwrap()
 }
 
 fn check_file(path: &Path) -> Report {
@@ -67,5 +88,7 @@ fn check_file(path: &Path) -> Report {
 /// The parsed lines of a log.
 fn lines(path: &Path) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }

@@ -76,9 +76,9 @@ impl Json {
 
     /// Appends the canonical form to `out`.
     pub fn write_canonical(&self, out: &mut String) {
-        // Checked when it was taken, so this cannot fail.
+        // What was parsed was checked, so only a tree deeper than the limit fails; its text is canonical already.
         if canonical::canonicalize_into(self.0.text.as_bytes(), out).is_err() {
-            out.push_str("null");
+            out.push_str(&self.0.text);
         }
     }
 
@@ -113,5 +113,24 @@ impl Eq for Json {}
 impl fmt::Debug for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Json({} bytes)", self.0.text.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_deeper_than_the_limit_keeps_its_digest() {
+        let deep = (0..300).fold(Value::from(1), |inner, _| Value::Array(vec![inner]));
+        let document = Json::from(deep.clone());
+        assert_eq!(document.canonical(), document.text());
+        assert_ne!(document.digest(), Json::null().digest());
+        assert_eq!(document.value(), &deep);
+    }
+
+    #[test]
+    fn debug_shows_no_content() {
+        assert_eq!(format!("{:?}", Json::from(Value::from("secret"))), "Json(8 bytes)");
     }
 }

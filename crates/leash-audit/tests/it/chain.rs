@@ -1,17 +1,19 @@
 //! What the chain shows and what it does not mind.
 
 use std::fmt::Write as _;
+use std::io::Read as _;
+use std::sync::Arc;
 
 use leash_audit::{
     Admitted, AuditLog, Budget, BudgetDecision, Event, HitlDecision, HitlOutcome, Kill, KillClear, Kind,
-    LogRecovered, ModelCall, Note, Other, Outcome, PolicyAction, PolicyDecision, Refusal, Target, ToolCall, Verdict,
-    VerifyOptions, Who, verify_reader,
+    LogRecovered, ModelCall, Note, Other, Outcome, PolicyAction, PolicyDecision, Refusal, Target, ToolCall,
+    Verdict, VerifyOptions, Who, verify_reader,
 };
 use leash_core::{Digest, Json, Usd, canonical};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{check, check_file, model_call};
+use crate::{HandClock, check, check_file, model_call};
 
 /// Everything an event of any kind is made of.
 #[derive(Clone, Debug)]
@@ -88,8 +90,14 @@ impl Parts {
                 decision: BudgetDecision::SoftExceeded,
                 scope: self.maybe(3),
             }),
-            3 => Kind::Kill(Kill { reason: self.text(3), scope: self.maybe(4) }),
-            4 => Kind::KillClear(KillClear { reason: self.maybe(3), scope: self.maybe(4) }),
+            3 => Kind::Kill(Kill {
+                reason: self.text(3),
+                scope: self.maybe(4),
+            }),
+            4 => Kind::KillClear(KillClear {
+                reason: self.maybe(3),
+                scope: self.maybe(4),
+            }),
             5 => Kind::PolicyDecision(PolicyDecision {
                 rule_id: self.text(3),
                 action: PolicyAction::Hitl,
@@ -104,12 +112,19 @@ impl Parts {
                 reason: self.maybe(5),
                 operator: self.maybe(6),
             }),
-            7 => Kind::Refusal(Refusal { rule_id: self.text(3), reason: self.text(4), stage: self.text(5) }),
+            7 => Kind::Refusal(Refusal {
+                rule_id: self.text(3),
+                reason: self.text(4),
+                stage: self.text(5),
+            }),
             8 => Kind::Admitted(Admitted {
                 target: if self.flags[0] {
                     Target::Tool { tool: self.text(3) }
                 } else {
-                    Target::Model { provider: self.text(3), model: self.text(4) }
+                    Target::Model {
+                        provider: self.text(3),
+                        model: self.text(4),
+                    }
                 },
                 request_hash: self.digest(5),
                 bound: self.usd(0),
@@ -123,9 +138,16 @@ impl Parts {
             11 => Kind::PolicyChange(note),
             12 => Kind::BudgetChange(note),
             13 => Kind::Admin(note),
-            _ => Kind::Other(Other { kind: self.text(3), members: &members }),
+            _ => Kind::Other(Other {
+                kind: self.text(3),
+                members: &members,
+            }),
         };
-        let who = Who { session_id: self.text(0), tenant_id: self.maybe(1), agent_name: self.maybe(2) };
+        let who = Who {
+            session_id: self.text(0),
+            tenant_id: self.maybe(1),
+            agent_name: self.maybe(2),
+        };
         then(&Event::new(who, kind))
     }
 }
@@ -140,7 +162,11 @@ fn nasty_text() -> impl Strategy<Value = String> {
 }
 
 fn parts() -> impl Strategy<Value = Parts> {
-    let value = prop_oneof![nasty_text().prop_map(Value::from), any::<f64>().prop_map(Value::from), Just(json!({}))];
+    let value = prop_oneof![
+        nasty_text().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        Just(json!({}))
+    ];
     let member = ("x_[a-z]{0,3}|[A-Z]{1,3}|gz\"|\u{e9}", value);
     (
         0_usize..15,
@@ -151,7 +177,13 @@ fn parts() -> impl Strategy<Value = Parts> {
     )
         .prop_map(|(kind, texts, numbers, flags, members)| {
             let members = if members.is_object() { members } else { json!({}) };
-            Parts { kind, texts, numbers, flags, members }
+            Parts {
+                kind,
+                texts,
+                numbers,
+                flags,
+                members,
+            }
         })
 }
 
@@ -159,7 +191,10 @@ fn parts() -> impl Strategy<Value = Parts> {
 fn written(parts: &[Parts]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
-    let log = AuditLog::open(&path).unwrap();
+    let log = AuditLog::builder(&path)
+        .clock(Arc::new(HandClock::default()))
+        .open()
+        .unwrap();
     for (seq, parts) in parts.iter().enumerate() {
         let appended = parts.with_event(|event| log.append(event)).unwrap();
         assert_eq!(appended.seq(), u64::try_from(seq).unwrap());
@@ -213,7 +248,9 @@ fn respelled(line: &str, style: u8) -> String {
             format!("{{ {} }}", members.join(" ,\t"))
         }
         3 => format!("\u{feff}{line}"),
-        _ => line.replace("\"kind\"", "\"\\u006bind\"").replace("\"seq\"", "\"\\u0073eq\""),
+        _ => line
+            .replace("\"kind\"", "\"\\u006bind\"")
+            .replace("\"seq\"", "\"\\u0073eq\""),
     }
 }
 
@@ -364,7 +401,10 @@ fn a_bad_line_is_found_in_whichever_piece_it_is_and_only_the_first_counts() {
     assert!(text.len() > 3 * 512 * 1024, "{} bytes", text.len());
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for threads in [1, 2, 5] {
-        let options = VerifyOptions { threads: Some(threads), progress: None };
+        let options = VerifyOptions {
+            threads: Some(threads),
+            progress: None,
+        };
         let report = verify_reader(text.as_bytes(), &options).unwrap();
         assert_eq!((report.verdict, report.events), (Verdict::Ok, 4000));
         assert_eq!(report.bytes, u64::try_from(text.len()).unwrap());
@@ -373,7 +413,9 @@ fn a_bad_line_is_found_in_whichever_piece_it_is_and_only_the_first_counts() {
             changed[bad] = changed[bad].replace("\"output_tokens\":350", "\"output_tokens\":351");
             changed[3999] = "garbage".to_owned();
             let report = verify_reader(joined(&changed).as_bytes(), &options).unwrap();
-            let Verdict::Broken(broken) = report.verdict else { panic!("was accepted") };
+            let Verdict::Broken(broken) = report.verdict else {
+                panic!("was accepted")
+            };
             assert_eq!(broken.line, u64::try_from(bad).unwrap() + 1);
             assert_eq!(report.events, u64::try_from(bad).unwrap());
             let mut changed = lines.clone();
@@ -394,7 +436,10 @@ fn progress_ends_with_all_bytes_done() {
     let progress = |done: u64| {
         most.fetch_max(done, std::sync::atomic::Ordering::SeqCst);
     };
-    let options = VerifyOptions { threads: None, progress: Some(&progress) };
+    let options = VerifyOptions {
+        threads: None,
+        progress: Some(&progress),
+    };
     assert!(verify_reader(text.as_bytes(), &options).unwrap().is_ok());
     assert_eq!(most.into_inner(), u64::try_from(text.len()).unwrap());
 }
@@ -418,20 +463,43 @@ fn hashed(members: &str) -> String {
 
 #[test]
 fn a_line_that_is_not_what_it_would_be_written_as_is_broken_though_its_hash_fits_its_bytes() {
-    let line = |member: &str| hashed(&format!("\"kind\":\"x\",\"prev_hash\":\"{}\",\"seq\":0,{member}", Digest::ZERO));
+    let line = |member: &str| {
+        hashed(&format!(
+            "\"kind\":\"x\",\"prev_hash\":\"{}\",\"seq\":0,{member}",
+            Digest::ZERO
+        ))
+    };
     assert!(check(line("\"x\":1.5").as_bytes()).is_ok());
-    for member in ["\"x\":1.50", "\"x\":1e5", "\"x\":-0", "\"x\": 1", "\"x\":\"\\/\"", "\"x\":\"\\u001F\"", "\"b\":1"] {
+    for member in [
+        "\"x\":1.50",
+        "\"x\":1e5",
+        "\"x\":-0",
+        "\"x\": 1",
+        "\"x\":\"\\/\"",
+        "\"x\":\"\\u001F\"",
+        "\"b\":1",
+    ] {
         assert!(!check(line(member).as_bytes()).is_ok(), "{member}");
     }
-    for member in ["\"x\":NaN", "\"x\":1e400", "\"x\":-Infinity", "\"x\":1,\"x\":1", "\"x\":\"\\ud800\"", "\"x\":\"\0\""] {
-        let Verdict::Broken(broken) = check(line(member).as_bytes()).verdict else { panic!("{member} was accepted") };
+    for member in [
+        "\"x\":NaN",
+        "\"x\":1e400",
+        "\"x\":-Infinity",
+        "\"x\":1,\"x\":1",
+        "\"x\":\"\\ud800\"",
+        "\"x\":\"\0\"",
+    ] {
+        let Verdict::Broken(broken) = check(line(member).as_bytes()).verdict else {
+            panic!("{member} was accepted")
+        };
         assert!(broken.what.starts_with("no event"), "{}", broken.what);
     }
 }
 
 #[test]
 fn seq_counts_up_by_one_from_zero() {
-    let line = |prev: &str, seq: &str| hashed(&format!("\"kind\":\"x\",\"prev_hash\":\"{prev}\",\"seq\":{seq}"));
+    let line =
+        |prev: &str, seq: &str| hashed(&format!("\"kind\":\"x\",\"prev_hash\":\"{prev}\",\"seq\":{seq}"));
     let hash = |line: &str| line[9..73].to_owned();
     let zero = Digest::ZERO.to_string();
     for first in ["1", "-1", "0.0", "\"0\"", "null", "18446744073709551616"] {
@@ -450,16 +518,48 @@ fn an_event_cannot_have_a_member_that_every_line_has() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let log = AuditLog::open(&path).unwrap();
-    for name in ["hash", "prev_hash", "seq", "ts", "kind", "session_id", "tenant_id"] {
+    for name in [
+        "hash",
+        "prev_hash",
+        "seq",
+        "ts",
+        "kind",
+        "session_id",
+        "tenant_id",
+    ] {
         let members = Json::from(json!({ name: 1 }));
-        let other = Kind::Other(Other { kind: "x", members: &members });
+        let other = Kind::Other(Other {
+            kind: "x",
+            members: &members,
+        });
         assert!(log.append(&Event::new(Who::EVERYBODY, other)).is_err(), "{name}");
     }
     let members = Json::from(json!([1]));
-    let other = Kind::Other(Other { kind: "x", members: &members });
+    let other = Kind::Other(Other {
+        kind: "x",
+        members: &members,
+    });
     assert!(log.append(&Event::new(Who::EVERYBODY, other)).is_err());
     let members = Json::from(json!({"a": {"hash": 1}, "z": 1e-5}));
-    let other = Kind::Other(Other { kind: "x", members: &members });
+    let other = Kind::Other(Other {
+        kind: "x",
+        members: &members,
+    });
     assert_eq!(log.append(&Event::new(Who::EVERYBODY, other)).unwrap().seq(), 0);
     assert_eq!(check_file(&path).events, 1);
+}
+
+#[test]
+fn a_line_without_end_is_broken_and_not_kept_in_memory() {
+    let limit = u64::try_from(leash_audit::MAX_LINE).unwrap();
+    let endless = std::io::repeat(b'x').take(limit + 2);
+    let options = VerifyOptions {
+        threads: Some(1),
+        progress: None,
+    };
+    let Verdict::Broken(broken) = verify_reader(endless, &options).unwrap().verdict else {
+        panic!("was accepted")
+    };
+    assert_eq!((broken.line, broken.seq), (1, None));
+    assert!(broken.what.contains("longer than"), "{}", broken.what);
 }

@@ -9,7 +9,9 @@ use serde_json::Value;
 use crate::check;
 
 fn data(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
 }
 
 fn bytes(name: &str) -> Vec<u8> {
@@ -32,7 +34,10 @@ fn every_verdict_is_that_of_the_original() {
             "ok" => {
                 assert_eq!(report.verdict, Verdict::Ok, "{name}");
                 assert_eq!(report.events, expected["events"].as_u64().unwrap(), "{name}");
-                assert_eq!(report.to_string(), format!("OK: {} events verified", report.events));
+                assert_eq!(
+                    report.to_string(),
+                    format!("OK: {} events verified", report.events)
+                );
             }
             "broken" => {
                 let message = expected["message"].as_str().unwrap();
@@ -51,8 +56,14 @@ fn what_has_no_verdict_in_the_original_is_broken_at_its_line() {
     };
     let garbage = broken(&bytes("garbage-line.jsonl"));
     let text = String::from_utf8(bytes("garbage-line.jsonl")).unwrap();
-    let bad = text.lines().position(|line| serde_json::from_str::<Value>(line).is_err()).unwrap();
-    assert_eq!((garbage.line, garbage.seq), (u64::try_from(bad).unwrap() + 1, None));
+    let bad = text
+        .lines()
+        .position(|line| serde_json::from_str::<Value>(line).is_err())
+        .unwrap();
+    assert_eq!(
+        (garbage.line, garbage.seq),
+        (u64::try_from(bad).unwrap() + 1, None)
+    );
 
     let missing = broken(&bytes("bad-missing-hash.jsonl"));
     let text = String::from_utf8(bytes("bad-missing-hash.jsonl")).unwrap();
@@ -62,7 +73,10 @@ fn what_has_no_verdict_in_the_original_is_broken_at_its_line() {
     assert!(missing.what.contains("no `hash`"));
 
     let torn = broken(&bytes("torn-tail.jsonl"));
-    let lines = bytes("torn-tail.jsonl").iter().filter(|&&byte| byte == b'\n').count();
+    let lines = bytes("torn-tail.jsonl")
+        .iter()
+        .filter(|&&byte| byte == b'\n')
+        .count();
     assert_eq!(torn.line, u64::try_from(lines).unwrap() + 1);
     assert!(torn.what.contains("the file ends inside this line"));
 }
@@ -80,7 +94,10 @@ fn exports_equal_those_of_the_original() {
         for (format, ending) in [(Format::Csv, "csv"), (Format::Json, "json")] {
             let expected = String::from_utf8(bytes(&format!("{name}.export.{ending}"))).unwrap();
             let log = data(&format!("{name}.jsonl"));
-            assert_eq!(String::from_utf8(exported(Input::open(&log).unwrap(), format)).unwrap(), expected);
+            assert_eq!(
+                String::from_utf8(exported(Input::open(&log).unwrap(), format)).unwrap(),
+                expected
+            );
             let stream = Input::stream("-", Cursor::new(std::fs::read(&log).unwrap()));
             assert_eq!(String::from_utf8(exported(stream, format)).unwrap(), expected);
         }
@@ -91,14 +108,23 @@ fn exports_equal_those_of_the_original() {
 fn an_empty_log_exports_to_an_empty_array_and_a_header() {
     let empty = || Input::stream("-", Cursor::new(Vec::new()));
     assert_eq!(exported(empty(), Format::Json), b"[]\n");
-    assert_eq!(exported(empty(), Format::Csv), b"ts,session_id,tenant_id,seq,kind\r\n");
+    assert_eq!(
+        exported(empty(), Format::Csv),
+        b"ts,session_id,tenant_id,seq,kind\r\n"
+    );
 }
 
 #[test]
 fn an_export_says_the_same_however_the_log_is_formatted() {
     let canonical = exported(Input::open(data("mixed.jsonl")).unwrap(), Format::Json);
     let canonical: Vec<Value> = serde_json::from_slice(&canonical).unwrap();
-    for name in ["ok-respaced", "ok-ascii-escaped", "ok-crlf", "ok-blank-lines", "ok-no-final-newline"] {
+    for name in [
+        "ok-respaced",
+        "ok-ascii-escaped",
+        "ok-crlf",
+        "ok-blank-lines",
+        "ok-no-final-newline",
+    ] {
         let json = exported(Input::open(data(&format!("{name}.jsonl"))).unwrap(), Format::Json);
         let events: Vec<Value> = serde_json::from_slice(&json).unwrap();
         let report = verify(data(&format!("{name}.jsonl")), &VerifyOptions::default()).unwrap();
@@ -146,33 +172,63 @@ fn json_is_indented_whatever_is_nested_in_it() {
 #[test]
 fn a_replay_gives_each_line_as_it_stands() {
     let mut out = Vec::new();
-    assert_eq!(replay(Input::open(data("mixed.jsonl")).unwrap(), &mut out).unwrap(), 240);
+    assert_eq!(
+        replay(Input::open(data("mixed.jsonl")).unwrap(), &mut out).unwrap(),
+        240
+    );
     assert_eq!(out, bytes("mixed.jsonl"));
     let mut out = Vec::new();
-    assert_eq!(replay(Input::open(data("ok-respaced.jsonl")).unwrap(), &mut out).unwrap(), 24);
+    assert_eq!(
+        replay(Input::open(data("ok-respaced.jsonl")).unwrap(), &mut out).unwrap(),
+        24
+    );
     assert_eq!(out, bytes("ok-respaced.jsonl"));
 }
 
 #[test]
 fn a_line_that_is_no_event_is_named_after_those_before_it() {
     let text = String::from_utf8(bytes("garbage-line.jsonl")).unwrap();
-    let bad = text.lines().position(|line| serde_json::from_str::<Value>(line).is_err()).unwrap();
+    let bad = text
+        .lines()
+        .position(|line| serde_json::from_str::<Value>(line).is_err())
+        .unwrap();
     let mut out = Vec::new();
     let error = replay(Input::open(data("garbage-line.jsonl")).unwrap(), &mut out).unwrap_err();
-    assert!(error.to_string().starts_with(&format!("line {}:", bad + 1)), "{error}");
+    assert!(
+        error.to_string().starts_with(&format!("line {}:", bad + 1)),
+        "{error}"
+    );
     assert_eq!(out.iter().filter(|&&byte| byte == b'\n').count(), bad);
     for format in [Format::Csv, Format::Json] {
-        let error = export(Input::open(data("garbage-line.jsonl")).unwrap(), format, Vec::new()).unwrap_err();
-        assert!(error.to_string().starts_with(&format!("line {}:", bad + 1)), "{error}");
+        let error = export(
+            Input::open(data("garbage-line.jsonl")).unwrap(),
+            format,
+            Vec::new(),
+        )
+        .unwrap_err();
+        assert!(
+            error.to_string().starts_with(&format!("line {}:", bad + 1)),
+            "{error}"
+        );
     }
     let mut seen = 0;
-    for line in ["[1]", "1", "{\"a\":1,\"a\":2}", "{\"a\":NaN}", "\0\0", "{\"a\":\"\u{1}\"}"] {
+    for line in [
+        "[1]",
+        "1",
+        "{\"a\":1,\"a\":2}",
+        "{\"a\":NaN}",
+        "\0\0",
+        "{\"a\":\"\u{1}\"}",
+    ] {
         let input = Input::stream("-", Cursor::new(format!("{{}}\n\n{line}\n")));
         let error = for_each(input, |_| {
             seen += 1;
             Ok(())
         });
-        assert!(error.unwrap_err().to_string().starts_with("line 3: no event"), "{line:?}");
+        assert!(
+            error.unwrap_err().to_string().starts_with("line 3: no event"),
+            "{line:?}"
+        );
     }
     assert_eq!(seen, 6);
 }
