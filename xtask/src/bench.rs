@@ -73,7 +73,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         what: "`verify`, 1,000,000 events, 545 MB",
-        id: "audit/verify_1m",
+        id: "audit_large/verify_1m",
         shown: Shown::ThousandsPerSecond(1_000_000.0),
         goal: Goal::AtLeast(2500.0),
         python: "98 k/s",
@@ -101,7 +101,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         what: "opening a 545 MB log to append",
-        id: "audit/open_545mb",
+        id: "audit_large/open_545mb",
         shown: Shown::Millis,
         goal: Goal::AtMost(5.0),
         python: "4.0 s",
@@ -121,8 +121,8 @@ const ROWS: &[Row] = &[
         python: "",
     },
     Row {
-        what: "metering a stream of 1,000 events",
-        id: "wire/stream_1000_events",
+        what: "metering a stream of 1,000 events, Anthropic",
+        id: "wire/stream_1000_events_anthropic",
         shown: Shown::Micros,
         goal: Goal::None,
         python: "",

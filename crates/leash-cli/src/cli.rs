@@ -12,7 +12,7 @@ Exit codes:
   2   for `verify`: the log was read, and is broken
   64  the command line is wrong";
 
-/// A runtime firewall for LLM agents: verify, replay and export its audit logs.
+/// A runtime firewall for LLM agents: see it stop one; verify, replay and export its audit logs.
 ///
 /// Results go to standard output, everything else to standard error. `-` reads a log from standard input.
 #[derive(Debug, Parser)]
@@ -28,6 +28,7 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     Replay(ReplayArgs),
     Export(ExportArgs),
+    Demo(DemoArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -90,6 +91,31 @@ pub(crate) enum Format {
     Csv,
     /// An array, indented by two.
     Json,
+}
+
+/// See a runaway agent stopped: at a cap of $0.50, on a local server that stands in for the providers.
+///
+/// Needs nothing: no key, no network, no configuration. The server speaks the formats of Anthropic and OpenAI, the
+/// firewall in front of it is the real one, and so are the prices and the log.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  llm-leash demo
+  llm-leash demo --concurrent 64
+  llm-leash demo --audit-log demo.jsonl && llm-leash verify demo.jsonl
+  llm-leash demo --json | jq .spent_usd
+
+Exit codes: 0 done, 1 could not be done, 64 wrong command line")]
+pub(crate) struct DemoArgs {
+    /// Write the audit log here; appended to where it is there and intact. Default: a new file among the temporary ones.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit_log: Option<PathBuf>,
+    /// Make so many calls at once instead of one after the other, and compare with checking before and charging after.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) concurrent: Option<u16>,
+    /// Write what came of it as one JSON object: `cap_usd spent_usd provider_calls refused audit_log` and more.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Write the completions of a shell to standard output.

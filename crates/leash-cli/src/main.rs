@@ -10,6 +10,7 @@
 //! ```
 
 mod cli;
+mod demo;
 mod exit;
 mod export;
 mod input;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
     };

@@ -198,6 +198,7 @@ impl Request {
     #[must_use]
     pub fn into_model_call(self, caller: Caller) -> ModelCall {
         let mut call = ModelCall::new(self.format.provider(), self.model, self.messages, 0, caller);
+        call.writes_cache = writes_cache(self.format, self.body.text());
         call.body = Some(self.body);
         call.input = self.input;
         call.max_output_tokens = self.max_output_tokens;
@@ -207,6 +208,12 @@ impl Request {
         call.tools = self.tools;
         call
     }
+}
+
+/// Whether input may be written to the provider's cache. OpenAI caches unasked; Anthropic does where a request says
+/// `cache_control` somewhere, in letters that may be escaped.
+fn writes_cache(format: Format, body: &str) -> bool {
+    format != Format::AnthropicMessages || body.contains("cache_control") || body.contains("\\u00")
 }
 
 fn boolean(members: &Members<'_>, name: &str) -> Result<bool, WireError> {
