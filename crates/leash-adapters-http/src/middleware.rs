@@ -142,6 +142,7 @@ impl LeashMiddleware {
     /// A call that costs nothing but shows the provider a prompt.
     async fn free_prompt(
         &self,
+        endpoint: FreeEndpoint,
         mut request: Request,
         extensions: &mut Extensions,
         next: Next<'_>,
@@ -151,7 +152,11 @@ impl LeashMiddleware {
             Ok(body) => body,
             Err(error) => return self.refuse(None, url, error),
         };
-        match self.firewall.redact(&body) {
+        let tool = match endpoint {
+            FreeEndpoint::Moderations => "openai.moderations".to_owned(),
+            _ => format!("{}.count_tokens", shape_of(&url).provider()),
+        };
+        match self.firewall.redact(&tool, &body) {
             Ok(None) => {}
             Ok(Some(redacted)) => set_body(&mut request, Bytes::copy_from_slice(redacted.text().as_bytes())),
             Err(error) => return self.refused(None, url, error),
@@ -355,8 +360,8 @@ impl Middleware for LeashMiddleware {
         let endpoint = classify(request.method().as_str(), request.url().path());
         let reason = match endpoint {
             Endpoint::Model(format) => return self.model(format, request, extensions, next).await,
-            Endpoint::Free(FreeEndpoint::CountTokens | FreeEndpoint::Moderations) => {
-                return self.free_prompt(request, extensions, next).await;
+            Endpoint::Free(endpoint @ (FreeEndpoint::CountTokens | FreeEndpoint::Moderations)) => {
+                return self.free_prompt(endpoint, request, extensions, next).await;
             }
             Endpoint::Free(_) => return self.free(request, extensions, next).await,
             Endpoint::Unsupported(name) => format!("calls of {name} cannot be metered"),

@@ -246,14 +246,14 @@ impl Journal {
             Action::Hitl => PolicyAction::Hitl,
             Action::Allow => return Ok(()),
         };
-        self.rule_acted(session, call, action, &decision.rule_id, &decision.reason)
+        self.rule_acted(session, &call.tool(), action, &decision.rule_id, &decision.reason)
     }
 
-    pub(crate) fn redaction(&self, session: &Session, call: &Call) -> Result<(), AuditError> {
+    pub(crate) fn redaction(&self, session: &Session, tool: &str) -> Result<(), AuditError> {
         let rule_id = leash_core::rule_ids::REDACT;
         self.rule_acted(
             session,
-            call,
+            tool,
             PolicyAction::Redact,
             rule_id,
             "something that must not leave was taken out",
@@ -263,18 +263,17 @@ impl Journal {
     fn rule_acted(
         &self,
         session: &Session,
-        call: &Call,
+        tool: &str,
         action: PolicyAction,
         rule_id: &str,
         reason: &str,
     ) -> Result<(), AuditError> {
         let Some(log) = &self.log else { return Ok(()) };
-        let tool = call.tool();
         let kind = Kind::PolicyDecision(PolicyDecision {
             rule_id,
             action,
             reason,
-            tool: &tool,
+            tool,
             shadow: false,
         });
         log.append_coalesced(&Event::new(&session.caller, kind)).map(drop)

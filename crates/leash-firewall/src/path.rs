@@ -323,7 +323,9 @@ impl Shared {
             }
         };
         if let Some(call) = &redacted {
-            self.journal.redaction(session, call).map_err(audit_unavailable)?;
+            self.journal
+                .redaction(session, &call.tool())
+                .map_err(audit_unavailable)?;
         }
         Ok(redacted)
     }

@@ -42,6 +42,19 @@ async fn what_is_redacted_does_not_leave() {
     assert_eq!(call.header("content-length"), call.body.len().to_string());
     assert!(count.text().contains("*** again") && !count.text().contains("hunter2"));
     assert_eq!(world.lines("model_call").await.len(), 1);
+    let redactions = world.lines("policy_decision").await;
+    let tools: Vec<_> = redactions
+        .iter()
+        .map(|line| (&line["action"], &line["tool"]))
+        .collect();
+    let redact = serde_json::Value::from("redact");
+    assert_eq!(
+        tools,
+        [
+            (&redact, &"openai.call".into()),
+            (&redact, &"anthropic.count_tokens".into())
+        ]
+    );
 }
 
 #[tokio::test]
