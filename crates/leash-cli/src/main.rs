@@ -13,10 +13,12 @@ mod cli;
 mod exit;
 mod export;
 mod input;
+mod keys;
 mod output;
 mod pages;
 mod progress;
 mod replay;
+mod soc2;
 mod verify;
 
 use std::io::Write as _;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Soc2(args) => soc2::run(&args),
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
     };
