@@ -17,3 +17,7 @@ mod stability {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/performance.md")]
 mod performance {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/soc2.md")]
+mod soc2 {}

@@ -86,6 +86,20 @@ const ROWS: &[Row] = &[
         python: "",
     },
     Row {
+        what: "`soc2`, 1,000,000 events",
+        id: "audit/soc2_1m",
+        shown: Shown::Millis,
+        goal: Goal::AtMost(1500.0),
+        python: "21 s",
+    },
+    Row {
+        what: "`soc2`, resident memory",
+        id: "audit/soc2_1m_rss",
+        shown: Shown::Megabytes,
+        goal: Goal::AtMost(200.0),
+        python: "2.3 GB",
+    },
+    Row {
         what: "`append`, no fsync",
         id: "audit/append_none",
         shown: Shown::ThousandsPerSecond(1.0),

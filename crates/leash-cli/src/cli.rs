@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use leash_audit::soc2;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done; for `verify`: the log is intact
   1   it could not be done: no such file, no permission, not a log
-  2   for `verify`: the log was read, and is broken
+  2   for `verify` and `soc2`: the log was read, and is broken
   64  the command line is wrong";
 
 /// A runtime firewall for LLM agents: see it stop one; verify, replay and export its audit logs.
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     Export(ExportArgs),
     Demo(DemoArgs),
+    Soc2(Soc2Args),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -43,6 +45,7 @@ Examples:
   llm-leash verify audit.jsonl
   zcat audit.jsonl.gz | llm-leash verify -
   llm-leash verify --json audit.jsonl | jq .events
+  llm-leash verify audit.jsonl --hmac-key 2026-05=/etc/leash/2026-05.key --hmac-key-env 2026-06=LEASH_KEY
 
 Exit codes: 0 intact, 2 broken, 1 cannot be read, 64 wrong command line")]
 pub(crate) struct VerifyArgs {
@@ -51,6 +54,71 @@ pub(crate) struct VerifyArgs {
     /// Write the verdict as one JSON object: `path verdict events head`, and `line seq reason` where it is broken.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+}
+
+/// The keys of a signed log. Where one is given, every line must be signed with one of them.
+#[derive(Args, Debug)]
+pub(crate) struct KeyArgs {
+    /// A file with the secret that the log is signed with, a line end at its end not counted. After a rotation give
+    /// each key with the id that the lines name: `ID=FILE`. A key without an id is tried on all other lines.
+    #[arg(long, value_name = "[ID=]FILE")]
+    pub(crate) hmac_key: Vec<String>,
+    /// The same, out of an environment variable.
+    #[arg(long, value_name = "[ID=]NAME")]
+    pub(crate) hmac_key_env: Vec<String>,
+}
+
+/// Make the SOC 2 evidence pack of a period: a page to read, tables, the verdict on the log, and hashes of all.
+///
+/// Writes the path of the page to standard output, and one line with the verdict, `VERIFIED` or `BROKEN`, to standard
+/// error. Of a broken log the pack is made all the same, and says so. The verdict is on the whole log, the rest on the
+/// events of the period. Where `SOURCE_DATE_EPOCH` is set, the pack says it was made then, and two runs give the same bytes.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  llm-leash soc2 audit.jsonl --out pack --period-start 2026-04-01 --period-end 2026-06-30 --org 'Acme Inc'
+  llm-leash soc2 audit.jsonl --out pack --period-start 2026-04-01T00:00:00Z --period-end 2026-06-30T23:59:59Z
+  zcat audit.jsonl.gz | llm-leash soc2 - --out pack --period-start 2026-04-01 --period-end 2026-06-30 --json
+
+Exit codes: 0 done, 2 done and the log is broken, 1 could not be done, 64 wrong command line")]
+pub(crate) struct Soc2Args {
+    /// The log; `-` is standard input.
+    pub(crate) path: PathBuf,
+    /// The folder for the pack; it is made where it is missing, and files of an earlier pack are replaced.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// The first moment of the period: `2026-04-01T00:00:00Z`, or a day of UTC, `2026-04-01`.
+    #[arg(long, value_name = "ISO")]
+    pub(crate) period_start: String,
+    /// The last moment of the period, or its last day.
+    #[arg(long, value_name = "ISO")]
+    pub(crate) period_end: String,
+    /// Whose log it is, as the page says.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) org: Option<String>,
+    /// What the costs in the log stand for: `running-total` is what adapters of the Python package wrote, `auto` finds
+    /// out, and the page says what was assumed.
+    #[arg(long, value_name = "auto|per-call|running-total", default_value_t = soc2::Costs::Auto)]
+    pub(crate) costs: soc2::Costs,
+    /// So many kills in one session stand out.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) kill_spike: u64,
+    /// More calls than this of one tool in one session stand out.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) tool_spam: u64,
+    /// Spending above this percentile of all sessions stands out.
+    #[arg(long, value_name = "P", default_value_t = 95, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) spend_percentile: u8,
+    /// With fewer sessions that spend, no spending stands out.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) spend_sessions: u64,
+    /// Write one JSON object instead of the path: `path verdict output_dir page files summary integrity`.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
 }
 
 /// Write every event of a log, one JSON object a line, as it stands in the log.

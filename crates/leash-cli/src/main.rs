@@ -14,10 +14,12 @@ mod demo;
 mod exit;
 mod export;
 mod input;
+mod keys;
 mod output;
 mod pages;
 mod progress;
 mod replay;
+mod soc2;
 mod verify;
 
 use std::io::Write as _;
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Soc2(args) => soc2::run(&args),
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
     };

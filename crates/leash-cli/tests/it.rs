@@ -9,6 +9,9 @@
     reason = "a test may fail loudly"
 )]
 
+#[path = "it/soc2.rs"]
+mod soc2;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -309,7 +312,7 @@ fn help_and_version_are_answers() {
         (ran.code, ran.text()),
         (0, concat!("llm-leash ", env!("CARGO_PKG_VERSION"), "\n"))
     );
-    for command in ["verify", "replay", "export", "demo", "completions", "man"] {
+    for command in ["verify", "replay", "export", "soc2", "demo", "completions", "man"] {
         for ran in [run(&[command, "--help"]), run(&["help", command])] {
             assert_eq!((ran.code, &*ran.stderr), (0, ""), "{command}");
             assert!(
@@ -380,7 +383,7 @@ fn completions_know_every_command() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let ran = run(&["completions", shell]);
         assert_eq!((ran.code, &*ran.stderr), (0, ""), "{shell}");
-        for command in ["verify", "replay", "export", "demo", "completions", "man"] {
+        for command in ["verify", "replay", "export", "soc2", "demo", "completions", "man"] {
             assert!(ran.text().contains(command), "{shell} does not know {command}");
         }
     }
@@ -397,6 +400,7 @@ fn there_is_a_manual_page_for_every_command() {
         "-verify",
         "-replay",
         "-export",
+        "-soc2",
         "-demo",
         "-completions",
         "-man",
