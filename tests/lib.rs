@@ -13,3 +13,7 @@ mod architecture {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/stability.md")]
 mod stability {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/prices.md")]
+mod prices {}

@@ -15,6 +15,7 @@ mod export;
 mod input;
 mod output;
 mod pages;
+mod price;
 mod progress;
 mod replay;
 mod verify;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Price(args) => price::run(&args),
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
     };
