@@ -21,3 +21,5 @@ mod performance {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/soc2.md")]
 mod soc2 {}
+#[doc = include_str!("../docs/prices.md")]
+mod prices {}

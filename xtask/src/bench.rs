@@ -128,6 +128,13 @@ const ROWS: &[Row] = &[
         python: "",
     },
     Row {
+        what: "finding a price and charging by it",
+        id: "price/look_up_and_cost/name",
+        shown: Shown::Micros,
+        goal: Goal::AtMost(0.3),
+        python: "",
+    },
+    Row {
         what: "reading a request of 2 kB",
         id: "wire/request_2kb",
         shown: Shown::Micros,

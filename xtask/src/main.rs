@@ -1,7 +1,7 @@
-//! The chores of the workspace: the gate and the table of figures.
+//! The chores of the workspace: the gate, the table of figures and the table of prices.
 //!
 //! `cargo xtask ci` is what has to pass before a change goes in; `cargo xtask bench` measures what
-//! `docs/performance.md` shows. It knows the files and the commands of the workspace, and none of its crates.
+//! `docs/performance.md` shows; `cargo xtask prices` makes what `docs/prices.md` tells of. It knows the files and the commands of the workspace, and none of its crates.
 
 #![expect(
     clippy::print_stdout,
@@ -10,6 +10,7 @@
 
 mod bench;
 mod gate;
+mod prices;
 mod tidy;
 mod tools;
 mod workspace;
@@ -26,6 +27,7 @@ The chores of the workspace.
 Usage: cargo xtask ci [--full] [--only STEP]... [--no-install]
        cargo xtask ci --list
        cargo xtask bench [-p CRATE]... [--no-run]
+       cargo xtask prices [--genai VERSION|WHEEL] [--litellm VERSION|WHEEL] [--as-of DAY] [--check]
 
 ci      the gate: every step, the cheapest first; the first that fails ends it
   --full         also what is slow: feature combinations, packages, long chaos tests
@@ -36,6 +38,11 @@ ci      the gate: every step, the cheapest first; the first that fails ends it
 bench   run the benchmarks and print their figures beside the goals
   -p CRATE       only the benchmarks of this crate; may be given more than once
   --no-run       print what the last run left
+
+prices  make the price table and docs/prices.md from the packages genai-prices and litellm (Python 3.11, pip)
+  --genai, --litellm   another version, or a wheel that is there; else those that the table was made from
+  --as-of DAY          the day the table is for
+  --check              write nothing; fail where something would come out otherwise
 ";
 
 fn main() -> ExitCode {
@@ -64,6 +71,10 @@ fn run(args: Vec<String>) -> Result<ExitCode> {
         }
         Some("bench") => {
             bench::run(&Workspace::find()?, &bench::Options::parse(rest)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some("prices") => {
+            prices::run(&Workspace::find()?, &prices::Options::parse(rest)?)?;
             Ok(ExitCode::SUCCESS)
         }
         Some("help" | "--help" | "-h") | None => {

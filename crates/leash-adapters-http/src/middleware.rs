@@ -465,9 +465,7 @@ fn read_request(
     match parsed.surcharges.first() {
         None => Ok(parsed),
         Some(surcharge) => {
-            let reason = format!(
-                "`{surcharge}` is billed above the list price, which is all that is known; ask without it"
-            );
+            let reason = format!("`{surcharge}` is billed at a price that no table lists; ask without it");
             Err(LeashError::blocked(rule_ids::NO_BOUND, reason))
         }
     }

@@ -5,12 +5,17 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use leash_audit::soc2;
+use leash_core::{ServiceTier, Timestamp};
+
+use crate::price;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done; for `verify`: the log is intact
   1   it could not be done: no such file, no permission, not a log
   2   for `verify` and `soc2`: the log was read, and is broken
+  1   it could not be done: no such file, no permission, not a log, no price
+  2   for `verify`: the log was read, and is broken
   64  the command line is wrong";
 
 /// A runtime firewall for LLM agents: see it stop one; verify, replay and export its audit logs.
@@ -31,6 +36,7 @@ pub(crate) enum Command {
     Export(ExportArgs),
     Demo(DemoArgs),
     Soc2(Soc2Args),
+    Price(PriceArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -182,6 +188,56 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) concurrent: Option<u16>,
     /// Write what came of it as one JSON object: `cap_usd spent_usd provider_calls refused audit_log` and more.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Say what a call of a model costs.
+///
+/// The model is found as providers, gateways and clouds name it: `claude-haiku-4-5-20251001`, `openai/gpt-4o`, an ARN of
+/// Bedrock. A model without a price is an error, never free.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  llm-leash price claude-haiku-4-5 --input 1200 --output 300
+  llm-leash price gpt-4o --provider azure --input 1200 --cache-read 50000 --output 300 --json
+  llm-leash price our-model --prices prices.json --input 1000 --output 1000
+
+Exit codes: 0 done, 1 no price or the file cannot be read, 64 wrong command line")]
+pub(crate) struct PriceArgs {
+    /// The model.
+    pub(crate) model: String,
+    /// Who serves it, where the name does not say.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) provider: Option<String>,
+    /// Input tokens that are not counted under the options for the cache.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) input: u64,
+    /// Output tokens, reasoning included.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) output: u64,
+    /// Input tokens read from the provider's cache.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) cache_read: u64,
+    /// Input tokens written to the cache for five minutes.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) cache_write: u64,
+    /// Input tokens written to the cache for an hour.
+    #[arg(long = "cache-write-1h", value_name = "N", default_value_t = 0)]
+    pub(crate) cache_write_1h: u64,
+    /// Searches on the web that the provider ran.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) web_searches: u64,
+    /// The service tier: `standard`, `flex`, `batch`, `priority` or `fast`.
+    #[arg(long, value_name = "NAME", default_value = "standard", value_parser = price::service_tier)]
+    pub(crate) service_tier: ServiceTier,
+    /// When the call was made, where that is not now: a day or a moment, in UTC.
+    #[arg(long, value_name = "TIME", value_parser = price::moment)]
+    pub(crate) at: Option<Timestamp>,
+    /// A file with prices of your own, which go before the list prices.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prices: Option<PathBuf>,
+    /// Write one JSON object: `provider model usd price_version` and what was counted.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -17,6 +17,7 @@ mod input;
 mod keys;
 mod output;
 mod pages;
+mod price;
 mod progress;
 mod replay;
 mod soc2;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Soc2(args) => soc2::run(&args),
+        Command::Price(args) => price::run(&args),
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
     };

@@ -9,6 +9,8 @@
     reason = "a test may fail loudly"
 )]
 
+#[path = "it/price.rs"]
+mod price;
 #[path = "it/soc2.rs"]
 mod soc2;
 
@@ -312,7 +314,16 @@ fn help_and_version_are_answers() {
         (ran.code, ran.text()),
         (0, concat!("llm-leash ", env!("CARGO_PKG_VERSION"), "\n"))
     );
-    for command in ["verify", "replay", "export", "soc2", "demo", "completions", "man"] {
+    for command in [
+        "verify",
+        "replay",
+        "export",
+        "soc2",
+        "price",
+        "demo",
+        "completions",
+        "man",
+    ] {
         for ran in [run(&[command, "--help"]), run(&["help", command])] {
             assert_eq!((ran.code, &*ran.stderr), (0, ""), "{command}");
             assert!(
@@ -383,7 +394,16 @@ fn completions_know_every_command() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let ran = run(&["completions", shell]);
         assert_eq!((ran.code, &*ran.stderr), (0, ""), "{shell}");
-        for command in ["verify", "replay", "export", "soc2", "demo", "completions", "man"] {
+        for command in [
+            "verify",
+            "replay",
+            "export",
+            "soc2",
+            "price",
+            "demo",
+            "completions",
+            "man",
+        ] {
             assert!(ran.text().contains(command), "{shell} does not know {command}");
         }
     }
@@ -401,6 +421,7 @@ fn there_is_a_manual_page_for_every_command() {
         "-replay",
         "-export",
         "-soc2",
+        "-price",
         "-demo",
         "-completions",
         "-man",

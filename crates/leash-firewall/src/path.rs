@@ -80,7 +80,7 @@ impl Shared {
             .await
             .map_err(|error| refuse(Stage::Kill, error))?;
         let priced = self
-            .price(session, &call)
+            .price(session, &call, started)
             .await
             .map_err(|error| refuse(Stage::Price, error))?;
         let asks = self
@@ -96,7 +96,7 @@ impl Shared {
                     .await
                     .map_err(|error| refuse(Stage::Rules, error))?;
                 let priced = self
-                    .price(session, &call)
+                    .price(session, &call, started)
                     .await
                     .map_err(|error| refuse(Stage::Price, error))?;
                 (call, priced, asks.or(again), true)
@@ -170,7 +170,7 @@ impl Shared {
     }
 
     /// What the call costs at most. Never free by accident: without a price or a bound it is refused.
-    async fn price(&self, session: &Session, call: &Call) -> Result<Priced, LeashError> {
+    async fn price(&self, session: &Session, call: &Call, now: Timestamp) -> Result<Priced, LeashError> {
         let call = match call {
             Call::Model(call) => call,
             Call::Tool(call) => {
@@ -189,7 +189,7 @@ impl Shared {
                 });
             }
         };
-        let Some(price) = self.prices.price(&call.provider, &call.model) else {
+        let Some(price) = self.prices.price_at(&call.provider, &call.model, now) else {
             let reason = format!(
                 "the model has no price: give `{}/{}` one with `PriceTable::with_price`, or a ceiling with `with_ceiling`",
                 call.provider, call.model

@@ -33,7 +33,7 @@ async fn a_burst_never_passes_the_cap_and_every_call_has_its_line() {
 
 #[tokio::test]
 async fn an_answer_billed_above_its_bound_is_delivered_and_nothing_after_it_is_admitted() {
-    let world = world(|fw| fw.budget_usd(0.02)).await;
+    let world = world(|fw| fw.budget_usd(0.03)).await;
     world
         .provider
         .always(Reply::json(chat::answer("dear", 10, 1_000_000)));

@@ -119,12 +119,9 @@ async fn what_has_no_price_or_no_bound_does_not_leave() {
         rule_of(world.post(CHAT, &unknown).send().await),
         "budget:no_price"
     );
-    let mut priority = ask(CHAT, "hi", false);
-    priority["service_tier"] = "priority".into();
-    assert_eq!(
-        rule_of(world.post(CHAT, &priority).send().await),
-        "budget:no_bound"
-    );
+    let mut spoken = ask(CHAT, "hi", false);
+    spoken["audio"] = json!({"voice": "alloy", "format": "wav"});
+    assert_eq!(rule_of(world.post(CHAT, &spoken).send().await), "budget:no_bound");
     assert!(world.provider.requests().is_empty());
     assert_eq!(world.lines("refusal").await.len(), 2);
 }

@@ -109,7 +109,7 @@ impl Call {
             })
         } else {
             json!({
-                "model": self.model, "max_completion_tokens": MAX_TOKENS, "stream": self.streams,
+                "model": self.model, "max_completion_tokens": MAX_TOKENS, "stream": self.streams, "service_tier": "default",
                 "messages": self.messages,
             })
         }
