@@ -13,3 +13,11 @@ mod architecture {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/stability.md")]
 mod stability {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/approvals.md")]
+mod approvals {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/kill.md")]
+mod kill {}

@@ -12,7 +12,9 @@
 mod cli;
 mod exit;
 mod export;
+mod hitl;
 mod input;
+mod kill;
 mod output;
 mod pages;
 mod progress;
@@ -46,6 +48,8 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Kill(args) => kill::run(&args),
+        Command::Hitl(args) => hitl::run(&args),
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
     };

@@ -4,6 +4,11 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
 
+#[path = "it/hitl.rs"]
+mod hitl;
+#[path = "it/kill.rs"]
+mod kill;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -628,17 +628,18 @@ impl Shared {
             call: call.clone(),
             request_digest,
             decision: asks.clone(),
+            policy_version: "".into(),
         };
         let answer = tokio::select! {
             answer = gate.request(&request) => answer,
             stopped = self.stopped(session) => return Err(stopped),
         };
-        let approval = answer.map_err(|error| LeashError::unavailable(rule_ids::HITL_GATE, error))?;
+        let answer = answer.map_err(|error| LeashError::unavailable(rule_ids::HITL_GATE, error))?;
         self.journal
-            .hitl_decision(session, &request, &approval)
+            .hitl_decision(session, &request, &answer)
             .map_err(audit_unavailable)?;
-        match approval {
-            Approval::Approved { .. } => Ok(id),
+        match answer.approval {
+            Approval::Approved { .. } => Ok(answer.request_id),
             Approval::Rejected { reason, .. } => Err(LeashError::rejected(asks.rule_id, reason)),
             Approval::Expired { reason } => Err(LeashError::rejected(rule_ids::HITL_TIMEOUT, reason)),
         }

@@ -6,7 +6,7 @@ use leash_audit::{
 };
 use leash_budget::{Balance, BudgetState, Expired, Held, Refused, Scope};
 use leash_core::{Action, Call, Decision, Digest, LeashError, StoreError, Usage, Usd};
-use leash_hitl::{Approval, ApprovalRequest};
+use leash_hitl::{Approval, ApprovalRequest, HitlAnswer};
 use leash_kill::Target;
 
 use crate::admission::InFlight;
@@ -284,19 +284,23 @@ impl Journal {
         &self,
         session: &Session,
         request: &ApprovalRequest,
-        approval: &Approval,
+        answer: &HitlAnswer,
     ) -> Result<(), AuditError> {
         if self.log.is_none() {
             return Ok(());
         }
-        let (decision, reason, operator) = match approval {
-            Approval::Approved { operator } => (HitlOutcome::Approve, None, operator.as_deref()),
+        let by_grant;
+        let (decision, reason, operator) = match &answer.approval {
+            Approval::Approved { operator, grant } => {
+                by_grant = grant.as_ref().map(|grant| format!("granted: {grant}"));
+                (HitlOutcome::Approve, by_grant.as_deref(), operator.as_deref())
+            }
             Approval::Rejected { reason, operator } => {
                 (HitlOutcome::Reject, Some(reason.as_str()), operator.as_deref())
             }
             Approval::Expired { reason } => (HitlOutcome::Expire, Some(reason.as_str()), None),
         };
-        let request_id = request.id.to_string();
+        let request_id = answer.request_id.to_string();
         let rule_id = &request.decision.rule_id;
         let kind = Kind::HitlDecision(HitlDecision {
             request_id: &request_id,

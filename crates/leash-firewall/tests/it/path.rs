@@ -7,7 +7,7 @@ use leash_core::{
     StoreError, StoreErrorKind, ToolRequest, Usage, rule_ids,
 };
 use leash_firewall::{Answer, Firewall, GuardedError, ModelAnswer, ModelFailure};
-use leash_hitl::{Approval, ApprovalRequest, HitlGate, InMemoryHitlGate};
+use leash_hitl::{Approval, ApprovalRequest, HitlAnswer, HitlGate, InMemoryHitlGate};
 use serde_json::json;
 
 use crate::support::{Log, builder, call};
@@ -124,9 +124,10 @@ async fn only_an_explicit_approval_lets_through() {
     struct Answers(Option<Approval>);
     #[async_trait::async_trait]
     impl HitlGate for Answers {
-        async fn request(&self, _: &ApprovalRequest) -> Result<Approval, StoreError> {
-            self.0
-                .clone()
+        async fn request(&self, request: &ApprovalRequest) -> Result<HitlAnswer, StoreError> {
+            let approval = self.0.clone();
+            approval
+                .map(|approval| approval.answers(request))
                 .ok_or_else(|| StoreError::new(StoreErrorKind::Unavailable, "reach the approvers"))
         }
     }
