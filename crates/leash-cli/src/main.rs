@@ -13,8 +13,10 @@ mod cli;
 mod demo;
 mod exit;
 mod export;
+mod hitl;
 mod input;
 mod keys;
+mod kill;
 mod output;
 mod pages;
 mod price;
@@ -53,6 +55,8 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Soc2(args) => soc2::run(&args),
         Command::Price(args) => price::run(&args),
+        Command::Kill(args) => kill::run(&args),
+        Command::Hitl(args) => hitl::run(&args),
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
     };

@@ -14,6 +14,11 @@ mod price;
 #[path = "it/soc2.rs"]
 mod soc2;
 
+#[path = "it/hitl.rs"]
+mod hitl;
+#[path = "it/kill.rs"]
+mod kill;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<dyn KillRegistry>,
     pub(crate) engine: PolicyEngine,
     pub(crate) redactor: Option<Arc<dyn Redactor>>,
+    /// What approvals are bound to, so that none outlives the rules under which it was given.
+    pub(crate) policy_version: Arc<str>,
     pub(crate) gate: Option<Arc<dyn HitlGate>>,
     pub(crate) token_counter: Option<Arc<dyn TokenCounter>>,
     pub(crate) journal: Journal,
@@ -162,11 +164,18 @@ impl Shared {
     }
 
     pub(crate) async fn ask_registry(&self, session: &Session) -> Result<(), LeashError> {
-        match self.registry.standing(&session.caller).await {
-            Ok(None) => Ok(()),
-            Ok(Some(order)) => Err(LeashError::killed(rule_ids::KILL, order.reason.to_string())),
-            Err(error) => Err(LeashError::unavailable(rule_ids::KILL_REGISTRY, error)),
+        let answer = self.registry.ask(&session.caller).await;
+        let answer = answer.map_err(|error| LeashError::unavailable(rule_ids::KILL_REGISTRY, error))?;
+        if let Some(order) = answer.order {
+            return Err(LeashError::killed(rule_ids::KILL, order.reason.to_string()));
         }
+        if let Some(unsure) = answer.unsure {
+            // Somebody chose to go on; where even that cannot be written down, nothing does.
+            self.journal
+                .kill_registry_unsure(session, unsure)
+                .map_err(audit_unavailable)?;
+        }
+        Ok(())
     }
 
     /// What the call costs at most. Never free by accident: without a price or a bound it is refused.
@@ -348,17 +357,18 @@ impl Shared {
             call: call.clone(),
             request_digest,
             decision: asks.clone(),
+            policy_version: self.policy_version.clone(),
         };
         let answer = tokio::select! {
             answer = gate.request(&request) => answer,
             stopped = self.stopped(session) => return Err(stopped),
         };
-        let approval = answer.map_err(|error| LeashError::unavailable(rule_ids::HITL_GATE, error))?;
+        let answer = answer.map_err(|error| LeashError::unavailable(rule_ids::HITL_GATE, error))?;
         self.journal
-            .hitl_decision(session, &request, &approval)
+            .hitl_decision(session, &request, &answer)
             .map_err(audit_unavailable)?;
-        match approval {
-            Approval::Approved { .. } => Ok(id),
+        match answer.approval {
+            Approval::Approved { .. } => Ok(answer.request_id),
             Approval::Rejected { reason, .. } => Err(LeashError::rejected(asks.rule_id, reason)),
             Approval::Expired { reason } => Err(LeashError::rejected(rule_ids::HITL_TIMEOUT, reason)),
         }
