@@ -16,7 +16,7 @@ Exit codes:
   2   for `verify` and `soc2`: the log was read, and is broken; for `kill status`: it is stopped
   64  the command line is wrong";
 
-/// A runtime firewall for LLM agents: see it stop one; verify, replay and export its audit logs.
+/// A runtime firewall for LLM agents: see it stop one; stop and approve; verify and report on its audit logs.
 ///
 /// Results go to standard output, everything else to standard error. `-` reads a log from standard input.
 #[derive(Debug, Parser)]
