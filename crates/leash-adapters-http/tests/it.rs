@@ -9,6 +9,8 @@
     reason = "tests"
 )]
 
+#[path = "it/bounds.rs"]
+mod bounds;
 #[path = "it/money.rs"]
 mod money;
 #[path = "it/requests.rs"]

@@ -349,6 +349,8 @@ pub struct Budget<'a> {
     pub decision: BudgetDecision,
     /// Which scope; left out for the session.
     pub scope: Option<&'a str>,
+    /// Over which span of the calendar (`day`) the cap holds; left out for one that holds in total.
+    pub window: Option<&'a str>,
 }
 
 /// A kill order.
@@ -818,6 +820,7 @@ impl Out<'_, '_> {
         self.session_id();
         self.tenant_id();
         self.ts();
+        self.optional("window", budget.window);
     }
 
     fn kill(&mut self, reason: Option<&str>, scope: Option<&str>) {

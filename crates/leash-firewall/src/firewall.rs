@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use leash_budget::{Balance, Scope, ScopeKey};
+use leash_budget::{Balance, Scope};
 use leash_core::{Call, Caller, Json, LeashError, SessionId, StoreError, ToolRequest, Usd, rule_ids};
 use leash_kill::{KillOrder, Target};
 
@@ -72,7 +72,8 @@ impl Firewall {
         &self.session.caller
     }
 
-    /// A handle for another session of the same tenant and agent, which shares everything but the session's own budget.
+    /// A handle for another session of the same tenant and agent, which shares everything but the session's own budget. A
+    /// handle that spends a [grant](Self::grant) shares that too.
     #[must_use]
     pub fn session(&self, id: SessionId) -> Self {
         self.for_caller(Caller {
@@ -87,7 +88,7 @@ impl Firewall {
         let session = if caller == self.session.caller {
             self.session.clone()
         } else {
-            Session::new(caller, &self.shared)
+            self.session_of(caller)
         };
         Self {
             shared: self.shared.clone(),
@@ -124,6 +125,11 @@ impl Firewall {
     pub async fn admit(&self, call: impl Into<Call>) -> Result<Admission, LeashError> {
         let mut call = call.into();
         call.set_caller(&self.session.caller);
+        if let Call::Model(call) = &mut call
+            && call.max_server_tool_uses.is_none()
+        {
+            call.max_server_tool_uses = self.shared.max_server_tool_uses;
+        }
         self.shared.admit(&self.session, call).await
     }
 
@@ -215,13 +221,7 @@ impl Firewall {
     /// # Errors
     /// [`StoreError`] where the budget store cannot tell.
     pub async fn balances(&self) -> Result<Vec<(Scope, Balance)>, StoreError> {
-        let keys: Vec<ScopeKey> = self
-            .session
-            .scopes
-            .iter()
-            .map(|scope| scope.key.clone())
-            .collect();
-        let balances = self.shared.store.balances(&keys).await?;
+        let balances = self.shared.store.balances(&self.session.scopes).await?;
         Ok(self.session.scopes.iter().cloned().zip(balances).collect())
     }
 

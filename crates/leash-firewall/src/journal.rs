@@ -4,8 +4,8 @@ use leash_audit::{
     Admitted, Appended, AuditError, AuditLog, Budget, BudgetDecision, Event, HitlDecision, HitlOutcome, Kill,
     KillClear, Kind, Note, Outcome, Owed, PolicyAction, PolicyDecision, Refusal, Slot, Who,
 };
-use leash_budget::{Balance, BudgetState, Expired, Held, Refused, Scope};
-use leash_core::{Action, Call, Decision, Digest, LeashError, StoreError, Usage, Usd};
+use leash_budget::{Balance, BudgetState, Expired, Grant, Held, Refused, Scope, ScopeKey, Window};
+use leash_core::{Action, Call, Decision, Digest, Json, LeashError, StoreError, Usage, Usd, canonical};
 use leash_hitl::{Approval, ApprovalRequest, HitlAnswer};
 use leash_kill::{Target, Unsure};
 
@@ -57,6 +57,31 @@ impl Stage {
             Self::Budget => "budget",
             Self::ToolRequest => "tool_request",
             Self::Wire => "wire",
+        }
+    }
+}
+
+/// What happened to a grant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum GrantChange {
+    Given,
+    TakenUp,
+    GivenBack {
+        spent: Usd,
+    },
+    /// Its hold was ended by the store.
+    Expired {
+        spent: Usd,
+    },
+}
+
+impl GrantChange {
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Given => "grant given",
+            Self::TakenUp => "grant taken up",
+            Self::GivenBack { .. } => "grant given back",
+            Self::Expired { .. } => "grant expired",
         }
     }
 }
@@ -136,6 +161,7 @@ impl Journal {
                 duration_ms,
                 hitl_request_id: hitl_request_id.as_deref(),
                 price_version: Some(call.shared.prices.version()),
+                clamped: call.output_limit.is_some().then_some(true),
                 ..model_line(&model.provider, &model.model, call.request_digest, line)
             }),
             Call::Tool(tool) => Kind::ToolCall(leash_audit::ToolCall {
@@ -157,7 +183,7 @@ impl Journal {
     /// The line of a call whose reservation outlived its lease.
     pub(crate) fn expired(&self, session: &Session, expired: &Expired) -> Result<(), AuditError> {
         let hold = &expired.hold;
-        let own = expired.balances.iter().find(|balance| balance.key == session.key);
+        let own = session.own_balance(&expired.balances);
         let line = CallLine {
             usage: Usage::default(),
             response_digest: Digest::EMPTY,
@@ -180,6 +206,10 @@ impl Journal {
                 outcome: Some(Outcome::Expired),
                 hitl_request_id: None,
             }),
+            Held::Grant { child } => {
+                let change = GrantChange::Expired { spent: hold.amount };
+                return self.grant_line(session, child, session.key.as_str(), hold.amount, change);
+            }
         };
         self.append(session, kind).map(drop)
     }
@@ -203,7 +233,7 @@ impl Journal {
     pub(crate) fn refused_for_money(&self, session: &Session, refused: &Refused) -> Result<(), AuditError> {
         let Some(log) = &self.log else { return Ok(()) };
         let kind = Kind::Budget(budget_line(
-            refused.cap,
+            Some(refused.cap),
             &refused.balance,
             session,
             BudgetState::HardExceeded,
@@ -323,6 +353,46 @@ impl Journal {
         self.append(session, kind).map(drop)
     }
 
+    /// A part of a budget that changed hands.
+    pub(crate) fn grant(
+        &self,
+        session: &Session,
+        grant: &Grant,
+        change: GrantChange,
+    ) -> Result<(), AuditError> {
+        self.grant_line(session, &grant.key(), grant.from_key(), grant.amount(), change)
+    }
+
+    fn grant_line(
+        &self,
+        session: &Session,
+        child: &ScopeKey,
+        from: &str,
+        amount: Usd,
+        change: GrantChange,
+    ) -> Result<(), AuditError> {
+        if self.log.is_none() {
+            return Ok(());
+        }
+        let mut members = format!("{{\"amount_usd\":{amount},\"from\":");
+        canonical::write_str(&mut members, from);
+        members.push_str(",\"scope\":");
+        canonical::write_str(&mut members, child.as_str());
+        if let GrantChange::GivenBack { spent } | GrantChange::Expired { spent } = change {
+            members.push_str(",\"spent_usd\":");
+            members.push_str(&spent.to_string());
+        }
+        members.push('}');
+        let members = Json::parse(members);
+        let kind = Kind::BudgetChange(Note {
+            what: change.what(),
+            reason: "a part of a session's budget is spent by another",
+            operator: None,
+            members: members.as_ref().ok(),
+        });
+        self.append(session, kind).map(drop)
+    }
+
     pub(crate) fn kill(&self, session: &Session, target: &Target, reason: &str) -> Result<(), AuditError> {
         let scope = scope_of(target);
         let kind = Kind::Kill(Kill {
@@ -380,18 +450,24 @@ fn scope_of(target: &Target) -> Option<String> {
     }
 }
 
-fn budget_line<'a>(cap: Usd, balance: &'a Balance, session: &Session, state: BudgetState) -> Budget<'a> {
+fn budget_line<'a>(
+    cap: Option<Usd>,
+    balance: &'a Balance,
+    session: &Session,
+    state: BudgetState,
+) -> Budget<'a> {
     let decision = match state {
         BudgetState::Under => BudgetDecision::Under,
         BudgetState::SoftExceeded => BudgetDecision::SoftExceeded,
         BudgetState::HardExceeded => BudgetDecision::HardExceeded,
     };
-    let scope = (balance.key != session.key).then(|| balance.key.as_str());
+    let is_session = balance.key == session.key && !Grant::is_scope(&balance.key);
     Budget {
         cumulative: balance.spent,
-        cap: Some(cap),
+        cap,
         decision,
-        scope,
+        scope: (!is_session).then(|| balance.key.as_str()),
+        window: (balance.window != Window::Total).then(|| balance.window.as_str()),
     }
 }
 

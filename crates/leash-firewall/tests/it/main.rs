@@ -7,6 +7,11 @@
     reason = "tests"
 )]
 
+mod breakers;
+mod caps;
+mod children;
+mod clamp;
+mod durable;
 mod evidence;
 mod money;
 mod path;
