@@ -6,7 +6,7 @@ use leash_audit::{
 };
 use leash_budget::{Balance, BudgetState, Expired, Held, Refused, Scope};
 use leash_core::{Action, Call, Decision, Digest, LeashError, StoreError, Usage, Usd};
-use leash_hitl::{Approval, ApprovalRequest, HitlAnswer};
+use leash_hitl::{Approval, ApprovalRequest, Entry, GrantUse, HitlAnswer, Ruling};
 use leash_kill::{Target, Unsure};
 
 use crate::admission::Details;
@@ -303,7 +303,7 @@ impl Journal {
         let by_grant;
         let (decision, reason, operator) = match &answer.approval {
             Approval::Approved { operator, grant } => {
-                by_grant = grant.as_ref().map(|grant| format!("granted: {grant}"));
+                by_grant = grant.as_ref().map(used_grant);
                 (HitlOutcome::Approve, by_grant.as_deref(), operator.as_deref())
             }
             Approval::Rejected { reason, operator } => {
@@ -321,6 +321,26 @@ impl Journal {
             operator,
         });
         self.append(session, kind).map(drop)
+    }
+
+    /// A decision that came in through this firewall. What it meant for the call, the line of whoever waits for it says.
+    pub(crate) fn resumed(&self, entry: &Entry, ruling: &Ruling) -> Result<(), AuditError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let who = Who {
+            tenant_id: entry.tenant_id.as_deref(),
+            ..Who::session(&entry.session_id)
+        };
+        let what = match ruling {
+            Ruling::Approve { .. } => "approved a request by its token",
+            Ruling::Reject { .. } => "rejected a request by its token",
+        };
+        let kind = Kind::Admin(Note {
+            what,
+            reason: &format!("request {}", entry.id),
+            operator: ruling.operator(),
+            members: None,
+        });
+        log.append(&Event::new(who, kind)).map(drop)
     }
 
     pub(crate) fn kill(&self, session: &Session, target: &Target, reason: &str) -> Result<(), AuditError> {
@@ -370,6 +390,15 @@ impl Journal {
             Some(log) => log.flush(),
             None => Ok(()),
         }
+    }
+}
+
+/// Which use of which grant let a call through: a name is given once, so this finds its queue's entry for ever.
+fn used_grant(grant: &GrantUse) -> String {
+    let GrantUse { name, used, .. } = grant;
+    match grant.times {
+        Some(times) => format!("granted: {name} (use {used} of {times})"),
+        None => format!("granted: {name} (use {used})"),
     }
 }
 

@@ -8,6 +8,7 @@
 )]
 
 mod evidence;
+mod human;
 mod money;
 mod path;
 mod stop;
