@@ -250,7 +250,7 @@ impl Shared {
     }
 
     /// Asks the rules. `Ok(Some)` is the decision of the rule that wants a human.
-    async fn judge(
+    pub(crate) async fn judge(
         &self,
         session: &Session,
         call: &Call,
@@ -343,7 +343,7 @@ impl Shared {
     }
 
     /// Asks a human. Whatever is not an explicit approval refuses.
-    async fn ask_human(
+    pub(crate) async fn ask_human(
         &self,
         session: &Session,
         call: &Call,
