@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod cases;
 mod gate;
 mod tidy;
 mod tools;
@@ -26,6 +27,7 @@ The chores of the workspace.
 Usage: cargo xtask ci [--full] [--only STEP]... [--no-install]
        cargo xtask ci --list
        cargo xtask bench [-p CRATE]... [--no-run]
+       cargo xtask cases
 
 ci      the gate: every step, the cheapest first; the first that fails ends it
   --full         also what is slow: feature combinations, packages, long chaos tests
@@ -36,6 +38,8 @@ ci      the gate: every step, the cheapest first; the first that fails ends it
 bench   run the benchmarks and print their figures beside the goals
   -p CRATE       only the benchmarks of this crate; may be given more than once
   --no-run       print what the last run left
+
+cases   run the rules over their files of cases and print both rates
 ";
 
 fn main() -> ExitCode {
@@ -66,6 +70,11 @@ fn run(args: Vec<String>) -> Result<ExitCode> {
             bench::run(&Workspace::find()?, &bench::Options::parse(rest)?)?;
             Ok(ExitCode::SUCCESS)
         }
+        Some("cases") => Ok(if cases::run(&Workspace::find()?)? {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }),
         Some("help" | "--help" | "-h") | None => {
             print!("{HELP}");
             Ok(ExitCode::SUCCESS)

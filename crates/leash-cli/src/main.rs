@@ -15,7 +15,9 @@ mod export;
 mod input;
 mod output;
 mod pages;
+mod policy;
 mod progress;
+mod redact;
 mod replay;
 mod verify;
 
@@ -44,8 +46,10 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Verify(args) => verify::run(&args),
+        Command::Redact(args) => redact::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Policy(args) => policy::run(&args),
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
     };
@@ -56,6 +60,10 @@ fn main() -> ExitCode {
         Err(Failure::Told(message)) => {
             let _ = writeln!(std::io::stderr(), "error: {message}");
             Exit::Failed.into()
+        }
+        Err(Failure::Usage(message)) => {
+            let _ = writeln!(std::io::stderr(), "error: {message}");
+            Exit::Usage.into()
         }
     }
 }
