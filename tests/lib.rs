@@ -7,8 +7,28 @@
 mod readme {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/approvals.md")]
+mod approvals {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/architecture.md")]
 mod architecture {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/kill.md")]
+mod kill {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/performance.md")]
+mod performance {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/prices.md")]
+mod prices {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/soc2.md")]
+mod soc2 {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/stability.md")]

@@ -73,7 +73,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         what: "`verify`, 1,000,000 events, 545 MB",
-        id: "audit/verify_1m",
+        id: "audit_large/verify_1m",
         shown: Shown::ThousandsPerSecond(1_000_000.0),
         goal: Goal::AtLeast(2500.0),
         python: "98 k/s",
@@ -84,6 +84,20 @@ const ROWS: &[Row] = &[
         shown: Shown::Megabytes,
         goal: Goal::AtMost(64.0),
         python: "",
+    },
+    Row {
+        what: "`soc2`, 1,000,000 events",
+        id: "audit/soc2_1m",
+        shown: Shown::Millis,
+        goal: Goal::AtMost(1500.0),
+        python: "21 s",
+    },
+    Row {
+        what: "`soc2`, resident memory",
+        id: "audit/soc2_1m_rss",
+        shown: Shown::Megabytes,
+        goal: Goal::AtMost(200.0),
+        python: "2.3 GB",
     },
     Row {
         what: "`append`, no fsync",
@@ -101,7 +115,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         what: "opening a 545 MB log to append",
-        id: "audit/open_545mb",
+        id: "audit_large/open_545mb",
         shown: Shown::Millis,
         goal: Goal::AtMost(5.0),
         python: "4.0 s",
@@ -114,6 +128,13 @@ const ROWS: &[Row] = &[
         python: "",
     },
     Row {
+        what: "finding a price and charging by it",
+        id: "price/look_up_and_cost/name",
+        shown: Shown::Micros,
+        goal: Goal::AtMost(0.3),
+        python: "",
+    },
+    Row {
         what: "reading a request of 2 kB",
         id: "wire/request_2kb",
         shown: Shown::Micros,
@@ -121,8 +142,8 @@ const ROWS: &[Row] = &[
         python: "",
     },
     Row {
-        what: "metering a stream of 1,000 events",
-        id: "wire/stream_1000_events",
+        what: "metering a stream of 1,000 events, Anthropic",
+        id: "wire/stream_1000_events_anthropic",
         shown: Shown::Micros,
         goal: Goal::None,
         python: "",

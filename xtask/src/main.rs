@@ -1,7 +1,7 @@
-//! The chores of the workspace: the gate and the table of figures.
+//! The chores of the workspace: the gate, the table of figures and the table of prices.
 //!
 //! `cargo xtask ci` is what has to pass before a change goes in; `cargo xtask bench` measures what
-//! `docs/performance.md` shows. It knows the files and the commands of the workspace, and none of its crates.
+//! `docs/performance.md` shows; `cargo xtask prices` makes what `docs/prices.md` tells of. It knows the files and the commands of the workspace, and none of its crates.
 
 #![expect(
     clippy::print_stdout,
@@ -11,6 +11,7 @@
 mod bench;
 mod cases;
 mod gate;
+mod prices;
 mod tidy;
 mod tools;
 mod workspace;
@@ -28,6 +29,7 @@ Usage: cargo xtask ci [--full] [--only STEP]... [--no-install]
        cargo xtask ci --list
        cargo xtask bench [-p CRATE]... [--no-run]
        cargo xtask cases
+       cargo xtask prices [--genai VERSION|WHEEL] [--litellm VERSION|WHEEL] [--as-of DAY] [--check]
 
 ci      the gate: every step, the cheapest first; the first that fails ends it
   --full         also what is slow: feature combinations, packages, long chaos tests
@@ -40,6 +42,10 @@ bench   run the benchmarks and print their figures beside the goals
   --no-run       print what the last run left
 
 cases   run the rules over their files of cases and print both rates
+prices  make the price table and docs/prices.md from the packages genai-prices and litellm (Python 3.11, pip)
+  --genai, --litellm   another version, or a wheel that is there; else those that the table was made from
+  --as-of DAY          the day the table is for
+  --check              write nothing; fail where something would come out otherwise
 ";
 
 fn main() -> ExitCode {
@@ -75,6 +81,10 @@ fn run(args: Vec<String>) -> Result<ExitCode> {
         } else {
             ExitCode::FAILURE
         }),
+        Some("prices") => {
+            prices::run(&Workspace::find()?, &prices::Options::parse(rest)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Some("help" | "--help" | "-h") | None => {
             print!("{HELP}");
             Ok(ExitCode::SUCCESS)

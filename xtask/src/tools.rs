@@ -65,6 +65,17 @@ pub(crate) const TOOLS: &[Tool] = &[
         note: "takes some minutes on two cores, once",
     },
     Tool {
+        name: "redis-server",
+        check: &["redis-server", "--version"],
+        install: &[
+            "sh",
+            "-c",
+            "apt-get update -q && apt-get install -q -y --no-install-recommends redis-server",
+        ],
+        needed_by: &["test", "chaos"],
+        note: "a package of Debian and Ubuntu, whose installation asks for root; other systems have it by the same name",
+    },
+    Tool {
         name: "cargo-hack",
         check: &["cargo", "hack", "--version"],
         install: &[

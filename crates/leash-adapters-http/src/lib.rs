@@ -9,6 +9,8 @@
 //! - Calls known to be free pass unless the session is stopped. Calls that nobody can meter are refused, and so is
 //!   every path that is not known, on every host but those that [`LeashMiddleware::allow_host`] names.
 //!
+//! A stream that is cut ends with an error event in the provider's shape; [`StreamRefusal`] has it typed.
+//!
 //! A refusal is a [`LeashError`](leash_core::LeashError) inside [`reqwest_middleware::Error::Middleware`];
 //! [`refusal_of`] finds it. With [`LeashMiddleware::refuse_in_band`] it is an answer in the provider's own shape
 //! instead, for clients that keep nothing of an error but its text.
@@ -43,3 +45,4 @@ mod middleware;
 mod pump;
 
 pub use self::middleware::{HttpClient, LeashMiddleware, refusal_of};
+pub use self::pump::StreamRefusal;

@@ -11,8 +11,8 @@ use leash_core::{Call, Digest, Json, LeashError, Usage, rule_ids};
 use leash_firewall::{Admission, Answer, Firewall, Outcome, Wrap};
 use leash_wire::{
     Endpoint, Format, FreeEndpoint, Limits, Outgoing, REFUSAL_STATUS, Refusal, Request as WireRequest,
-    Response as WireResponse, StreamMeter, StreamOptions, WireError, check_encoding, classify, deployment, error_body,
-    is_event_stream, not_billed, outgoing_body,
+    Response as WireResponse, StreamMeter, StreamOptions, WireError, check_encoding, classify, deployment,
+    error_body, is_event_stream, not_billed, outgoing_body,
 };
 use reqwest::{Request, Response, ResponseBuilderExt, Url};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware, Next, Result};
@@ -35,7 +35,9 @@ pub struct LeashMiddleware {
 
 impl fmt::Debug for LeashMiddleware {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeashMiddleware").field("firewall", &self.firewall).finish_non_exhaustive()
+        f.debug_struct("LeashMiddleware")
+            .field("firewall", &self.firewall)
+            .finish_non_exhaustive()
     }
 }
 
@@ -47,7 +49,9 @@ impl Wrap<HttpClient> for reqwest::Client {
     type Guarded = ClientWithMiddleware;
 
     fn wrap(self, firewall: &Firewall) -> ClientWithMiddleware {
-        ClientBuilder::new(self).with(LeashMiddleware::new(firewall.clone())).build()
+        ClientBuilder::new(self)
+            .with(LeashMiddleware::new(firewall.clone()))
+            .build()
     }
 }
 
@@ -64,7 +68,12 @@ impl LeashMiddleware {
     /// Guards with `firewall`, for its session.
     #[must_use]
     pub fn new(firewall: Firewall) -> Self {
-        Self { firewall, limits: Limits::default(), in_band: false, allowed_hosts: Arc::default() }
+        Self {
+            firewall,
+            limits: Limits::default(),
+            in_band: false,
+            allowed_hosts: Arc::default(),
+        }
     }
 
     /// Answers a refusal in the provider's shape, with a status that its SDK does not retry, instead of an error.
@@ -81,7 +90,8 @@ impl LeashMiddleware {
         self
     }
 
-    /// Lets calls to `host` pass that are no calls of a model. They are neither metered nor logged.
+    /// Lets calls to `host` pass that are not known here. They are neither metered nor logged. Paid calls that are
+    /// known and cannot be metered (embeddings, batches and so on) are refused there too.
     #[must_use]
     pub fn allow_host(mut self, host: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.allowed_hosts).insert(host.into().to_ascii_lowercase());
@@ -94,8 +104,11 @@ impl LeashMiddleware {
             return Err(Error::middleware(error));
         }
         let reason = error.reason();
-        let refusal = Refusal { rule_id: error.rule_id(), reason: &reason };
-        let body = error_body(format.unwrap_or(Format::OpenAiChat), &refusal);
+        let refusal = Refusal {
+            rule_id: error.rule_id(),
+            reason: &reason,
+        };
+        let body = error_body(format.unwrap_or_else(|| shape_of(&url)), &refusal);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for (name, value) in refusal.headers() {
@@ -104,7 +117,13 @@ impl LeashMiddleware {
             }
         }
         let status = StatusCode::from_u16(REFUSAL_STATUS).unwrap_or(StatusCode::FORBIDDEN);
-        rebuild(status, http::Version::HTTP_11, headers, url, reqwest::Body::from(body))
+        rebuild(
+            status,
+            http::Version::HTTP_11,
+            headers,
+            url,
+            reqwest::Body::from(body),
+        )
     }
 
     /// A refusal that nobody has written down yet.
@@ -121,13 +140,23 @@ impl LeashMiddleware {
     }
 
     /// A call that costs nothing but shows the provider a prompt.
-    async fn free_prompt(&self, mut request: Request, extensions: &mut Extensions, next: Next<'_>) -> Result<Response> {
+    async fn free_prompt(
+        &self,
+        endpoint: FreeEndpoint,
+        mut request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response> {
         let url = request.url().clone();
         let body = match read_body(&request, &self.limits) {
             Ok(body) => body,
             Err(error) => return self.refuse(None, url, error),
         };
-        match self.firewall.redact(&body) {
+        let tool = match endpoint {
+            FreeEndpoint::Moderations => "openai.moderations".to_owned(),
+            _ => format!("{}.count_tokens", shape_of(&url).provider()),
+        };
+        match self.firewall.redact(&tool, &body) {
             Ok(None) => {}
             Ok(Some(redacted)) => set_body(&mut request, Bytes::copy_from_slice(redacted.text().as_bytes())),
             Err(error) => return self.refused(None, url, error),
@@ -157,12 +186,21 @@ impl LeashMiddleware {
             Ok(admission) => admission,
             Err(error) => return self.refused(Some(format), url, error),
         };
-        let Some(Call::Model(call)) = admission.call() else {
+        let Call::Model(call) = admission.call() else {
             admission.fail().await;
-            return Err(Error::middleware(wire_error("the admitted call is no call of a model")));
+            return Err(Error::middleware(wire_error(
+                "the admitted call is no call of a model",
+            )));
         };
         let body = call.body.as_ref().unwrap_or(&call.messages);
-        match outgoing_body(format, body, &Outgoing { include_usage, ..Outgoing::default() }) {
+        match outgoing_body(
+            format,
+            body,
+            &Outgoing {
+                include_usage,
+                ..Outgoing::default()
+            },
+        ) {
             Ok(body) => set_body(&mut request, body),
             Err(error) => {
                 admission.fail().await;
@@ -170,14 +208,12 @@ impl LeashMiddleware {
             }
         }
         // What is compressed cannot be metered.
-        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let response = tokio::select! {
-            biased;
-            response = next.run(request, extensions) => response,
-            stopped = admission.stopped() => {
-                admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Cut)).await;
-                return self.refused(Some(format), url, stopped);
-            }
+        request
+            .headers_mut()
+            .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let response = match unless_stopped(&admission, next.run(request, extensions)).await {
+            Ok(response) => response,
+            Err(stopped) => return self.cut(format, url, admission, stopped).await,
         };
         match response {
             Ok(response) => self.answer(format, options, admission, response).await,
@@ -185,7 +221,9 @@ impl LeashMiddleware {
                 if never_sent(&error) {
                     admission.fail().await;
                 } else {
-                    admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Error)).await;
+                    admission
+                        .settle(Answer::unreported(Digest::EMPTY, Outcome::Error))
+                        .await;
                 }
                 Err(error)
             }
@@ -201,48 +239,60 @@ impl LeashMiddleware {
     ) -> Result<Response> {
         let (status, version, url) = (response.status(), response.version(), response.url().clone());
         let headers = response.headers().clone();
-        let header = |name| headers.get(&name).and_then(|value: &HeaderValue| value.to_str().ok());
         if !status.is_success() {
-            return failed(format, admission, response).await;
+            return self.failed(format, admission, response).await;
         }
-        if let Err(error) = check_encoding(header(CONTENT_ENCODING)) {
+        if let Err(error) = check_plain(&headers) {
             // Tool calls in it cannot be judged, so the agent does not get it; it was billed all the same.
-            admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Error)).await;
-            return self.refuse(Some(format), url, wire_error(error.message()));
+            admission
+                .settle(Answer::unreported(Digest::EMPTY, Outcome::Error))
+                .await;
+            return self.refuse(Some(format), url, error);
         }
-        if header(CONTENT_TYPE).is_some_and(is_event_stream) {
+        if headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(is_event_stream)
+        {
             let meter = StreamMeter::new(format, options);
-            let body = pump::start(self.firewall.clone(), admission, meter, response);
-            return rebuild(status, version, headers, url, reqwest::Body::wrap_stream(body));
+            let (body, refusal) = pump::start(self.firewall.clone(), admission, meter, response);
+            let mut response = rebuild(status, version, headers, url, reqwest::Body::wrap_stream(body))?;
+            response.extensions_mut().insert(refusal);
+            return Ok(response);
         }
-        let body = tokio::select! {
-            biased;
-            body = read_limited(response, self.limits.max_body_bytes) => body,
-            stopped = admission.stopped() => {
-                admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Cut)).await;
-                return self.refused(Some(format), url, stopped);
-            }
+        let body = match unless_stopped(&admission, read_limited(response, self.limits.max_body_bytes)).await
+        {
+            Ok(body) => body,
+            Err(stopped) => return self.cut(format, url, admission, stopped).await,
         };
         let parsed = match body {
             Ok(Some(body)) => WireResponse::parse(format, &body, &self.limits).map(|parsed| (body, parsed)),
             Ok(None) => {
-                admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Error)).await;
+                admission
+                    .settle(Answer::unreported(Digest::EMPTY, Outcome::Error))
+                    .await;
                 let error = wire_error("the answer is larger than the limit");
                 return self.refuse(Some(format), url, error);
             }
             Err(error) => {
-                admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Error)).await;
+                admission
+                    .settle(Answer::unreported(Digest::EMPTY, Outcome::Error))
+                    .await;
                 return Err(error.into());
             }
         };
         let (body, parsed) = match parsed {
             Ok(parsed) => parsed,
             Err(error) => {
-                admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Error)).await;
+                admission
+                    .settle(Answer::unreported(Digest::EMPTY, Outcome::Error))
+                    .await;
                 return self.refuse(Some(format), url, wire_error(error.message()));
             }
         };
-        admission.settle(settled(parsed.usage(), parsed.content_digest())).await;
+        admission
+            .settle(settled(parsed.usage(), parsed.content_digest()))
+            .await;
         let requests = match parsed.tool_requests() {
             Ok(requests) => requests,
             Err(error) => return self.refuse(Some(format), url, wire_error(error.message())),
@@ -254,22 +304,70 @@ impl LeashMiddleware {
         }
         rebuild(status, version, headers, url, reqwest::Body::from(body))
     }
+
+    /// An answer with a status of failure: settled, and handed on as it came.
+    async fn failed(&self, format: Format, admission: Admission, response: Response) -> Result<Response> {
+        let (status, version, url) = (response.status(), response.version(), response.url().clone());
+        let headers = response.headers().clone();
+        let body = match unless_stopped(&admission, read_limited(response, MAX_ERROR_BODY)).await {
+            Ok(body) => body,
+            Err(stopped) => return self.cut(format, url, admission, stopped).await,
+        };
+        let is_unbilled = match &body {
+            Ok(Some(body)) if check_plain(&headers).is_ok() => not_billed(format, status.as_u16(), body),
+            // What a 400 means is said in its body, which cannot be read here.
+            _ => status != StatusCode::BAD_REQUEST && not_billed(format, status.as_u16(), b""),
+        };
+        if is_unbilled {
+            admission.fail().await;
+        } else {
+            admission
+                .settle(Answer::unreported(Digest::EMPTY, Outcome::Error))
+                .await;
+        }
+        rebuild(
+            status,
+            version,
+            headers,
+            url,
+            reqwest::Body::from(body?.unwrap_or_default()),
+        )
+    }
+
+    /// Ends a call that a kill order stopped before its answer began. Nobody knows what it cost.
+    async fn cut(
+        &self,
+        format: Format,
+        url: Url,
+        admission: Admission,
+        stopped: LeashError,
+    ) -> Result<Response> {
+        admission
+            .settle(Answer::unreported(Digest::EMPTY, Outcome::Cut))
+            .await;
+        self.refused(Some(format), url, stopped)
+    }
 }
 
 #[async_trait::async_trait]
 impl Middleware for LeashMiddleware {
-    async fn handle(&self, request: Request, extensions: &mut Extensions, next: Next<'_>) -> Result<Response> {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response> {
         let endpoint = classify(request.method().as_str(), request.url().path());
         let reason = match endpoint {
             Endpoint::Model(format) => return self.model(format, request, extensions, next).await,
-            Endpoint::Free(FreeEndpoint::CountTokens | FreeEndpoint::Moderations) => {
-                return self.free_prompt(request, extensions, next).await;
+            Endpoint::Free(endpoint @ (FreeEndpoint::CountTokens | FreeEndpoint::Moderations)) => {
+                return self.free_prompt(endpoint, request, extensions, next).await;
             }
             Endpoint::Free(_) => return self.free(request, extensions, next).await,
+            Endpoint::Unsupported(name) => format!("calls of {name} cannot be metered"),
             _ if self.is_allowed(request.url()) => {
                 return self.free(request, extensions, next).await;
             }
-            Endpoint::Unsupported(name) => format!("calls of {name} cannot be metered"),
             _ => "the path is no call that can be metered; `allow_host` lets a host pass".to_owned(),
         };
         let error = LeashError::blocked(rule_ids::WIRE, reason);
@@ -279,7 +377,17 @@ impl Middleware for LeashMiddleware {
 
 impl LeashMiddleware {
     fn is_allowed(&self, url: &Url) -> bool {
-        url.host_str().is_some_and(|host| self.allowed_hosts.contains(&host.to_ascii_lowercase()))
+        url.host_str()
+            .is_some_and(|host| self.allowed_hosts.contains(&host.to_ascii_lowercase()))
+    }
+}
+
+/// The format whose errors a client expects from a path that is no call of a model.
+fn shape_of(url: &Url) -> Format {
+    if url.path().contains("/messages") {
+        Format::AnthropicMessages
+    } else {
+        Format::OpenAiChat
     }
 }
 
@@ -295,12 +403,42 @@ pub(crate) fn wire_error(message: &'static str) -> LeashError {
     LeashError::blocked(rule_ids::WIRE, message)
 }
 
+/// Waits for `future`, with the reservation kept alive, unless a kill order stops the caller meanwhile. Then `future`
+/// is dropped before this returns, and what it had open is closed.
+async fn unless_stopped<T>(
+    admission: &Admission,
+    future: impl Future<Output = T>,
+) -> std::result::Result<T, LeashError> {
+    let mut future = std::pin::pin!(future);
+    let mut stopped = std::pin::pin!(admission.stopped());
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut future => return Ok(done),
+            stopped = &mut stopped => return Err(stopped),
+            () = tokio::time::sleep(admission.renew_every()) => admission.renew().await,
+        }
+    }
+}
+
+/// Checks that a body is as it reads: no header says that it is encoded, nor something that cannot be read itself.
+fn check_plain(headers: &HeaderMap) -> std::result::Result<(), LeashError> {
+    for value in headers.get_all(CONTENT_ENCODING) {
+        let value = value
+            .to_str()
+            .map_err(|_| wire_error("the body is encoded in an unknown way"))?;
+        check_encoding(Some(value)).map_err(|error| wire_error(error.message()))?;
+    }
+    Ok(())
+}
+
 fn body_bytes(request: &Request) -> std::result::Result<&[u8], LeashError> {
-    let encoding = request.headers().get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
-    check_encoding(encoding).map_err(|error| wire_error(error.message()))?;
+    check_plain(request.headers())?;
     match request.body() {
         None => Ok(b""),
-        Some(body) => body.as_bytes().ok_or_else(|| wire_error("the body of the request is a stream, which cannot be read")),
+        Some(body) => body
+            .as_bytes()
+            .ok_or_else(|| wire_error("the body of the request is a stream, which cannot be read")),
     }
 }
 
@@ -313,7 +451,11 @@ fn read_body(request: &Request, limits: &Limits) -> std::result::Result<Json, Le
     Json::parse(text).map_err(|_| wire_error("the request is not JSON with one reading"))
 }
 
-fn read_request(format: Format, request: &Request, limits: &Limits) -> std::result::Result<WireRequest, LeashError> {
+fn read_request(
+    format: Format,
+    request: &Request,
+    limits: &Limits,
+) -> std::result::Result<WireRequest, LeashError> {
     let bytes = body_bytes(request)?;
     let parsed = match deployment(request.url().path()) {
         Some(model) => WireRequest::parse_deployment(format, model, bytes, limits),
@@ -323,7 +465,7 @@ fn read_request(format: Format, request: &Request, limits: &Limits) -> std::resu
     match parsed.surcharges.first() {
         None => Ok(parsed),
         Some(surcharge) => {
-            let reason = format!("`{surcharge}` is billed above the list price, which is all that is known; ask without it");
+            let reason = format!("`{surcharge}` is billed at a price that no table lists; ask without it");
             Err(LeashError::blocked(rule_ids::NO_BOUND, reason))
         }
     }
@@ -342,22 +484,11 @@ fn never_sent(error: &Error) -> bool {
     }
 }
 
-/// An answer with a status of failure: settled, and handed on as it came.
-async fn failed(format: Format, admission: Admission, response: Response) -> Result<Response> {
-    let (status, version, url) = (response.status(), response.version(), response.url().clone());
-    let headers = response.headers().clone();
-    let body = read_limited(response, MAX_ERROR_BODY).await;
-    let read = body.as_ref().ok().and_then(Option::as_ref);
-    if read.is_some_and(|body| not_billed(format, status.as_u16(), body)) {
-        admission.fail().await;
-    } else {
-        admission.settle(Answer::unreported(Digest::EMPTY, Outcome::Error)).await;
-    }
-    rebuild(status, version, headers, url, reqwest::Body::from(body?.unwrap_or_default()))
-}
-
 /// The whole body, `None` where it is longer than `limit`.
-async fn read_limited(mut response: Response, limit: usize) -> std::result::Result<Option<Bytes>, reqwest::Error> {
+async fn read_limited(
+    mut response: Response,
+    limit: usize,
+) -> std::result::Result<Option<Bytes>, reqwest::Error> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len().saturating_add(chunk.len()) > limit {
@@ -377,7 +508,12 @@ fn rebuild(
     body: reqwest::Body,
 ) -> Result<Response> {
     headers.remove(CONTENT_LENGTH);
-    let mut response = http::Response::builder().status(status).version(version).url(url).body(body).map_err(Error::middleware)?;
+    let mut response = http::Response::builder()
+        .status(status)
+        .version(version)
+        .url(url)
+        .body(body)
+        .map_err(Error::middleware)?;
     *response.headers_mut() = headers;
     Ok(Response::from(response))
 }

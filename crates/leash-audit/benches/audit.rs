@@ -4,11 +4,12 @@
 #![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "a benchmark")]
 
 use std::hint::black_box;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use leash_audit::{AuditLog, Durability, Event, Kind, ModelCall, VerifyOptions, Who, verify};
 use leash_core::{Digest, Usd};
 
@@ -63,20 +64,20 @@ fn durable_by_tasks(log: &AuditLog, tasks: u64, count: u64) -> Duration {
 }
 
 fn writing(c: &mut Criterion, dir: &Path) {
-    let mut group = c.benchmark_group("append");
+    let mut group = c.benchmark_group("audit");
     group.throughput(Throughput::Elements(1));
     let log = AuditLog::builder(dir.join("each.jsonl")).durability(Durability::Each);
     let log = log.open().unwrap();
-    group.bench_function("durable, 64 threads", |b| {
+    group.bench_function("append_each_64_threads", |b| {
         b.iter_custom(|count| durable_by_threads(&log, 64, count));
     });
-    group.bench_function("durable, 64 tasks", |b| {
+    group.bench_function("append_each_64", |b| {
         b.iter_custom(|count| durable_by_tasks(&log, 64, count));
     });
     // Last, as the disk is busy for a while after it.
     let log = AuditLog::open(dir.join("none.jsonl")).unwrap();
     let mut n = 0;
-    group.bench_function("no fsync", |b| {
+    group.bench_function("append_none", |b| {
         b.iter(|| {
             n += 1;
             black_box(append(&log, n).seq())
@@ -97,8 +98,8 @@ fn large(c: &mut Criterion, dir: &Path) {
     }
     drop(log);
 
-    let mut group = c.benchmark_group("large log");
-    group.bench_function("open", |b| {
+    let mut group = c.benchmark_group("audit_large");
+    group.bench_function("open_545mb", |b| {
         b.iter_custom(|count| {
             let mut total = Duration::ZERO;
             for _ in 0..count {
@@ -111,13 +112,50 @@ fn large(c: &mut Criterion, dir: &Path) {
         });
     });
     group.sample_size(10).throughput(Throughput::Elements(events));
-    group.bench_function("verify", |b| {
+    group.bench_function("verify_1m", |b| {
         b.iter(|| {
             let report = verify(&path, &VerifyOptions::default()).unwrap();
             assert!(report.is_ok() && report.events == events);
         });
     });
     group.finish();
+    keep_verify_memory(&path);
+}
+
+const MEASURE_MEMORY: &str = "LEASH_BENCH_MEASURE_MEMORY";
+
+/// The most memory that a process needs which does nothing but verify `path`, kept where the table of all figures is
+/// made from.
+fn keep_verify_memory(path: &Path) {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .env(MEASURE_MEMORY, path)
+        .output()
+        .unwrap();
+    assert!(
+        child.status.success(),
+        "{}",
+        String::from_utf8_lossy(&child.stderr)
+    );
+    let kilobytes: u64 = String::from_utf8(child.stdout).unwrap().trim().parse().unwrap();
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target"),
+        PathBuf::from,
+    );
+    std::fs::create_dir_all(target.join("leash-bench")).unwrap();
+    let figure = format!("{{\"id\":\"audit/verify_1m_rss\",\"value\":{kilobytes},\"unit\":\"kB\"}}\n");
+    std::fs::write(target.join("leash-bench/audit_verify_1m_rss.json"), figure).unwrap();
+}
+
+/// The child's part: `VmHWM` of /proc, in kB.
+#[expect(clippy::print_stdout, reason = "how a child reports to its parent")]
+fn measure_memory(path: &Path) {
+    assert!(verify(path, &VerifyOptions::default()).unwrap().is_ok());
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    println!("{}", line.trim().trim_end_matches(" kB"));
 }
 
 fn audit(c: &mut Criterion) {
@@ -127,4 +165,11 @@ fn audit(c: &mut Criterion) {
 }
 
 criterion_group!(benches, audit);
-criterion_main!(benches);
+
+fn main() {
+    if let Some(path) = std::env::var_os(MEASURE_MEMORY) {
+        return measure_memory(Path::new(&path));
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

@@ -14,7 +14,9 @@ use serde_json::json;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
-    let path = std::env::args_os().nth(1).map_or_else(|| dir.path().join("audit.jsonl"), PathBuf::from);
+    let path = std::env::args_os()
+        .nth(1)
+        .map_or_else(|| dir.path().join("audit.jsonl"), PathBuf::from);
     let log = AuditLog::builder(&path).durability(Durability::Each).open()?;
 
     let alice = Who {

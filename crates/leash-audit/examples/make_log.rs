@@ -10,7 +10,9 @@ use leash_core::{Digest, Usd};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
     let mut args = std::env::args().skip(1);
-    let path = args.next().map_or_else(|| dir.path().join("audit.jsonl"), PathBuf::from);
+    let path = args
+        .next()
+        .map_or_else(|| dir.path().join("audit.jsonl"), PathBuf::from);
     let events: u64 = args.next().map_or(Ok(10_000), |events| events.parse())?;
     let log = AuditLog::open(&path)?;
     let begun = Instant::now();

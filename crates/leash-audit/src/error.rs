@@ -69,6 +69,12 @@ pub enum AuditError {
     /// An event cannot be written as it is.
     #[error("the event is invalid: {0}")]
     Event(&'static str),
+    /// A key cannot be used.
+    #[error("the key is invalid: {0}")]
+    Key(&'static str),
+    /// A report was asked for that cannot be made.
+    #[error("{0}")]
+    Report(String),
     /// The log was closed.
     #[error("the log `{}` was closed", path.display())]
     Closed {
@@ -109,7 +115,9 @@ impl AuditError {
             },
             Self::Held { .. } | Self::Closed { .. } | Self::Poisoned { .. } => StoreErrorKind::Unavailable,
             Self::Damaged { .. } | Self::Line { .. } => StoreErrorKind::Corrupt,
-            Self::Foreign { .. } | Self::Event(_) => StoreErrorKind::Conflict,
+            Self::Foreign { .. } | Self::Event(_) | Self::Key(_) | Self::Report(_) => {
+                StoreErrorKind::Conflict
+            }
             Self::NotDurable { .. } => StoreErrorKind::Io,
             Self::NoSlot { .. } | Self::TooLong { .. } => StoreErrorKind::Full,
         }

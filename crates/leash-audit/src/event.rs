@@ -596,7 +596,7 @@ fn finish(buf: &mut String, text: &str) -> Result<usize, AuditError> {
     let mut split = None;
     let mut taken = false;
     canonical::scan(written, |member| {
-        taken |= member.name == "hash";
+        taken |= matches!(member.name, "hash" | "hmac" | "hmac_key_id");
         if split.is_none() && member.name > "hash" {
             split = Some(member.start);
         }

@@ -387,7 +387,7 @@ fn members(text: &str) -> Vec<(Cow<'_, str>, &str)> {
 }
 
 /// What a value is in a cell: a string without quotes and escapes, nothing for `null`, the rest as it stands.
-fn cell(value: &str) -> Cow<'_, str> {
+pub(crate) fn cell(value: &str) -> Cow<'_, str> {
     match value.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
         Some(text) if !text.contains('\\') => Cow::Borrowed(text),
         Some(_) => Cow::Owned(serde_json::from_str(value).unwrap_or_default()),
@@ -396,7 +396,7 @@ fn cell(value: &str) -> Cow<'_, str> {
     }
 }
 
-fn push_cell(row: &mut String, cell: &str) {
+pub(crate) fn push_cell(row: &mut String, cell: &str) {
     if cell.contains(['"', ',', '\r', '\n']) {
         row.push('"');
         row.push_str(&cell.replace('"', "\"\""));

@@ -4,6 +4,8 @@
 //! - [`AuditLog`] writes it: one writer per file, crash-safe, as durable as you ask for ([`Durability`]).
 //! - [`Event`] and [`Kind`] are what it can say.
 //! - [`verify`] checks it, on all cores and in constant memory; [`replay`] and [`export`] give it out.
+//! - [`HmacKey`] signs it, so that nobody without the key can write it anew.
+//! - [`soc2`] makes an auditor's evidence pack of it.
 //!
 //! The file is UTF-8, one canonical JSON object a line. `hash` is the SHA-256 over the line without `hash`,
 //! `prev_hash` is the `hash` of the line before (64 zeros at the start), `seq` counts from 0. Logs that the Python
@@ -37,7 +39,9 @@ mod event;
 mod export;
 mod line;
 mod log;
+mod mac;
 mod read;
+pub mod soc2;
 mod tail;
 mod verify;
 
@@ -51,5 +55,6 @@ pub use self::export::{Format, UnknownFormat, export};
 pub use self::log::{
     Appended, AuditLog, Builder, DEFAULT_SLOTS, Durability, Durable, MAX_WRITTEN_LINE, Slot,
 };
+pub use self::mac::{HmacKey, HmacKeys, MAX_KEY_ID};
 pub use self::read::{Input, MAX_LINE, Record, for_each, replay};
 pub use self::verify::{Broken, Report, Verdict, VerifyOptions, verify, verify_reader};

@@ -5,15 +5,28 @@ use std::fmt::Write as _;
 use leash_core::Digest;
 use leash_core::canonical::{self, Member};
 
+use crate::mac::HmacKeys;
+
 /// A digest as lines have it. Digests are compared as text: reading a million of them as numbers takes longer than
 /// hashing what they stand for.
 pub(crate) type Hex = [u8; 64];
+
+/// The text of 32 bytes.
+pub(crate) fn hex(bytes: impl IntoIterator<Item = u8>) -> Hex {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+    let mut out = ZERO;
+    for (pair, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 0xf)];
+    }
+    out
+}
 
 /// What the first line names as the hash before it.
 pub(crate) const ZERO: Hex = [b'0'; 64];
 
 /// A line's place in the chain, from its members.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Link {
     /// `None` where it is missing or no whole number below 2⁶⁴.
     pub(crate) seq: Option<u64>,
@@ -21,6 +34,8 @@ pub(crate) struct Link {
     pub(crate) prev_hash: Option<Hex>,
     /// The digest that the line has and that fits, or what is wrong with it.
     pub(crate) hash: Result<Hex, BadHash>,
+    /// What is wrong with the `hmac`, where keys were given.
+    pub(crate) mac: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,13 +74,40 @@ pub(crate) fn is_digest(hex: &Hex) -> bool {
 }
 
 /// What a line is.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made for every line, where an allocation would take longer than the copy"
+)]
 pub(crate) enum Line {
     /// White space.
     Blank,
     /// No JSON object with one reading; says why.
     Garbage(String),
     /// An object.
-    Event(Link),
+    Event(Link, Form),
+}
+
+/// Where the canonical form of a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The line is in it.
+    AsItStands,
+    /// In the scratch.
+    Rewritten,
+}
+
+/// Takes note of members, beside those of the chain. The members of one line may be shown twice: after
+/// [`begin`](Pick::begin), those before it mean nothing.
+pub(crate) trait Pick {
+    fn begin(&mut self);
+    fn member(&mut self, member: &Member<'_>);
+}
+
+impl Pick for () {
+    #[inline]
+    fn begin(&mut self) {}
+    #[inline]
+    fn member(&mut self, _: &Member<'_>) {}
 }
 
 /// Where the chain's members lie in a canonical line.
@@ -74,6 +116,8 @@ struct Places {
     hash: Option<(usize, usize, usize)>,
     prev_hash: Option<(usize, usize)>,
     seq: Option<(usize, usize)>,
+    hmac: Option<(usize, usize, usize)>,
+    hmac_key_id: Option<(usize, usize)>,
 }
 
 impl Places {
@@ -83,11 +127,62 @@ impl Places {
             "hash" => self.hash = Some((member.start, member.value.start, member.value.end)),
             "prev_hash" => self.prev_hash = Some((member.value.start, member.value.end)),
             "seq" => self.seq = Some((member.value.start, member.value.end)),
+            "hmac" => self.hmac = Some((member.start, member.value.start, member.value.end)),
+            "hmac_key_id" => self.hmac_key_id = Some((member.value.start, member.value.end)),
             _ => {}
         }
     }
 
-    fn link(&self, bytes: &[u8]) -> Link {
+    /// What is wrong with the `hmac`.
+    fn mac(&self, bytes: &[u8], keys: &HmacKeys) -> Option<Box<str>> {
+        let slice = |start: usize, end: usize| bytes.get(start..end).unwrap_or_default();
+        let Some((start, value, end)) = self.hmac else {
+            return Some("there is no `hmac`, and a key was given".into());
+        };
+        let id = match self.hmac_key_id {
+            None => None,
+            Some((start, end)) => {
+                let id = slice(start, end)
+                    .strip_prefix(b"\"")
+                    .and_then(|id| id.strip_suffix(b"\""))
+                    .and_then(|id| std::str::from_utf8(id).ok());
+                let Some(id) = id else {
+                    return Some("`hmac_key_id` is not a string".into());
+                };
+                Some(id)
+            }
+        };
+        let key = match keys.find(id) {
+            Ok(key) => key,
+            Err(what) => return Some(what.into()),
+        };
+        let stored = slice(value, end)
+            .strip_prefix(b"\"")
+            .and_then(|hex| hex.strip_suffix(b"\""))
+            .and_then(|hex| Digest::from_hex(hex).ok());
+        let Some(stored) = stored else {
+            return Some("`hmac` is not 64 lower-case hex digits".into());
+        };
+        // All but the two members, each with the comma after it; where nothing is left after the last, the comma
+        // before it goes instead.
+        let mut cuts = [Some((start, end)), self.hash.map(|(start, _, end)| (start, end))];
+        cuts.sort_unstable();
+        let mut from = 0;
+        let mut kept = Vec::with_capacity(bytes.len());
+        for (start, end) in cuts.into_iter().flatten() {
+            kept.extend_from_slice(slice(from, start));
+            let comma = bytes.get(end) == Some(&b',');
+            from = if comma { end.saturating_add(1) } else { end };
+        }
+        let rest = slice(from, bytes.len());
+        if rest == b"}" && kept.last() == Some(&b',') {
+            kept.pop();
+        }
+        kept.extend_from_slice(rest);
+        (!key.fits(&kept, &stored)).then(|| "the `hmac` does not fit: it was not made with this key".into())
+    }
+
+    fn link(&self, bytes: &[u8], keys: Option<&HmacKeys>) -> Link {
         let slice = |start: usize, end: usize| bytes.get(start..end).unwrap_or_default();
         let digest = |start, end| -> Option<Hex> {
             slice(start, end)
@@ -126,6 +221,7 @@ impl Places {
             seq: self.seq.and_then(|(start, end)| number(slice(start, end))),
             prev_hash: self.prev_hash.and_then(|(start, end)| digest(start, end)),
             hash,
+            mac: keys.and_then(|keys| self.mac(bytes, keys)),
         }
     }
 }
@@ -158,20 +254,33 @@ pub(crate) fn trim(mut line: &[u8]) -> &[u8] {
 }
 
 /// Looks at one line, given without its line end. `text` is the same line where it is known to be UTF-8. `scratch`
-/// is room to work in.
+/// is room to work in, `keys` are demanded where they are given, and `pick` is shown every member.
 #[inline]
-pub(crate) fn look(line: &[u8], text: Option<&str>, scratch: &mut String) -> Line {
+pub(crate) fn look(
+    line: &[u8],
+    text: Option<&str>,
+    scratch: &mut String,
+    keys: Option<&HmacKeys>,
+    pick: &mut impl Pick,
+) -> Line {
     if let Some(text) = text {
         let mut places = Places::default();
-        if line.first() == Some(&b'{') && canonical::scan(text, |member| places.note(&member)).is_ok() {
-            return Line::Event(places.link(line));
+        pick.begin();
+        if line.first() == Some(&b'{')
+            && canonical::scan(text, |member| {
+                places.note(&member);
+                pick.member(&member);
+            })
+            .is_ok()
+        {
+            return Line::Event(places.link(line, keys), Form::AsItStands);
         }
     }
-    look_closely(line, scratch)
+    look_closely(line, scratch, keys, pick)
 }
 
 #[cold]
-fn look_closely(line: &[u8], scratch: &mut String) -> Line {
+fn look_closely(line: &[u8], scratch: &mut String, keys: Option<&HmacKeys>, pick: &mut impl Pick) -> Line {
     let line = trim(line);
     if line.is_empty() {
         return Line::Blank;
@@ -187,8 +296,13 @@ fn look_closely(line: &[u8], scratch: &mut String) -> Line {
         return Line::Garbage(what);
     }
     let mut places = Places::default();
-    if !scratch.starts_with('{') || canonical::scan(scratch, |member| places.note(&member)).is_err() {
+    pick.begin();
+    let scanned = canonical::scan(scratch, |member| {
+        places.note(&member);
+        pick.member(&member);
+    });
+    if !scratch.starts_with('{') || scanned.is_err() {
         return Line::Garbage("no event: not a JSON object".to_owned());
     }
-    Line::Event(places.link(scratch.as_bytes()))
+    Line::Event(places.link(scratch.as_bytes(), keys), Form::Rewritten)
 }

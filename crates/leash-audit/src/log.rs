@@ -16,12 +16,12 @@ use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use leash_core::{Clock, Digest, SystemClock, Timestamp};
+use leash_core::{Clock, Digest, SystemClock, Timestamp, canonical};
 
 use crate::event::{self, Place};
 use crate::line::Hex;
 use crate::tail::{self, Tail};
-use crate::{AuditError, Event, Kind, LogRecovered, Owed, Who};
+use crate::{AuditError, Event, HmacKey, Kind, LogRecovered, Owed, Who};
 
 /// How many records may be in flight where nothing else is set.
 pub const DEFAULT_SLOTS: usize = 65_536;
@@ -55,6 +55,7 @@ pub struct Builder {
     durability: Durability,
     clock: Arc<dyn Clock>,
     slots: usize,
+    key: Option<HmacKey>,
 }
 
 impl Builder {
@@ -76,6 +77,14 @@ impl Builder {
     #[must_use]
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = slots;
+        self
+    }
+
+    /// Signs every line from now on: `hmac` and `hmac_key_id` join its members. The chain stays what it is, so whoever
+    /// lacks the key verifies it as before. Without a key by default.
+    #[must_use]
+    pub fn hmac(mut self, key: HmacKey) -> Self {
+        self.key = Some(key);
         self
     }
 
@@ -180,6 +189,26 @@ fn is_same_file(_: &Path, _: &File) -> bool {
     true
 }
 
+/// Puts `hmac` and `hmac_key_id` where they belong among the members of `body`, which has no `hash` yet. What `hash`
+/// comes before, these come before too, so its place stays.
+fn sign(body: &mut String, key: &HmacKey) -> Result<(), AuditError> {
+    let mut at = None;
+    canonical::scan(body, |member| {
+        if at.is_none() && member.name > "hmac" {
+            at = Some(member.start);
+        }
+    })
+    .map_err(|_| AuditError::Event("it has no canonical form"))?;
+    // Every event has a `kind`.
+    let at = at.ok_or(AuditError::Event("it has no kind"))?;
+    let id = format!("\"hmac_key_id\":\"{}\",", key.id());
+    let (head, tail) = body.split_at_checked(at).unwrap_or_default();
+    let hex = key.sign(&[head, &id, tail]);
+    let hex = std::str::from_utf8(&hex).unwrap_or_default();
+    body.insert_str(at, &format!("\"hmac\":\"{hex}\",{id}"));
+    Ok(())
+}
+
 /// An audit log that is open for appending. Cheap to clone; shared by threads and tasks.
 ///
 /// Appending takes a `write(2)`, under a lock that is never held across an `await`. Waiting for the disk is
@@ -232,6 +261,7 @@ impl AuditLog {
             durability: Durability::None,
             clock: Arc::new(SystemClock),
             slots: DEFAULT_SLOTS,
+            key: None,
         }
     }
 
@@ -649,6 +679,7 @@ struct Core {
     durability: Durability,
     clock: Arc<dyn Clock>,
     limit: usize,
+    key: Option<HmacKey>,
     state: Mutex<State>,
     /// Tells the counting thread that there is something to count, or to stop.
     tick: Condvar,
@@ -676,6 +707,7 @@ impl Core {
             durability: builder.durability,
             clock: builder.clock,
             limit: builder.slots,
+            key: builder.key,
             state: Mutex::new(State {
                 len: tail.len,
                 uncut: None,
@@ -898,6 +930,9 @@ impl Core {
         };
         body.clear();
         let split = write(body, &place)?;
+        if let Some(key) = &self.key {
+            sign(body, key)?;
+        }
         let hash = Digest::of(body.as_bytes()).to_hex();
         let (head, tail) = body.as_bytes().split_at_checked(split).unwrap_or_default();
         line.clear();

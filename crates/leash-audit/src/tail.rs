@@ -97,7 +97,7 @@ pub(crate) fn find(path: &Path, file: &File) -> Result<Tail, AuditError> {
     let too_long = || damaged(format!("there is no line end in its last {MAX_LINE} bytes"));
 
     let (start, bytes) = back.segment(len).map_err(io())?.ok_or_else(too_long)?;
-    if let Line::Event(link) = look(bytes, &mut scratch) {
+    if let Line::Event(link, _) = look(bytes, &mut scratch) {
         // All of it is there, so no crash tore it: it is good, or somebody changed it.
         let hash = link
             .hash
@@ -129,7 +129,7 @@ pub(crate) fn find(path: &Path, file: &File) -> Result<Tail, AuditError> {
         match look(bytes, &mut scratch) {
             Line::Blank => end = start,
             Line::Garbage(what) => return Err(damaged(format!("its last line is bad, {what}"))),
-            Line::Event(link) => {
+            Line::Event(link, _) => {
                 let hash = link
                     .hash
                     .map_err(|bad| damaged(format!("its last line is bad, {}", bad.what())))?;
@@ -155,7 +155,7 @@ pub(crate) fn find(path: &Path, file: &File) -> Result<Tail, AuditError> {
 }
 
 fn look(bytes: &[u8], scratch: &mut String) -> Line {
-    line::look(bytes, std::str::from_utf8(bytes).ok(), scratch)
+    line::look(bytes, std::str::from_utf8(bytes).ok(), scratch, None, &mut ())
 }
 
 fn next(seq: u64) -> Option<u64> {

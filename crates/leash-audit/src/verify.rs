@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use leash_core::Digest;
+use sha2::{Digest as _, Sha256};
 
-use crate::AuditError;
-use crate::line::{self, Hex, Line, Link};
+use crate::line::{self, Form, Hex, Line, Link, Pick};
 use crate::read::MAX_LINE;
+use crate::{AuditError, HmacKeys};
 
 /// How much is read at a time, in bytes. Small enough that a piece is still in the cache when it is checked.
 const PIECE: usize = 512 * 1024;
@@ -28,12 +29,15 @@ pub struct VerifyOptions<'a> {
     pub threads: Option<usize>,
     /// Called now and then with the number of bytes that are done, from any of the threads.
     pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
+    /// Where they are given, every line must have an `hmac` made with one of them.
+    pub keys: Option<&'a HmacKeys>,
 }
 
 impl fmt::Debug for VerifyOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifyOptions")
             .field("threads", &self.threads)
+            .field("keys", &self.keys)
             .finish_non_exhaustive()
     }
 }
@@ -116,6 +120,65 @@ pub fn verify(path: impl AsRef<Path>, options: &VerifyOptions<'_>) -> Result<Rep
 /// # Errors
 /// What `reader` gives as errors.
 pub fn verify_reader(reader: impl Read + Send, options: &VerifyOptions<'_>) -> io::Result<Report> {
+    verify_and(reader, options, &(), ()).map(|checked| checked.report)
+}
+
+/// What is made of the events of a log while it is checked. Pieces are gathered from at the same time, and joined in
+/// order.
+pub(crate) trait Gather: Send {
+    /// What a thread gathers into, kept from piece to piece.
+    type Part: Pick;
+    /// What was gathered from one piece.
+    type Cut: Send;
+    /// What all parts need to know.
+    type Rules: Sync;
+    /// Whether the log is read, and hashed, to its end even where a line is bad.
+    const WHOLE: bool;
+
+    fn part(rules: &Self::Rules) -> Self::Part;
+    /// An event whose members the part was shown; `text` is its canonical form.
+    fn event(part: &mut Self::Part, rules: &Self::Rules, text: &str);
+    /// A line that is no event.
+    fn garbage(part: &mut Self::Part);
+    /// Ends a piece.
+    fn cut(part: &mut Self::Part) -> Self::Cut;
+    /// What was gathered from the next piece.
+    fn join(&mut self, cut: Self::Cut) -> io::Result<()>;
+}
+
+impl Gather for () {
+    type Part = ();
+    type Cut = ();
+    type Rules = ();
+    const WHOLE: bool = false;
+
+    fn part((): &()) {}
+    #[inline]
+    fn event((): &mut (), (): &(), _: &str) {}
+    #[inline]
+    fn garbage((): &mut ()) {}
+    fn cut((): &mut ()) {}
+    fn join(&mut self, (): ()) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What came of [`verify_and`].
+pub(crate) struct Checked<G> {
+    pub(crate) report: Report,
+    pub(crate) gathered: G,
+    /// The SHA-256 and length of all that was read, where all is read.
+    pub(crate) sha256: Digest,
+    pub(crate) size: u64,
+}
+
+/// Checks a log and gathers from it, in one reading.
+pub(crate) fn verify_and<G: Gather>(
+    reader: impl Read + Send,
+    options: &VerifyOptions<'_>,
+    rules: &G::Rules,
+    gather: G,
+) -> io::Result<Checked<G>> {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.unwrap_or_else(cores).clamp(1, MAX_THREADS);
     let source = Mutex::new(Source {
@@ -123,10 +186,12 @@ pub fn verify_reader(reader: impl Read + Send, options: &VerifyOptions<'_>) -> i
         rest: Vec::new(),
         index: 0,
         done: false,
+        hasher: G::WHOLE.then(Sha256::new),
+        size: 0,
     });
-    let chain = Mutex::new(Chain::default());
+    let chain = Mutex::new(Chain::new(gather));
     let stop = AtomicBool::new(false);
-    let work = || work(&source, &chain, &stop, options.progress);
+    let work = || work(&source, &chain, &stop, options, rules);
     std::thread::scope(|scope| {
         let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let mut result = work();
@@ -139,17 +204,29 @@ pub fn verify_reader(reader: impl Read + Send, options: &VerifyOptions<'_>) -> i
         result
     })?;
     let chain = chain.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let source = source.into_inner().unwrap_or_else(PoisonError::into_inner);
     let verdict = chain.broken.map_or(Verdict::Ok, Verdict::Broken);
     let head = chain
         .last
         .and_then(|last| Digest::from_hex(&last.hash).ok())
         .unwrap_or(Digest::ZERO);
-    Ok(Report {
-        verdict,
-        events: chain.events,
-        bytes: chain.bytes,
-        head,
+    let sha256 = source.hasher.map_or(Digest::EMPTY, digest_of);
+    Ok(Checked {
+        report: Report {
+            verdict,
+            events: chain.events,
+            bytes: chain.bytes,
+            head,
+        },
+        gathered: chain.gather,
+        sha256,
+        size: source.size,
     })
+}
+
+/// The digest of what went into `hasher`.
+pub(crate) fn digest_of(hasher: Sha256) -> Digest {
+    Digest::from_hex(&line::hex(hasher.finalize())).unwrap_or(Digest::ZERO)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -157,33 +234,42 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn work(
+fn work<G: Gather>(
     source: &Mutex<Source<impl Read>>,
-    chain: &Mutex<Chain>,
+    chain: &Mutex<Chain<G>>,
     stop: &AtomicBool,
-    progress: Option<&(dyn Fn(u64) + Sync)>,
+    options: &VerifyOptions<'_>,
+    rules: &G::Rules,
 ) -> io::Result<()> {
     let mut buf = Vec::new();
     let mut scratch = String::new();
+    let mut gathered = G::part(rules);
     while !stop.load(Ordering::Relaxed) {
         let next = lock(source).next(&mut buf);
         let (index, part) = match next {
             Ok(None) => break,
             Ok(Some(Piece::Lines { index, len })) => {
-                (index, check(buf.get(..len).unwrap_or_default(), &mut scratch))
+                let piece = buf.get(..len).unwrap_or_default();
+                let part = check::<G>(piece, &mut scratch, options.keys, rules, &mut gathered);
+                (index, part)
             }
-            Ok(Some(Piece::TooLong { index })) => (index, Part::too_long()),
+            Ok(Some(Piece::TooLong { index })) => {
+                G::garbage(&mut gathered);
+                (index, Part::too_long())
+            }
             Err(error) => {
                 stop.store(true, Ordering::Relaxed);
                 return Err(error);
             }
         };
+        let cut = G::cut(&mut gathered);
         let mut chain = lock(chain);
-        chain.add(index, part);
-        if chain.broken.is_some() {
+        let joined = chain.add(index, part, cut);
+        if joined.is_err() || (chain.broken.is_some() && !G::WHOLE) {
             stop.store(true, Ordering::Relaxed);
         }
-        if let Some(progress) = progress {
+        joined?;
+        if let Some(progress) = options.progress {
             progress(chain.bytes);
         }
     }
@@ -197,6 +283,10 @@ struct Source<R> {
     rest: Vec<u8>,
     index: u64,
     done: bool,
+    /// Of all that was read.
+    hasher: Option<Sha256>,
+    /// How many bytes were read.
+    size: u64,
 }
 
 enum Piece {
@@ -229,7 +319,11 @@ impl<R: Read> Source<R> {
                         self.done = true;
                         return Ok((filled > 0).then_some(Piece::Lines { index, len: filled }));
                     }
-                    Ok(n) => filled = filled.saturating_add(n),
+                    Ok(n) => {
+                        let end = filled.saturating_add(n);
+                        self.note(buf.get(filled..end).unwrap_or_default());
+                        filled = end;
+                    }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => return Err(error),
                 }
@@ -242,10 +336,34 @@ impl<R: Read> Source<R> {
             }
             if filled > MAX_LINE {
                 self.done = true;
+                if self.hasher.is_some() {
+                    self.drain(buf)?;
+                }
                 return Ok(Some(Piece::TooLong { index }));
             }
             target = target.saturating_mul(2).min(MAX_LINE.saturating_add(1));
             buf.resize(target, 0);
+        }
+    }
+
+    fn note(&mut self, read: &[u8]) {
+        self.size = self
+            .size
+            .saturating_add(u64::try_from(read.len()).unwrap_or(u64::MAX));
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(read);
+        }
+    }
+
+    /// Reads the rest for its hash alone.
+    fn drain(&mut self, buf: &mut [u8]) -> io::Result<()> {
+        loop {
+            match self.reader.read(buf) {
+                Ok(0) => return Ok(()),
+                Ok(n) => self.note(buf.get(..n).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 }
@@ -262,6 +380,9 @@ fn fault(link: &Link, last: Option<Last>) -> Result<Last, String> {
     check_prev(link, last.map_or(line::ZERO, |last| last.hash))?;
     let hash = link.hash.map_err(line::BadHash::what)?;
     check_seq(link, last.map_or(Some(0), |last| last.seq.checked_add(1)))?;
+    if let Some(what) = &link.mac {
+        return Err(what.as_ref().to_owned());
+    }
     Ok(Last {
         seq: link.seq.unwrap_or(0),
         hash,
@@ -329,10 +450,18 @@ impl Part {
 }
 
 /// Checks all of a piece but how its first event follows from what is before it.
-fn check(piece: &[u8], scratch: &mut String) -> Part {
+fn check<G: Gather>(
+    piece: &[u8],
+    scratch: &mut String,
+    keys: Option<&HmacKeys>,
+    rules: &G::Rules,
+    gathered: &mut G::Part,
+) -> Part {
     let mut part = Part::new(piece.len());
     let text = std::str::from_utf8(piece).ok();
     let mut start = 0;
+    // Whether a line was bad already, so that those after it are no longer judged.
+    let mut over = false;
     let ends = memchr::memchr_iter(b'\n', piece).map(|end| (end, true));
     let torn = piece.last().is_some_and(|&last| last != b'\n');
     for (end, ended) in ends.chain(torn.then_some((piece.len(), false))) {
@@ -343,73 +472,112 @@ fn check(piece: &[u8], scratch: &mut String) -> Part {
             None => std::str::from_utf8(bytes).ok(),
         };
         start = end.saturating_add(1);
-        let number = part.lines;
-        match line::look(bytes, text, scratch) {
+        match line::look(bytes, text, scratch, keys, gathered) {
             Line::Blank => {}
             Line::Garbage(what) => {
-                let what = if ended {
-                    what
-                } else {
-                    format!("the file ends inside this line ({what})")
-                };
-                part.bad = Some(Broken {
-                    line: number,
-                    seq: None,
-                    what,
-                });
-                break;
-            }
-            Line::Event(link) => {
-                let Some(last) = part.last else {
-                    // Taken for good until the seam is looked at; where it is not, nothing after it counts.
-                    part.first = Some((number, link));
-                    match (link.hash, link.seq) {
-                        (Ok(hash), Some(seq)) => part.last = Some(Last { seq, hash }),
-                        _ => break,
-                    }
-                    continue;
-                };
-                match fault(&link, Some(last)) {
-                    Ok(last) => {
-                        part.last = Some(last);
-                        part.events = part.events.saturating_add(1);
-                    }
-                    Err(what) => {
-                        part.bad = Some(Broken {
-                            line: number,
-                            seq: link.seq,
-                            what,
-                        });
-                        break;
-                    }
+                G::garbage(gathered);
+                if !over {
+                    over = true;
+                    part.bad = Some(Broken {
+                        line: part.lines,
+                        seq: None,
+                        what: if ended {
+                            what
+                        } else {
+                            format!("the file ends inside this line ({what})")
+                        },
+                    });
                 }
             }
+            Line::Event(link, form) => {
+                let canonical = match form {
+                    Form::AsItStands => text.unwrap_or_default(),
+                    Form::Rewritten => scratch.as_str(),
+                };
+                G::event(gathered, rules, canonical);
+                over = over || !part.follow(link);
+            }
+        }
+        if over && !G::WHOLE {
+            break;
         }
     }
     part
 }
 
+impl Part {
+    /// Whether the event of the current line follows from the one before it.
+    fn follow(&mut self, link: Link) -> bool {
+        let Some(last) = self.last else {
+            // Taken for good until the seam is looked at; where it is not, nothing after it counts.
+            let good = match (link.hash, link.seq) {
+                (Ok(hash), Some(seq)) => Some(Last { seq, hash }),
+                _ => None,
+            };
+            self.first = Some((self.lines, link));
+            self.last = good;
+            return good.is_some();
+        };
+        match fault(&link, Some(last)) {
+            Ok(last) => {
+                self.last = Some(last);
+                self.events = self.events.saturating_add(1);
+                true
+            }
+            Err(what) => {
+                self.bad = Some(Broken {
+                    line: self.lines,
+                    seq: link.seq,
+                    what,
+                });
+                false
+            }
+        }
+    }
+}
+
 /// The pieces, put together in order.
-#[derive(Default)]
-struct Chain {
-    waiting: BTreeMap<u64, Part>,
+struct Chain<G: Gather> {
+    waiting: BTreeMap<u64, (Part, G::Cut)>,
     next: u64,
     lines: u64,
     events: u64,
     bytes: u64,
     last: Option<Last>,
     broken: Option<Broken>,
+    gather: G,
 }
 
-impl Chain {
-    fn add(&mut self, index: u64, part: Part) {
-        self.waiting.insert(index, part);
-        while self.broken.is_none()
-            && let Some(part) = self.waiting.remove(&self.next)
+impl<G: Gather> Chain<G> {
+    const fn new(gather: G) -> Self {
+        Self {
+            waiting: BTreeMap::new(),
+            next: 0,
+            lines: 0,
+            events: 0,
+            bytes: 0,
+            last: None,
+            broken: None,
+            gather,
+        }
+    }
+
+    fn add(&mut self, index: u64, part: Part, cut: G::Cut) -> io::Result<()> {
+        self.waiting.insert(index, (part, cut));
+        while (self.broken.is_none() || G::WHOLE)
+            && let Some((part, cut)) = self.waiting.remove(&self.next)
         {
             self.next = self.next.saturating_add(1);
-            self.join(part);
+            let bytes = self.bytes.saturating_add(part.bytes);
+            if self.broken.is_none() {
+                self.join(part);
+            }
+            if G::WHOLE {
+                self.bytes = bytes;
+                self.gather.join(cut)?;
+            }
         }
+        Ok(())
     }
 
     fn join(&mut self, part: Part) {

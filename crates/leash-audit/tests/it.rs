@@ -16,6 +16,10 @@ mod chain;
 mod crash;
 #[path = "it/fixtures.rs"]
 mod fixtures;
+#[path = "it/signed.rs"]
+mod signed;
+#[path = "it/soc2.rs"]
+mod soc2;
 #[path = "it/writer.rs"]
 mod writer;
 
@@ -75,7 +79,7 @@ fn check(log: &[u8]) -> Report {
         log,
         &VerifyOptions {
             threads: Some(2),
-            progress: None,
+            ..VerifyOptions::default()
         },
     )
     .unwrap()

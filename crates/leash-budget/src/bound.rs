@@ -1,7 +1,8 @@
-//! What a call can cost at most, before it is made: [`bound`].
+//! What a call can cost at most, before it is made: [`bound`]; and what of it a budget affords: [`clamp`].
 
 use leash_core::{InputSize, ModelCall, Usd};
 
+use crate::price::Load;
 use crate::{ModelPrice, PriceError};
 
 /// The most that a call can use and cost.
@@ -32,7 +33,7 @@ pub enum BoundError {
     /// The request offers server tools without saying how often they may be used.
     #[error("the server tools have no upper bound: set `max_uses`")]
     ServerTools,
-    /// The bound is above what an amount can be.
+    /// The bound is above what an amount can be, or something has no price.
     #[error(transparent)]
     Price(#[from] PriceError),
 }
@@ -40,37 +41,106 @@ pub enum BoundError {
 /// The most that `call` can cost at `price`.
 ///
 /// Input: a token is never shorter than a byte of UTF-8, so the bytes of the request bound its tokens; where the
-/// request refers to what it does not hold, the model's context window does. Output: the request's maximum for
-/// each choice, else the model's. `input_tokens`, where given, is a finer bound of the input than its bytes.
+/// request refers to what it does not hold, the model's context window does, read once more after each use of a server
+/// tool. `input_tokens`, where given, is a finer bound of the input than its bytes. Output, reasoning included: the
+/// request's maximum for each choice, else the model's, else its context window. All of it at the dearest of the
+/// prices that could apply: tiers for long inputs up to that bound, writing to the cache where the call may, sound and
+/// images where it may have them, the service tier that it asks for and the standard one, and the priority tier where
+/// it asks for none.
+///
+/// How often server tools may run comes with the call, or is refused; whoever wants a ceiling of their own sets
+/// [`ModelCall::max_server_tool_uses`] where it is `None`.
 ///
 /// # Errors
-/// [`BoundError`] where something is unbounded: such a call must be refused.
+/// [`BoundError`] where something is unbounded or has no price: such a call must be refused.
 pub fn bound(call: &ModelCall, price: &ModelPrice, input_tokens: Option<u64>) -> Result<Bound, BoundError> {
-    let input_tokens = match call.input {
-        InputSize::Bytes(bytes) => input_tokens.map_or(bytes, |tokens| tokens.min(bytes)),
-        InputSize::Unbounded => price.context_window.ok_or(BoundError::Input)?,
-    };
     let each = call
         .max_output_tokens
-        .or(price.max_output_tokens)
+        .or(most_output(price))
         .ok_or(BoundError::Output)?;
     let output_tokens = each
         .checked_mul(call.choices.max(1))
         .ok_or(PriceError::TooLarge)?;
-    let searches = call.max_server_tool_uses.ok_or(BoundError::ServerTools)?;
-    let amount = price.dearest(input_tokens, output_tokens, searches, call.writes_cache)?;
+    let load = load(call, price, input_tokens, output_tokens)?;
+    let amount = price.dearest(&load)?.amount(output_tokens)?;
     Ok(Bound {
-        input_tokens,
+        input_tokens: load.input_tokens,
         output_tokens,
         amount,
     })
 }
 
+/// The largest maximum of output (for each choice) with which `call` costs at most `available`; at most the model's own.
+///
+/// `None` where not even one token fits, or where something else than the output has no bound. It looks at what the
+/// call would cost with another maximum, whatever it has now: lowering only what has none is up to the caller.
+///
+/// ```
+/// use leash_budget::{PriceTable, bound, clamp};
+/// use leash_core::{Caller, ModelCall, SessionId, Timestamp};
+///
+/// let table = PriceTable::embedded();
+/// let price = table.price_at("anthropic", "claude-haiku-4-5", "2026-11-22T00:00:00Z".parse()?).unwrap();
+/// let caller = Caller::session(SessionId::new("s_1")?);
+/// let mut call = ModelCall::new("anthropic", "claude-haiku-4-5", serde_json::json!([]), 0, caller);
+/// call.max_output_tokens = None;
+///
+/// // The model could answer with 64,000 tokens, for 0.32 USD. A cent pays for fewer.
+/// let most = clamp(&call, price, None, "0.01".parse()?).unwrap();
+/// call.max_output_tokens = Some(most);
+/// assert!(most < 2_000 && bound(&call, price, None)?.amount <= "0.01".parse()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn clamp(call: &ModelCall, price: &ModelPrice, input_tokens: Option<u64>, available: Usd) -> Option<u64> {
+    let choices = call.choices.max(1);
+    let load = load(call, price, input_tokens, choices).ok()?;
+    let affordable = price.dearest(&load).ok()?.affords(available)?;
+    let each = affordable.checked_div(choices)?;
+    let most = most_output(price)?;
+    // What overflows has no bound.
+    let most = most.min(u64::MAX.checked_div(choices)?);
+    Some(each.min(most)).filter(|tokens| *tokens > 0)
+}
+
+/// The most a model answers with; what it answers with is in its context window as well.
+fn most_output(price: &ModelPrice) -> Option<u64> {
+    price.max_output_tokens.or(price.context_window)
+}
+
+fn load(
+    call: &ModelCall,
+    price: &ModelPrice,
+    input_tokens: Option<u64>,
+    output_tokens: u64,
+) -> Result<Load, BoundError> {
+    let server_tool_uses = call.max_server_tool_uses.ok_or(BoundError::ServerTools)?;
+    let (input_tokens, is_text) = match call.input {
+        InputSize::Bytes(bytes) => (input_tokens.map_or(bytes, |tokens| tokens.min(bytes)), true),
+        InputSize::Unbounded => {
+            let window = price.context_window.ok_or(BoundError::Input)?;
+            let readings = server_tool_uses.checked_add(1).ok_or(PriceError::TooLarge)?;
+            let tokens = window.checked_mul(readings).ok_or(PriceError::TooLarge)?;
+            (tokens, false)
+        }
+    };
+    Ok(Load {
+        input_tokens,
+        output_tokens,
+        server_tool_uses,
+        writes_cache: call.writes_cache,
+        has_media: call.has_media || !is_text,
+        service_tier: call.service_tier,
+    })
+}
+
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::PriceTable;
-    use leash_core::{Caller, SessionId, Usage};
+    use crate::price::tests::{model, usage};
+    use crate::{Price, PriceTable};
+    use leash_core::{Caller, ServiceTier, SessionId, Usage};
     use proptest::prelude::*;
 
     fn call(max_output_tokens: u64) -> ModelCall {
@@ -113,31 +183,92 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_dearer_tier_without_a_price_is_refused_and_a_cheaper_one_is_not() {
+        let flat = ModelPrice::flat(
+            Price::per_million("1".parse().unwrap()),
+            Price::per_million("5".parse().unwrap()),
+        );
+        for (tier, is_bounded) in [
+            (ServiceTier::Unsaid, true),
+            (ServiceTier::Standard, true),
+            (ServiceTier::Flex, true),
+            (ServiceTier::Batch, true),
+            (ServiceTier::Priority, false),
+            (ServiceTier::Fast, false),
+            (ServiceTier::Other, false),
+        ] {
+            let mut call = call(10);
+            call.service_tier = tier;
+            assert_eq!(bound(&call, &flat, None).is_ok(), is_bounded, "{tier:?}");
+        }
+    }
+
+    #[test]
+    fn the_input_is_read_once_more_after_each_server_tool() {
+        let table = PriceTable::embedded();
+        let price = table.price("anthropic", "claude-haiku-4-5").unwrap();
+        let mut call = call(10);
+        call.input = InputSize::Unbounded;
+        call.max_server_tool_uses = Some(3);
+        let with_tools = bound(&call, price, None).unwrap();
+        assert_eq!(with_tools.input_tokens, 800_000);
+        // 800,000 at 2 USD (written for an hour), 10 at 5 USD, and 3 searches at a cent.
+        assert_eq!(with_tools.amount.to_string(), "1.63005");
+    }
+
+    #[test]
+    fn a_long_input_is_bounded_at_the_prices_of_its_tier() {
+        let table = PriceTable::embedded();
+        let price = table.price("anthropic", "claude-haiku-5-5").unwrap();
+        let mut call = call(1_000_000);
+        call.writes_cache = false;
+        let amount = |call: &ModelCall| bound(call, price, None).unwrap().amount.to_string();
+        call.input = InputSize::Bytes(100_000);
+        assert_eq!(amount(&call), "0.51");
+        call.input = InputSize::Bytes(100_001);
+        assert_eq!(amount(&call), "2.5500005");
+    }
+
+    /// A call that may use what `usage` says, and no more.
+    fn call_for(usage: &Usage, choices: u64) -> ModelCall {
+        let mut call = call(usage.output_tokens.div_ceil(choices));
+        call.input = InputSize::Bytes(usage.total_input_tokens());
+        call.choices = choices;
+        call.max_server_tool_uses = Some(usage.web_search_requests + usage.file_search_requests);
+        call.service_tier = usage.service_tier;
+        call
+    }
+
     proptest! {
         #[test]
-        fn nothing_within_the_bound_costs_more(
-            max in 1..100_000_u64, choices in 1..5_u64,
-            parts in proptest::array::uniform4(0.0..1.0_f64), output in 0.0..=1.0_f64,
+        fn nothing_within_the_bound_costs_more(model in model(), usage in usage(), choices in 1..5_u64) {
+            let call = call_for(&usage, choices);
+            if let Ok(bound) = bound(&call, &model, None) {
+                prop_assert!(model.cost(&usage).unwrap() <= bound.amount);
+            }
+        }
+
+        #[test]
+        fn a_clamped_call_fits_and_with_one_token_more_it_would_not(
+            model in model(), usage in usage(), choices in 1..5_u64,
+            most in 1..10_000_000_u64, available in 0..=Usd::MAX.as_nanos(), shift in 0..50_u32,
         ) {
-            let table = PriceTable::embedded();
-            let price = table.price("anthropic", "claude-haiku-4-5").unwrap();
-            let mut call = call(max);
-            call.choices = choices;
-            let bound = bound(&call, price, None).unwrap();
-            #[expect(clippy::as_conversions, clippy::float_arithmetic, clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "splits the bound at random")]
-            let share = |part: f64| (bound.input_tokens as f64 * part / 4.0) as u64;
-            #[expect(clippy::as_conversions, clippy::float_arithmetic, clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "splits the bound at random")]
-            let output_tokens = (bound.output_tokens as f64 * output) as u64;
-            let usage = Usage {
-                input_tokens: share(parts[0]),
-                cache_read_tokens: share(parts[1]),
-                cache_write_tokens: share(parts[2]),
-                cache_write_1h_tokens: share(parts[3]),
-                output_tokens,
-                ..Usage::default()
+            let model = ModelPrice { max_output_tokens: Some(most), ..model };
+            let available = Usd::from_nanos(available >> shift).unwrap();
+            let mut call = call_for(&usage, choices);
+            let with = |call: &mut ModelCall, tokens| {
+                call.max_output_tokens = Some(tokens);
+                bound(call, &model, None).map(|bound| bound.amount)
             };
-            prop_assert!(usage.total_input_tokens() <= bound.input_tokens);
-            prop_assert!(price.cost(&usage).unwrap() <= bound.amount);
+            match clamp(&call, &model, None, available) {
+                Some(tokens) => {
+                    prop_assert!(tokens >= 1 && tokens <= most);
+                    prop_assert!(with(&mut call, tokens).unwrap() <= available);
+                    prop_assert!(tokens == most || with(&mut call, tokens + 1).is_ok_and(|amount| amount > available) || with(&mut call, tokens + 1).is_err());
+                }
+                None => prop_assert!(with(&mut call, 1).map_or(true, |amount| amount > available)),
+            }
         }
     }
 }

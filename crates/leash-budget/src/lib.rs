@@ -47,21 +47,24 @@
 mod bound;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod file;
 mod memory;
+mod names;
 mod price;
+mod rule;
 mod scope;
 mod store;
 mod table;
 mod tokens;
 
-pub use self::bound::{Bound, BoundError, bound};
+pub use self::bound::{Bound, BoundError, bound, clamp};
 pub use self::memory::MemoryStore;
-pub use self::price::{ModelPrice, Price, PriceError, PriceTier, cost};
+pub use self::price::{ModelPrice, Price, PriceError, PriceTier, Rates, Tariff, cost};
 pub use self::scope::{Scope, ScopeKey};
 pub use self::store::{
     Balance, BudgetState, BudgetStore, Expired, Held, Hold, HoldLine, Refused, Reserve, Settled, Settlement,
 };
-pub use self::table::{PriceTable, PriceTableError};
+pub use self::table::{ListedModel, PriceTable, PriceTableError};
 #[cfg(feature = "tiktoken")]
 pub use self::tokens::TiktokenCounter;
 pub use self::tokens::TokenCounter;

@@ -10,15 +10,21 @@
 //! ```
 
 mod cli;
+mod demo;
 mod exit;
 mod export;
+mod hitl;
 mod input;
+mod keys;
+mod kill;
 mod output;
 mod pages;
 mod policy;
+mod price;
 mod progress;
 mod redact;
 mod replay;
+mod soc2;
 mod verify;
 
 use std::io::Write as _;
@@ -50,6 +56,11 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Policy(args) => policy::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Soc2(args) => soc2::run(&args),
+        Command::Price(args) => price::run(&args),
+        Command::Kill(args) => kill::run(&args),
+        Command::Hitl(args) => hitl::run(&args),
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
     };

@@ -6,16 +6,19 @@ use serde_json::json;
 use crate::cli::VerifyArgs;
 use crate::exit::{Exit, Failure};
 use crate::input;
+use crate::keys;
 use crate::output;
 use crate::progress::Progress;
 
 /// Checks the log and gives the verdict, which is the exit code whether or not somebody reads the rest.
 pub(crate) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
+    let keys = keys::read(&args.keys)?;
     let log = input::open(&args.path)?;
     let progress = Progress::reading(log.bytes);
     let tell = |bytes| progress.at(bytes);
     let report = log.input.verify(&VerifyOptions {
         progress: Some(&tell),
+        keys: keys.as_ref(),
         ..VerifyOptions::default()
     });
     progress.clear();

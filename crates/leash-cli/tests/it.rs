@@ -2,7 +2,24 @@
 //!
 //! The logs and what they must come out as lie with the crate that owns the format.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+
+#[path = "it/policy.rs"]
+mod policy;
+#[path = "it/price.rs"]
+mod price;
+#[path = "it/soc2.rs"]
+mod soc2;
+
+#[path = "it/hitl.rs"]
+mod hitl;
+#[path = "it/kill.rs"]
+mod kill;
 
 use std::fs;
 use std::io::Write as _;
@@ -277,7 +294,7 @@ fn a_read_that_fails_is_not_an_empty_log() {
 #[test]
 fn a_wrong_command_line_is_never_taken_for_a_broken_log() {
     let path = log("mixed.jsonl");
-    let wrong: [&[&str]; 8] = [
+    let wrong: [&[&str]; 10] = [
         &[],
         &["verify"],
         &["verify", "--jsno", &path],
@@ -286,6 +303,8 @@ fn a_wrong_command_line_is_never_taken_for_a_broken_log() {
         &["completions", "tcsh"],
         &["verfy", &path],
         &["--json"],
+        &["demo", "--concurrent", "0"],
+        &["demo", "--concurrent", "many"],
     ];
     for args in wrong {
         let ran = run(args);
@@ -302,7 +321,16 @@ fn help_and_version_are_answers() {
         (ran.code, ran.text()),
         (0, concat!("llm-leash ", env!("CARGO_PKG_VERSION"), "\n"))
     );
-    for command in ["verify", "replay", "export", "completions", "man"] {
+    for command in [
+        "verify",
+        "replay",
+        "export",
+        "soc2",
+        "price",
+        "demo",
+        "completions",
+        "man",
+    ] {
         for ran in [run(&[command, "--help"]), run(&["help", command])] {
             assert_eq!((ran.code, &*ran.stderr), (0, ""), "{command}");
             assert!(
@@ -373,7 +401,16 @@ fn completions_know_every_command() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let ran = run(&["completions", shell]);
         assert_eq!((ran.code, &*ran.stderr), (0, ""), "{shell}");
-        for command in ["verify", "replay", "export", "completions", "man"] {
+        for command in [
+            "verify",
+            "replay",
+            "export",
+            "soc2",
+            "price",
+            "demo",
+            "completions",
+            "man",
+        ] {
             assert!(ran.text().contains(command), "{shell} does not know {command}");
         }
     }
@@ -385,7 +422,17 @@ fn there_is_a_manual_page_for_every_command() {
     let out = folder.path().join("man/man1");
     let ran = run(&["man", "--out", out.to_str().unwrap()]);
     assert_eq!((ran.code, ran.text(), &*ran.stderr), (0, "", ""));
-    for page in ["", "-verify", "-replay", "-export", "-completions", "-man"] {
+    for page in [
+        "",
+        "-verify",
+        "-replay",
+        "-export",
+        "-soc2",
+        "-price",
+        "-demo",
+        "-completions",
+        "-man",
+    ] {
         let text = fs::read_to_string(out.join(format!("llm-leash{page}.1"))).unwrap();
         assert!(text.contains(".TH"), "{page}");
     }
@@ -398,62 +445,190 @@ fn there_is_a_manual_page_for_every_command() {
     assert!(ran.stderr.contains(file.to_str().unwrap()), "{}", ran.stderr);
 }
 
-#[test]
-fn a_policy_is_tested_by_its_cases_and_a_miss_fails() {
-    let cases = "{\"id\":\"a\",\"args\":{\"sql\":\"DROP TABLE t\"},\"expect\":\"block\"}\n\
-                 \n\
-                 {\"id\":\"b\",\"tool\":\"db\",\"args\":{\"sql\":\"SELECT 1\"},\"expect\":\"allow\"}\n\
-                 {\"args\":[\"x\"]}\n";
-    let rule = [
-        "policy",
-        "test",
-        "--rule",
-        "blocked_sql",
-        "--option",
-        "dialect=postgres",
-    ];
-    let table = feed(&[&rule[..], &["-"]].concat(), cases.into());
-    assert_eq!(table.code, 0, "{}", table.stderr);
-    assert_eq!(table.text().lines().count(), 4);
+/// Runs the demo with its log at `path` and gives what it says to machines.
+fn demo(path: &Path, args: &[&str]) -> Value {
+    let ran = run(&[&["demo", "--json", "--audit-log", path.to_str().unwrap()], args].concat());
+    assert_eq!((ran.code, &*ran.stderr), (0, ""), "{args:?}");
+    let object: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(object["audit_log"], path.to_str().unwrap());
+    object
+}
 
-    let lines = feed(&[&rule[..], &["--json", "-"]].concat(), cases.into());
-    let answers: Vec<Value> = lines
-        .text()
-        .lines()
+fn number(object: &Value, name: &str) -> f64 {
+    object[name].as_f64().expect(name)
+}
+
+fn events(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert_eq!(answers[0]["id"], "a");
-    assert_eq!(answers[0]["action"], "block");
-    assert_eq!(answers[0]["rule_id"], "blocked_sql");
-    assert_eq!(answers[1]["action"], "allow");
-    assert_eq!(answers[1]["rule_id"], "engine:default");
-    assert_eq!(answers[2]["id"], 4);
+        .collect()
+}
 
-    let missed = cases.replace("\"allow\"", "\"block\"");
-    assert_eq!(feed(&[&rule[..], &["-"]].concat(), missed.into()).code, 1);
+fn of_kind<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    events.iter().filter(|event| event["kind"] == kind).collect()
 }
 
 #[test]
-fn a_policy_that_cannot_be_used_says_where() {
-    let good = "[[rules]]\nrule = \"denied_tools\"\nnames = [\"shell\"]\n";
-    let ran = feed(&["policy", "check", "-"], good.into());
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
-    let ran = feed(&["policy", "check", "-"], good.replace("names", "nmaes").into());
-    assert_eq!(ran.code, 1);
-    assert!(ran.stderr.contains("rule 1"), "{}", ran.stderr);
-    let ran = feed(
-        &["policy", "explain", "-", "--tool", "shell", "--args", "{}"],
-        good.into(),
-    );
+fn the_demo_stops_its_agent_at_the_cap_and_logs_every_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("demo.jsonl");
+    let object = demo(&path, &[]);
+    let (cap, spent) = (number(&object, "cap_usd"), number(&object, "spent_usd"));
+    assert!((0.45..=cap).contains(&spent), "{object}");
+    assert_eq!(object["cap_usd"], 0.5);
+    assert_eq!(object["provider_billed_usd"], object["spent_usd"]);
     assert!(
-        ran.text().contains("=> block by `denied_tools`"),
-        "{}",
-        ran.text()
+        (20.0..=40.0).contains(&number(&object, "provider_calls")),
+        "{object}"
     );
-    assert_eq!(run(&["policy", "test", "a", "b", "c"]).code, 64);
+    assert_eq!(object["refused"], 2);
+    assert_eq!(object["tool_calls_blocked"], 1);
+    assert_eq!(object["stopped_by"], "budget:pre_call_estimate");
+    assert!(number(&object, "without_cap_usd") > 5.0 * cap, "{object}");
+
+    let ran = run(&["verify", path.to_str().unwrap()]);
     assert_eq!(
-        run(&["policy", "test", "--rule", "blocked_sql", "a", "b"]).code,
-        64
+        (ran.code, ran.text()),
+        (0, &*format!("OK: {} events verified\n", object["audit_events"]))
     );
-    assert_eq!(run(&["policy", "test", "--rule", "no_such_rule", "a"]).code, 1);
+    let events = events(&path);
+    let calls = of_kind(&events, "model_call");
+    assert_eq!(object["provider_calls"], calls.len());
+    assert_eq!(calls.last().unwrap()["cumulative_usd"], object["spent_usd"]);
+    let rules: Vec<_> = of_kind(&events, "refusal")
+        .iter()
+        .map(|event| event["rule_id"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(rules.contains(&"denied_tools".to_owned()), "{rules:?}");
+    assert!(
+        rules.contains(&"budget:pre_call_estimate".to_owned()),
+        "{rules:?}"
+    );
+}
+
+#[test]
+fn a_burst_stops_at_the_cap_where_check_then_charge_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("demo.jsonl");
+    let object = demo(&path, &["--concurrent", "64"]);
+    let (cap, spent) = (number(&object, "cap_usd"), number(&object, "spent_usd"));
+    assert!(spent > 0.0 && spent <= cap, "{object}");
+    assert_eq!(object["provider_billed_usd"], object["spent_usd"]);
+    let all = object["provider_calls"]
+        .as_u64()
+        .unwrap()
+        .checked_add(object["refused"].as_u64().unwrap());
+    assert_eq!(all, Some(64), "{object}");
+    assert!(number(&object, "check_then_charge_usd") > 4.0 * cap, "{object}");
+    assert_eq!(run(&["verify", path.to_str().unwrap()]).code, 0);
+
+    // The second goes on where the first ended.
+    let before = events(&path).len();
+    let object = demo(&path, &["--concurrent", "1"]);
+    assert_eq!(
+        (&object["provider_calls"], &object["refused"]),
+        (&1.into(), &0.into())
+    );
+    assert!(number(&object, "audit_events") > 0.0 && events(&path).len() > before);
+    assert_eq!(run(&["verify", path.to_str().unwrap()]).code, 0);
+}
+
+#[test]
+fn the_demo_is_plain_text_within_80_columns_where_no_terminal_is() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [&[][..], &["--concurrent", "64"]] {
+        let ran = finish(
+            binary()
+                .arg("demo")
+                .args(args)
+                .env("TMPDIR", folder.path())
+                .env("NO_COLOR", "1")
+                .spawn()
+                .unwrap(),
+        );
+        assert_eq!((ran.code, &*ran.stderr), (0, ""));
+        assert!(!ran.text().contains('\u{1b}'));
+        assert!(ran.text().contains("OK: ") && ran.text().contains("budget:pre_call_estimate"));
+        // A path may be longer, and is not broken: it is there to be copied.
+        let lines = ran
+            .text()
+            .lines()
+            .filter(|line| !line.contains(".jsonl") && !line.contains(" demo"));
+        for line in lines {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+}
+
+#[test]
+fn the_demo_goes_on_with_no_log_that_is_broken_or_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broken.jsonl");
+    fs::copy(data("bad-edited-cost.jsonl"), &path).unwrap();
+    let before = fs::read(&path).unwrap();
+    let text = path.to_str().unwrap();
+    let ran = run(&["demo", "--audit-log", text]);
+    assert_eq!((ran.code, ran.text()), (1, ""));
+    assert!(
+        ran.stderr.contains(text) && ran.stderr.contains("line 86") && ran.stderr.contains("--audit-log"),
+        "{}",
+        ran.stderr
+    );
+    assert!(fs::read(&path).unwrap() == before);
+
+    let path = folder.path().join("held.jsonl");
+    let held = leash_audit::AuditLog::open(&path).unwrap();
+    let ran = run(&["demo", "--json", "--audit-log", path.to_str().unwrap()]);
+    assert_eq!((ran.code, ran.text()), (1, ""));
+    assert!(
+        ran.stderr.contains("held by") && ran.stderr.contains("held.jsonl"),
+        "{}",
+        ran.stderr
+    );
+    held.close().unwrap();
+}
+
+/// Whether the interrupt or the end comes first, the log is whole and the sums are told.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_demo_that_is_interrupted_leaves_a_whole_log() {
+    use std::io::{BufRead as _, BufReader, Read as _};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("demo.jsonl");
+    let text = path.to_str().unwrap();
+    let mut child = binary().args(["demo", "--audit-log", text]).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("claude-haiku") {
+        line.clear();
+        assert!(output.read_line(&mut line).unwrap() > 0, "no call was shown");
+    }
+    let killed = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert_eq!(finish(child).code, 0);
+    assert!(
+        rest.contains("on the leash") && rest.contains("events verified"),
+        "{rest}"
+    );
+    assert_eq!(run(&["verify", text]).code, 0);
+}
+
+/// `demo | head`.
+#[test]
+fn a_demo_that_nobody_reads_to_its_end_leaves_a_whole_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("demo.jsonl");
+    let text = path.to_str().unwrap();
+    let mut child = binary().args(["demo", "--audit-log", text]).spawn().unwrap();
+    drop(child.stdout.take());
+    let ran = finish(child);
+    assert_eq!((ran.code, &*ran.stderr), (0, ""));
+    assert_eq!(run(&["verify", text]).code, 0);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{AgentName, Digest, Json, SessionId, TenantId, canonical};
+use crate::{AgentName, Digest, Json, ServiceTier, SessionId, TenantId, canonical};
 
 /// On whose behalf a call is made. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +95,11 @@ pub struct ModelCall {
     pub max_server_tool_uses: Option<u64>,
     /// Whether input may be written to the provider's cache, which costs more than reading it.
     pub writes_cache: bool,
+    /// Whether sound or images may be among the input or the output; where they have prices of their own, the bound
+    /// has to cover those.
+    pub has_media: bool,
+    /// The service tier that the request asks for.
+    pub service_tier: ServiceTier,
     /// Whether the answer comes as a stream.
     pub streaming: bool,
     /// Names of the tools that the model may ask for.
@@ -127,6 +132,8 @@ impl ModelCall {
             choices: 1,
             max_server_tool_uses: Some(0),
             writes_cache: true,
+            has_media: true,
+            service_tier: ServiceTier::Unsaid,
             streaming: false,
             tools: Vec::new(),
             caller,

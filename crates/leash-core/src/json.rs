@@ -131,6 +131,9 @@ mod tests {
 
     #[test]
     fn debug_shows_no_content() {
-        assert_eq!(format!("{:?}", Json::from(Value::from("secret"))), "Json(8 bytes)");
+        assert_eq!(
+            format!("{:?}", Json::from(Value::from("secret"))),
+            "Json(8 bytes)"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The words that every crate of llm-leash shares.
 //!
 //! - Who and what: [`SessionId`], [`TenantId`], [`AgentName`], [`Caller`], [`Call`], [`ToolCall`], [`ModelCall`].
-//! - Money and use: [`Usd`], [`Usage`].
+//! - Money and use: [`Usd`], [`Usage`], [`ServiceTier`].
 //! - Time: [`Timestamp`], [`Clock`].
 //! - Decisions: [`Rule`], [`AsyncRule`], [`Decision`], [`PolicyEngine`], [`Redactor`].
 //! - Refusals: [`LeashError`], [`StoreError`].
@@ -61,5 +61,5 @@ pub use self::id::{
 pub use self::json::Json;
 pub use self::policy::{AsyncRule, Evaluation, PolicyContext, PolicyEngine, Redactor, Rule, RuleError};
 pub use self::time::{Clock, SystemClock, Timestamp, TimestampError};
-pub use self::usage::Usage;
+pub use self::usage::{ServiceTier, Usage};
 pub use self::usd::{Usd, UsdError};

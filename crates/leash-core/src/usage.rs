@@ -1,6 +1,58 @@
 //! What a call used: [`Usage`]. Knows no prices.
 
-/// What a provider bills a call for, in disjoint counts: no token is in two of them but `reasoning_tokens`.
+/// In which service tier a provider served a call. Tiers have prices of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ServiceTier {
+    /// Nobody said: the provider or the project decides (`auto`).
+    #[default]
+    Unsaid,
+    /// The list price (`default`, `standard`).
+    Standard,
+    /// Slower and cheaper (`flex`).
+    Flex,
+    /// Answered later, and cheaper (`batch`).
+    Batch,
+    /// Faster and dearer (`priority`).
+    Priority,
+    /// Faster and dearer (`fast`).
+    Fast,
+    /// A word that nobody here knows.
+    Other,
+}
+
+impl ServiceTier {
+    /// The tier that providers call `word`, as a request or an answer has it.
+    ///
+    /// # Source
+    /// OpenAI API reference, `service_tier`; Anthropic documentation, *Service tiers* and *Fast mode* (`speed`).
+    #[must_use]
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "auto" => Self::Unsaid,
+            "default" | "standard" | "standard_only" => Self::Standard,
+            "flex" => Self::Flex,
+            "batch" => Self::Batch,
+            "priority" => Self::Priority,
+            "fast" => Self::Fast,
+            _ => Self::Other,
+        }
+    }
+
+    /// This tier, or `other` where nobody said this one.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        match self {
+            Self::Unsaid => other,
+            said => said,
+        }
+    }
+}
+
+/// What a provider bills a call for.
+///
+/// The counts of tokens are disjoint: no token is in two of them. Those at the end whose names say so are parts of
+/// one of the others instead: they say how many of its tokens have a price of their own.
 ///
 /// Names are those of OpenTelemetry's `gen_ai.usage.*`. Providers differ in what contains what (OpenAI's
 /// `prompt_tokens` contains the cached ones, Anthropic's `input_tokens` does not); here nothing overlaps, so a
@@ -21,10 +73,27 @@ pub struct Usage {
     pub reasoning_tokens: u64,
     /// Searches the provider ran on the web for the model, billed apiece.
     pub web_search_requests: u64,
+    /// Searches the provider ran in stored files for the model, billed apiece.
+    pub file_search_requests: u64,
+    /// How many of `input_tokens` were sound.
+    pub input_audio_tokens: u64,
+    /// How many of `input_tokens` were images.
+    pub input_image_tokens: u64,
+    /// How many of `cache_read_tokens` were sound.
+    pub cache_read_audio_tokens: u64,
+    /// How many of `cache_read_tokens` were images.
+    pub cache_read_image_tokens: u64,
+    /// How many of `output_tokens` were sound.
+    pub output_audio_tokens: u64,
+    /// How many of `output_tokens` were images.
+    pub output_image_tokens: u64,
+    /// The tier that served the call, as the provider says.
+    pub service_tier: ServiceTier,
 }
 
 impl Usage {
     /// The larger count of each kind: a stream's reports grow, and a smaller one does not take back a larger one.
+    /// The tier is the one said last.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
         Self {
@@ -35,6 +104,14 @@ impl Usage {
             cache_write_1h_tokens: self.cache_write_1h_tokens.max(other.cache_write_1h_tokens),
             reasoning_tokens: self.reasoning_tokens.max(other.reasoning_tokens),
             web_search_requests: self.web_search_requests.max(other.web_search_requests),
+            file_search_requests: self.file_search_requests.max(other.file_search_requests),
+            input_audio_tokens: self.input_audio_tokens.max(other.input_audio_tokens),
+            input_image_tokens: self.input_image_tokens.max(other.input_image_tokens),
+            cache_read_audio_tokens: self.cache_read_audio_tokens.max(other.cache_read_audio_tokens),
+            cache_read_image_tokens: self.cache_read_image_tokens.max(other.cache_read_image_tokens),
+            output_audio_tokens: self.output_audio_tokens.max(other.output_audio_tokens),
+            output_image_tokens: self.output_image_tokens.max(other.output_image_tokens),
+            service_tier: other.service_tier.or(self.service_tier),
         }
     }
 

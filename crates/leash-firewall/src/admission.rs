@@ -93,6 +93,18 @@ pub(crate) struct Details {
     pub(crate) started: Timestamp,
 }
 
+impl Details {
+    /// What `usage` costs; `None` where a part of it has no price, or the cost is absurd. An answer that does not say
+    /// how it was served was served as the request asked.
+    fn cost(&self, usage: &Usage) -> Option<Usd> {
+        let mut usage = *usage;
+        if let Call::Model(call) = &self.call {
+            usage.service_tier = usage.service_tier.or(call.service_tier);
+        }
+        self.price.as_ref()?.cost(&usage).ok()
+    }
+}
+
 /// What a call needs for its end: room for its line, and for itself in the settling thread's queue.
 struct Room {
     slot: Option<Slot>,
@@ -140,12 +152,9 @@ impl Admission {
     /// Whether so much usage is still within what was set aside. A stream that passes it must be cut.
     #[must_use]
     pub fn covers(&self, usage: &Usage) -> bool {
-        let cost = self
-            .details
-            .price
-            .as_ref()
-            .and_then(|price| price.cost(usage).ok());
-        cost.is_some_and(|cost| cost <= self.details.bound.amount)
+        self.details
+            .cost(usage)
+            .is_some_and(|cost| cost <= self.details.bound.amount)
     }
 
     /// Ends the call with what came back: the real cost replaces the bound, and the line is written.
@@ -289,12 +298,7 @@ impl Ending {
     /// The charge, and whether it holds a guess.
     fn charge(&self) -> (Usd, bool) {
         let bound = self.details.bound.amount;
-        let reported = |usage: &Usage| {
-            self.details
-                .price
-                .as_ref()
-                .and_then(|price| price.cost(usage).ok())
-        };
+        let reported = |usage: &Usage| self.details.cost(usage);
         match &self.end {
             End::NotBilled => (Usd::ZERO, false),
             End::Unsettled => (bound, true),

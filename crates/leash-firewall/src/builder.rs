@@ -77,6 +77,7 @@ pub struct FirewallBuilder {
     rules: Vec<Arc<dyn Rule>>,
     async_rules: Vec<Arc<dyn AsyncRule>>,
     redactor: Option<Arc<dyn Redactor>>,
+    policy_version: Option<Arc<str>>,
     gate: Option<Arc<dyn HitlGate>>,
     token_counter: Option<Arc<dyn TokenCounter>>,
     clock: Arc<dyn Clock>,
@@ -111,6 +112,7 @@ impl Default for FirewallBuilder {
             rules: Vec::new(),
             async_rules: Vec::new(),
             redactor: None,
+            policy_version: None,
             gate: None,
             token_counter: None,
             clock: Arc::new(SystemClock),
@@ -268,6 +270,16 @@ impl FirewallBuilder {
         self
     }
 
+    /// The version of the rules, which approvals are bound to: one given under another version does not fit.
+    ///
+    /// Default: a hash over the ids and the `Debug` of rules and redactor, in their order. A rule whose `Debug` is not
+    /// the same in every process (a hash map in it is enough) needs a version given here, or its approvals do not
+    /// survive a restart.
+    pub fn policy_version(mut self, version: impl Into<Arc<str>>) -> Self {
+        self.policy_version = Some(version.into());
+        self
+    }
+
     /// Who is asked where a rule wants a human. Without a gate such calls are rejected.
     pub fn hitl_gate(mut self, gate: Arc<dyn HitlGate>) -> Self {
         self.gate = Some(gate);
@@ -330,6 +342,9 @@ impl FirewallBuilder {
             .unwrap_or_else(|| Arc::new(MemoryStore::new(self.clock.clone())));
         let mut rules = self.first_rules;
         rules.extend(self.rules);
+        let policy_version = self
+            .policy_version
+            .unwrap_or_else(|| policy_version(&rules, &self.async_rules, self.redactor.as_deref()));
         let (settler, jobs) = Settler::new(self.max_in_flight);
         let shared = Arc::new(Shared {
             clock: self.clock,
@@ -342,6 +357,7 @@ impl FirewallBuilder {
                 .unwrap_or_else(|| Arc::new(MemoryKillRegistry::new())),
             engine: PolicyEngine::new(rules, self.async_rules),
             redactor: self.redactor,
+            policy_version,
             gate: self.gate,
             token_counter: self.token_counter,
             journal: Journal::new(log),
@@ -355,6 +371,25 @@ impl FirewallBuilder {
         let session = Session::new(caller, &shared);
         Ok(Firewall::new(shared, session))
     }
+}
+
+/// A hash over what the rules are called and how they are set.
+fn policy_version(
+    rules: &[Arc<dyn Rule>],
+    async_rules: &[Arc<dyn AsyncRule>],
+    redactor: Option<&dyn Redactor>,
+) -> Arc<str> {
+    let mut hasher = blake3::Hasher::new();
+    let rules = rules.iter().map(|rule| (rule.id(), format!("{rule:?}")));
+    let async_rules = async_rules.iter().map(|rule| (rule.id(), format!("{rule:?}")));
+    let redactor = redactor.iter().map(|redactor| ("", format!("{redactor:?}")));
+    for (id, set) in rules.chain(async_rules).chain(redactor) {
+        for part in [id, &set] {
+            hasher.update(&part.len().to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+    }
+    hasher.finalize().to_hex().as_str().into()
 }
 
 /// The capped scopes of `caller`: its session first.

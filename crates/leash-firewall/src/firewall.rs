@@ -142,18 +142,24 @@ impl Firewall {
         self.shared.stopped(&self.session).await
     }
 
-    /// `document` without what must not leave; `None` where it may leave as it is. For what is not admitted.
+    /// `document` without what must not leave; `None` where it may leave as it is. For calls that are not admitted;
+    /// `tool` is how the log names this one, such as `anthropic.count_tokens`.
     ///
     /// # Errors
-    /// [`LeashError`] where the redactor cannot tell. The refusal is in the log.
-    pub fn redact(&self, document: &Json) -> Result<Option<Json>, LeashError> {
+    /// [`LeashError`] where the redactor cannot tell, or the redaction cannot be written down.
+    pub fn redact(&self, tool: &str, document: &Json) -> Result<Option<Json>, LeashError> {
         let Some(redactor) = &self.shared.redactor else {
             return Ok(None);
         };
-        redactor.redact(document).map_err(|error| {
-            let error = LeashError::blocked(rule_ids::REDACT, error.to_string());
-            self.shared.refuse(&self.session, Stage::Redact, error)
-        })
+        let refuse = |error| self.shared.refuse(&self.session, Stage::Redact, error);
+        let redacted = redactor
+            .redact(document)
+            .map_err(|error| refuse(LeashError::blocked(rule_ids::REDACT, error.to_string())))?;
+        if redacted.is_some() {
+            let written = self.shared.journal.redaction(&self.session, tool);
+            written.map_err(|error| refuse(LeashError::unavailable(rule_ids::AUDIT, error.into())))?;
+        }
+        Ok(redacted)
     }
 
     /// Writes a refusal to the log that an adapter made before it could ask for admission, or after it got it: a

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use leash_budget::Bound;
 use leash_core::{
-    Call, Digest, Json, LeashError, ModelCall, StoreError, StoreErrorKind, ToolCall, ToolRequest, Usage, Usd,
+    Call, Digest, Json, LeashError, ModelCall, StoreError, StoreErrorKind, ToolCall, ToolRequest, Usage,
     rule_ids,
 };
 
@@ -206,15 +206,23 @@ impl Firewall {
     pub async fn charge(&self, charge: Charge) -> Result<Receipt, LeashError> {
         let shared = self.shared();
         let session = self.own_session();
-        let Some(price) = shared.prices.price(&charge.provider, &charge.model).cloned() else {
-            let error = LeashError::blocked(rule_ids::NO_PRICE, "the model has no price");
-            return Err(shared.refuse(session, crate::journal::Stage::Price, error));
+        let started = shared.clock.now();
+        let no_price = |reason: String| {
+            let error = LeashError::blocked(rule_ids::NO_PRICE, reason);
+            shared.refuse(session, crate::journal::Stage::Price, error)
         };
+        let price = shared
+            .prices
+            .price_at(&charge.provider, &charge.model, started)
+            .cloned();
+        let price = price.ok_or_else(|| no_price("the model has no price".to_owned()))?;
+        let amount = price
+            .cost(&charge.usage)
+            .map_err(|error| no_price(error.to_string()))?;
         let slot = shared
             .journal
             .slot()
             .map_err(|error| LeashError::unavailable(rule_ids::AUDIT, error.into()))?;
-        let started = shared.clock.now();
         let hold =
             (!session.scopes.is_empty()).then(|| (shared.ids.reservation(started), session.scopes.clone()));
         let (spent_before, _) = shared
@@ -231,7 +239,7 @@ impl Firewall {
         let bound = Bound {
             input_tokens: charge.usage.total_input_tokens(),
             output_tokens: charge.usage.output_tokens,
-            amount: price.cost(&charge.usage).unwrap_or(Usd::MAX),
+            amount,
         };
         let details = Details {
             shared: shared.clone(),

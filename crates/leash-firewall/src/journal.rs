@@ -2,12 +2,12 @@
 
 use leash_audit::{
     Admitted, Appended, AuditError, AuditLog, Budget, BudgetDecision, Event, HitlDecision, HitlOutcome, Kill,
-    KillClear, Kind, Outcome, Owed, PolicyAction, PolicyDecision, Refusal, Slot, Who,
+    KillClear, Kind, Note, Outcome, Owed, PolicyAction, PolicyDecision, Refusal, Slot, Who,
 };
 use leash_budget::{Balance, BudgetState, Expired, Held, Refused, Scope};
 use leash_core::{Action, Call, Decision, Digest, LeashError, StoreError, Usage, Usd};
-use leash_hitl::{Approval, ApprovalRequest};
-use leash_kill::Target;
+use leash_hitl::{Approval, ApprovalRequest, HitlAnswer};
+use leash_kill::{Target, Unsure};
 
 use crate::admission::Details;
 use crate::session::Session;
@@ -234,6 +234,18 @@ impl Journal {
         log.append_coalesced(&Event::new(&session.caller, kind)).map(drop)
     }
 
+    /// A call that passed although the kill registry could not be asked, because a setting says so.
+    pub(crate) fn kill_registry_unsure(&self, session: &Session, unsure: Unsure) -> Result<(), AuditError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let kind = Kind::FailOpen(Note {
+            what: "kill registry not heard of",
+            reason: unsure.leniency.as_str(),
+            operator: None,
+            members: None,
+        });
+        log.append_coalesced(&Event::new(&session.caller, kind)).map(drop)
+    }
+
     pub(crate) fn policy_decision(
         &self,
         session: &Session,
@@ -246,14 +258,14 @@ impl Journal {
             Action::Hitl => PolicyAction::Hitl,
             Action::Allow => return Ok(()),
         };
-        self.rule_acted(session, call, action, &decision.rule_id, &decision.reason)
+        self.rule_acted(session, &call.tool(), action, &decision.rule_id, &decision.reason)
     }
 
-    pub(crate) fn redaction(&self, session: &Session, call: &Call) -> Result<(), AuditError> {
+    pub(crate) fn redaction(&self, session: &Session, tool: &str) -> Result<(), AuditError> {
         let rule_id = leash_core::rule_ids::REDACT;
         self.rule_acted(
             session,
-            call,
+            tool,
             PolicyAction::Redact,
             rule_id,
             "something that must not leave was taken out",
@@ -263,18 +275,17 @@ impl Journal {
     fn rule_acted(
         &self,
         session: &Session,
-        call: &Call,
+        tool: &str,
         action: PolicyAction,
         rule_id: &str,
         reason: &str,
     ) -> Result<(), AuditError> {
         let Some(log) = &self.log else { return Ok(()) };
-        let tool = call.tool();
         let kind = Kind::PolicyDecision(PolicyDecision {
             rule_id,
             action,
             reason,
-            tool: &tool,
+            tool,
             shadow: false,
         });
         log.append_coalesced(&Event::new(&session.caller, kind)).map(drop)
@@ -284,19 +295,23 @@ impl Journal {
         &self,
         session: &Session,
         request: &ApprovalRequest,
-        approval: &Approval,
+        answer: &HitlAnswer,
     ) -> Result<(), AuditError> {
         if self.log.is_none() {
             return Ok(());
         }
-        let (decision, reason, operator) = match approval {
-            Approval::Approved { operator } => (HitlOutcome::Approve, None, operator.as_deref()),
+        let by_grant;
+        let (decision, reason, operator) = match &answer.approval {
+            Approval::Approved { operator, grant } => {
+                by_grant = grant.as_ref().map(|grant| format!("granted: {grant}"));
+                (HitlOutcome::Approve, by_grant.as_deref(), operator.as_deref())
+            }
             Approval::Rejected { reason, operator } => {
                 (HitlOutcome::Reject, Some(reason.as_str()), operator.as_deref())
             }
             Approval::Expired { reason } => (HitlOutcome::Expire, Some(reason.as_str()), None),
         };
-        let request_id = request.id.to_string();
+        let request_id = answer.request_id.to_string();
         let rule_id = &request.decision.rule_id;
         let kind = Kind::HitlDecision(HitlDecision {
             request_id: &request_id,

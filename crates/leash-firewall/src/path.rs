@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<dyn KillRegistry>,
     pub(crate) engine: PolicyEngine,
     pub(crate) redactor: Option<Arc<dyn Redactor>>,
+    /// What approvals are bound to, so that none outlives the rules under which it was given.
+    pub(crate) policy_version: Arc<str>,
     pub(crate) gate: Option<Arc<dyn HitlGate>>,
     pub(crate) token_counter: Option<Arc<dyn TokenCounter>>,
     pub(crate) journal: Journal,
@@ -80,7 +82,7 @@ impl Shared {
             .await
             .map_err(|error| refuse(Stage::Kill, error))?;
         let priced = self
-            .price(session, &call)
+            .price(session, &call, started)
             .await
             .map_err(|error| refuse(Stage::Price, error))?;
         let asks = self
@@ -96,7 +98,7 @@ impl Shared {
                     .await
                     .map_err(|error| refuse(Stage::Rules, error))?;
                 let priced = self
-                    .price(session, &call)
+                    .price(session, &call, started)
                     .await
                     .map_err(|error| refuse(Stage::Price, error))?;
                 (call, priced, asks.or(again), true)
@@ -162,15 +164,22 @@ impl Shared {
     }
 
     pub(crate) async fn ask_registry(&self, session: &Session) -> Result<(), LeashError> {
-        match self.registry.standing(&session.caller).await {
-            Ok(None) => Ok(()),
-            Ok(Some(order)) => Err(LeashError::killed(rule_ids::KILL, order.reason.to_string())),
-            Err(error) => Err(LeashError::unavailable(rule_ids::KILL_REGISTRY, error)),
+        let answer = self.registry.ask(&session.caller).await;
+        let answer = answer.map_err(|error| LeashError::unavailable(rule_ids::KILL_REGISTRY, error))?;
+        if let Some(order) = answer.order {
+            return Err(LeashError::killed(rule_ids::KILL, order.reason.to_string()));
         }
+        if let Some(unsure) = answer.unsure {
+            // Somebody chose to go on; where even that cannot be written down, nothing does.
+            self.journal
+                .kill_registry_unsure(session, unsure)
+                .map_err(audit_unavailable)?;
+        }
+        Ok(())
     }
 
     /// What the call costs at most. Never free by accident: without a price or a bound it is refused.
-    async fn price(&self, session: &Session, call: &Call) -> Result<Priced, LeashError> {
+    async fn price(&self, session: &Session, call: &Call, now: Timestamp) -> Result<Priced, LeashError> {
         let call = match call {
             Call::Model(call) => call,
             Call::Tool(call) => {
@@ -189,7 +198,7 @@ impl Shared {
                 });
             }
         };
-        let Some(price) = self.prices.price(&call.provider, &call.model) else {
+        let Some(price) = self.prices.price_at(&call.provider, &call.model, now) else {
             let reason = format!(
                 "the model has no price: give `{}/{}` one with `PriceTable::with_price`, or a ceiling with `with_ceiling`",
                 call.provider, call.model
@@ -323,7 +332,9 @@ impl Shared {
             }
         };
         if let Some(call) = &redacted {
-            self.journal.redaction(session, call).map_err(audit_unavailable)?;
+            self.journal
+                .redaction(session, &call.tool())
+                .map_err(audit_unavailable)?;
         }
         Ok(redacted)
     }
@@ -346,17 +357,18 @@ impl Shared {
             call: call.clone(),
             request_digest,
             decision: asks.clone(),
+            policy_version: self.policy_version.clone(),
         };
         let answer = tokio::select! {
             answer = gate.request(&request) => answer,
             stopped = self.stopped(session) => return Err(stopped),
         };
-        let approval = answer.map_err(|error| LeashError::unavailable(rule_ids::HITL_GATE, error))?;
+        let answer = answer.map_err(|error| LeashError::unavailable(rule_ids::HITL_GATE, error))?;
         self.journal
-            .hitl_decision(session, &request, &approval)
+            .hitl_decision(session, &request, &answer)
             .map_err(audit_unavailable)?;
-        match approval {
-            Approval::Approved { .. } => Ok(id),
+        match answer.approval {
+            Approval::Approved { .. } => Ok(answer.request_id),
             Approval::Rejected { reason, .. } => Err(LeashError::rejected(asks.rule_id, reason)),
             Approval::Expired { reason } => Err(LeashError::rejected(rule_ids::HITL_TIMEOUT, reason)),
         }

@@ -1,10 +1,11 @@
 //! Who is asked: the trait [`HitlGate`], and the gate in memory.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use leash_core::{Call, Decision, Digest, RequestId, StoreError};
+use leash_core::{Call, Decision, Digest, RequestId, StoreError, canonical};
 
 /// What a human is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,9 @@ pub struct ApprovalRequest {
     pub request_digest: Digest,
     /// The rule that asks, and why.
     pub decision: Decision,
+    /// Which rules and which redaction are in force: an approval under other ones does not fit. Empty where there
+    /// are no versions.
+    pub policy_version: Arc<str>,
 }
 
 /// What a human said.
@@ -24,8 +28,10 @@ pub struct ApprovalRequest {
 pub enum Approval {
     /// The call may go on, once.
     Approved {
-        /// Who approved, where known.
+        /// Who approved, where known; for a grant, who gave it.
         operator: Option<String>,
+        /// The grant that stood for a human's answer, where nobody was asked.
+        grant: Option<String>,
     },
     /// It may not.
     Rejected {
@@ -41,17 +47,64 @@ pub enum Approval {
     },
 }
 
+/// An answer, and under which id it is found again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HitlAnswer {
+    /// The entry that was decided. Not the id of the request where it joined an entry that was open already.
+    pub request_id: RequestId,
+    /// What was said.
+    pub approval: Approval,
+}
+
+impl Approval {
+    /// A human approved, nobody knows who.
+    #[must_use]
+    pub const fn approved() -> Self {
+        Self::Approved {
+            operator: None,
+            grant: None,
+        }
+    }
+
+    /// A human rejected, nobody knows who.
+    #[must_use]
+    pub fn rejected(reason: impl Into<String>) -> Self {
+        Self::Rejected {
+            reason: reason.into(),
+            operator: None,
+        }
+    }
+
+    /// This, as the answer to `request` itself.
+    #[must_use]
+    pub const fn answers(self, request: &ApprovalRequest) -> HitlAnswer {
+        HitlAnswer {
+            request_id: request.id,
+            approval: self,
+        }
+    }
+}
+
 /// Asks a human and waits for the answer.
 ///
-/// Its contract: it ends in bounded time, and returns [`Approval::Approved`] only where a human approved exactly
-/// the request it was given. Silence is [`Approval::Expired`].
+/// Its contract: it ends in bounded time, and answers [`Approval::Approved`] only where a human approved exactly
+/// the request it was given, once for each approval. Silence is [`Approval::Expired`]. Dropping the future takes the
+/// question back.
 #[async_trait]
 pub trait HitlGate: fmt::Debug + Send + Sync + 'static {
     /// Asks, and waits.
     ///
     /// # Errors
     /// [`StoreError`] when nobody could be asked: the call is refused.
-    async fn request(&self, request: &ApprovalRequest) -> Result<Approval, StoreError>;
+    async fn request(&self, request: &ApprovalRequest) -> Result<HitlAnswer, StoreError>;
+}
+
+/// Why nobody answered, the seconds as the original writes them: `hitl: timeout after 60.0s`.
+pub(crate) fn timed_out(after: Duration) -> String {
+    let mut reason = String::from("hitl: timeout after ");
+    canonical::write_f64(&mut reason, after.as_secs_f64());
+    reason.push('s');
+    reason
 }
 
 /// How many requests the gate in memory keeps.
@@ -69,7 +122,7 @@ impl InMemoryHitlGate {
     #[must_use]
     pub fn approving() -> Self {
         Self {
-            answer: Approval::Approved { operator: None },
+            answer: Approval::approved(),
             requests: Mutex::default(),
         }
     }
@@ -78,10 +131,7 @@ impl InMemoryHitlGate {
     #[must_use]
     pub fn rejecting(reason: impl Into<String>) -> Self {
         Self {
-            answer: Approval::Rejected {
-                reason: reason.into(),
-                operator: None,
-            },
+            answer: Approval::rejected(reason),
             requests: Mutex::default(),
         }
     }
@@ -98,11 +148,11 @@ impl InMemoryHitlGate {
 
 #[async_trait]
 impl HitlGate for InMemoryHitlGate {
-    async fn request(&self, request: &ApprovalRequest) -> Result<Approval, StoreError> {
+    async fn request(&self, request: &ApprovalRequest) -> Result<HitlAnswer, StoreError> {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         if requests.len() < KEPT {
             requests.push(request.clone());
         }
-        Ok(self.answer.clone())
+        Ok(self.answer.clone().answers(request))
     }
 }

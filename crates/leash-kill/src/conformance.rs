@@ -13,7 +13,8 @@ use leash_core::{AgentName, Caller, IdGenerator, SessionId, TenantId, Timestamp}
 
 use crate::{KillOrder, KillRegistry, Target};
 
-/// Makes one `#[tokio::test]` per law for the registry that the expression gives (an `Arc<dyn KillRegistry>`).
+/// Makes one `#[tokio::test]` per law for the registry that the expression gives (an `Arc<dyn KillRegistry>`); with
+/// `between`, inside an async test, holds two registries that share what they keep to the law about them.
 #[macro_export]
 macro_rules! kill_registry_conformance {
     ($name:ident, $registry:expr) => {
@@ -26,8 +27,12 @@ macro_rules! kill_registry_conformance {
                 whoever_waits_is_told_of_an_order
                 the_order_of_the_narrowest_target_is_given
                 ids_of_any_spelling_are_never_anothers
+                what_an_order_says_is_kept
             );
         }
+    };
+    (between $ours:expr, $theirs:expr) => {
+        $crate::conformance::an_order_given_elsewhere_stops_within_300_ms($ours, $theirs).await
     };
     (@laws $registry:expr, $($law:ident)*) => {
         $(
@@ -153,5 +158,78 @@ pub async fn ids_of_any_spelling_are_never_anothers(registry: Arc<dyn KillRegist
             assert_eq!(stopped, id == killed, "{killed} and {id}");
         }
         registry.clear(&target).await.unwrap();
+    }
+}
+
+/// Who and when come back as they were given, for every kind of target.
+pub async fn what_an_order_says_is_kept(registry: Arc<dyn KillRegistry>) {
+    let at: Timestamp = "2026-05-16T12:34:56.789012Z".parse().unwrap();
+    let mut given: Vec<KillOrder> = ["session:s/1", "agent:a:b", "tenant:acme 🚀", "everything"]
+        .into_iter()
+        .map(|target| {
+            KillOrder::new(target.parse().unwrap(), "why \"not\"\nindeed", at).by("ops@example.com")
+        })
+        .collect();
+    given.sort_by(|one, other| one.target.cmp(&other.target));
+    for order in &given {
+        registry.kill(order.clone()).await.unwrap();
+    }
+    assert_eq!(registry.orders().await.unwrap(), given);
+    let caller = Caller::session(SessionId::new("s/1").unwrap());
+    assert_eq!(registry.standing(&caller).await.unwrap().as_ref(), given.first());
+    for order in &given {
+        assert!(registry.clear(&order.target).await.unwrap());
+    }
+    assert_eq!(registry.orders().await.unwrap(), []);
+}
+
+/// Two registries, in two processes or as if they were, that share what they keep: an order given to `theirs` stops
+/// the callers of `ours` within 300 ms, known callers and new ones, and those that stream; and so does a clearing let
+/// them go on. A refusal because nobody can tell counts as a stop.
+pub async fn an_order_given_elsewhere_stops_within_300_ms(
+    ours: Arc<dyn KillRegistry>,
+    theirs: Arc<dyn KillRegistry>,
+) {
+    for wide in [
+        None,
+        Some(Target::Everything),
+        Some(Target::Tenant(TenantId::new("acme").unwrap())),
+    ] {
+        let caller = caller();
+        let target = wide.unwrap_or_else(|| Target::Session(caller.session_id.clone()));
+        assert_eq!(ours.standing(&caller).await.unwrap(), None);
+        let stream = {
+            let (ours, caller) = (ours.clone(), caller.clone());
+            tokio::spawn(async move {
+                let mut changes = ours.changes();
+                while matches!(ours.standing(&caller).await, Ok(None)) {
+                    changes.changed().await.unwrap();
+                }
+                std::time::Instant::now()
+            })
+        };
+        theirs.kill(order(target.clone(), "elsewhere")).await.unwrap();
+        let given = std::time::Instant::now();
+        loop {
+            let asked = std::time::Instant::now();
+            match ours.standing(&caller).await {
+                Ok(Some(order)) => break assert_eq!(order.target, target),
+                Ok(None) => assert!(asked.duration_since(given).as_millis() < 300, "admitted too late"),
+                Err(_) => {}
+            }
+            tokio::task::yield_now().await;
+        }
+        let cut = tokio::time::timeout(std::time::Duration::from_secs(5), stream).await;
+        // The runtime may be slow to wake a task; the view is not slow to say so.
+        assert!(cut.unwrap().unwrap().duration_since(given).as_secs() < 1);
+        assert!(theirs.clear(&target).await.unwrap());
+        let wait = async {
+            while !matches!(ours.standing(&caller).await, Ok(None)) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(5), wait)
+            .await
+            .unwrap();
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! A [`KillOrder`] names a session, an agent, a tenant, or everything. A [`KillRegistry`] keeps the orders that
 //! stand, answers with one question whether a caller is stopped, and tells those who wait when anything changed,
-//! so that what is already running ends too. [`MemoryKillRegistry`] is the one for a single process.
+//! so that what is already running ends too. [`MemoryKillRegistry`] is the one for a single process. Features add
+//! `SqliteKillRegistry`, `RedisKillRegistry` and `HttpKillRegistry`, which are shared between processes, and
+//! `KillServer`, which serves any of them. [`stop_on_file`] turns a file into an order for everything.
 //!
 //! Its invariant: it stops nothing itself, and knows no call, no budget and no log. Whoever cannot ask a
 //! registry must refuse.
@@ -27,8 +29,107 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "http")]
+mod http;
 mod memory;
+#[cfg(any(feature = "sqlite", feature = "redis", feature = "http"))]
+mod open;
 mod order;
+mod process;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "server")]
+mod server;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod stop;
+#[cfg(any(feature = "sqlite", feature = "redis", feature = "http"))]
+mod view;
+#[cfg(any(feature = "redis", feature = "http", feature = "server"))]
+mod wire;
 
+#[cfg(feature = "http")]
+pub use self::http::HttpKillRegistry;
 pub use self::memory::MemoryKillRegistry;
-pub use self::order::{KillOrder, KillRegistry, Target};
+#[cfg(any(feature = "sqlite", feature = "redis", feature = "http"))]
+pub use self::open::open;
+pub use self::order::{
+    Answer, KillOrder, KillRegistry, Leniency, MAX_REASON_BYTES, Target, TargetError, Unsure,
+};
+pub use self::process::ProcessStop;
+#[cfg(feature = "redis")]
+pub use self::redis::RedisKillRegistry;
+#[cfg(feature = "server")]
+pub use self::server::KillServer;
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::SqliteKillRegistry;
+#[cfg(all(unix, feature = "signal"))]
+pub use self::stop::{StopSignal, stop_on_signal};
+pub use self::stop::{StopWatch, stop_on_file};
+#[cfg(any(feature = "sqlite", feature = "redis", feature = "http"))]
+pub use self::view::ViewOptions;
+#[cfg(any(feature = "sqlite", feature = "redis", feature = "http"))]
+pub use leash_store::{StoreKind, StoreUrl, StoreUrlError};
+
+/// Makes a type with a field `view` a registry that answers by it.
+#[cfg(any(feature = "sqlite", feature = "redis", feature = "http"))]
+macro_rules! registry_by_view {
+    ($name:ident) => {
+        impl KillRegistry for $name {
+            fn standing<'a: 'f, 'b: 'f, 'f>(
+                &'a self,
+                caller: &'b Caller,
+            ) -> std::pin::Pin<Box<dyn Future<Output = Result<Option<KillOrder>, StoreError>> + Send + 'f>>
+            where
+                Self: 'f,
+            {
+                self.view.standing(caller)
+            }
+
+            fn ask<'a: 'f, 'b: 'f, 'f>(
+                &'a self,
+                caller: &'b Caller,
+            ) -> std::pin::Pin<Box<dyn Future<Output = Result<Answer, StoreError>> + Send + 'f>>
+            where
+                Self: 'f,
+            {
+                self.view.ask(caller)
+            }
+
+            fn kill<'a: 'f, 'f>(
+                &'a self,
+                order: KillOrder,
+            ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'f>>
+            where
+                Self: 'f,
+            {
+                self.view.kill(order)
+            }
+
+            fn clear<'a: 'f, 'b: 'f, 'f>(
+                &'a self,
+                target: &'b Target,
+            ) -> std::pin::Pin<Box<dyn Future<Output = Result<bool, StoreError>> + Send + 'f>>
+            where
+                Self: 'f,
+            {
+                self.view.clear(target)
+            }
+
+            fn orders<'a: 'f, 'f>(
+                &'a self,
+            ) -> std::pin::Pin<Box<dyn Future<Output = Result<Vec<KillOrder>, StoreError>> + Send + 'f>>
+            where
+                Self: 'f,
+            {
+                self.view.orders()
+            }
+
+            fn changes(&self) -> watch::Receiver<u64> {
+                self.view.changes()
+            }
+        }
+    };
+}
+#[cfg(any(feature = "sqlite", feature = "redis", feature = "http"))]
+use registry_by_view;

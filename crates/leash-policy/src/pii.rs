@@ -16,6 +16,9 @@ pub use self::stream::PiiStream;
 /// How deep a document may be nested.
 const MAX_DEPTH: u32 = 512;
 
+/// How often a text is gone over for detectors of one's own.
+const MAX_PASSES: u32 = 16;
+
 /// What was found, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Span {
@@ -113,11 +116,11 @@ impl PiiRedactor {
     /// The same with a detector of one's own: what `pattern` matches within a line is `kind`.
     ///
     /// # Errors
-    /// [`DetectorError`] where `kind` is not made of capitals and `_`, or `pattern` is no regular expression, is too
+    /// [`DetectorError`] where `kind` is not made of at most 64 capitals and `_`, or `pattern` is no regular expression, is too
     /// large, or matches the empty text.
     pub fn with_detector(mut self, kind: &str, pattern: &str) -> Result<Self, DetectorError> {
-        if kind.is_empty() || !kind.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_') {
-            return Err(DetectorError("a kind is made of capital letters and `_`"));
+        if kind.is_empty() || kind.len() > 64 || !kind.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_') {
+            return Err(DetectorError("a kind is made of at most 64 capital letters and `_`"));
         }
         let regex = regex::RegexBuilder::new(pattern)
             .size_limit(1 << 20)
@@ -181,6 +184,20 @@ impl PiiRedactor {
     /// The same, and `None` where there is nothing.
     #[must_use]
     pub fn redacted(&self, text: &str) -> Option<String> {
+        let mut out = self.redacted_once(text)?;
+        if !self.own.is_empty() {
+            // What an own pattern finds may hang on what was beside it.
+            for _ in 0..MAX_PASSES {
+                let Some(again) = self.redacted_once(&out) else {
+                    break;
+                };
+                out = again;
+            }
+        }
+        Some(out)
+    }
+
+    fn redacted_once(&self, text: &str) -> Option<String> {
         let spans = self.scan(text);
         if spans.is_empty() {
             return None;
@@ -247,7 +264,10 @@ impl PiiRedactor {
                 if members.keys().any(|name| !self.scan(name).is_empty()) {
                     changed = true;
                     let mut renamed = Map::new();
-                    for (name, member) in std::mem::take(members) {
+                    // In order of the names, so that the counts do not depend on how the map keeps them.
+                    let mut all: Vec<(String, Value)> = std::mem::take(members).into_iter().collect();
+                    all.sort_by(|one, other| one.0.cmp(&other.0));
+                    for (name, member) in all {
                         let name = self.redact(&name);
                         // Two names may become one; neither member is lost.
                         let mut unique = name.clone();

@@ -509,7 +509,10 @@ impl SecretsRule {
                 {
                     changed = true;
                     let mut renamed = Map::new();
-                    for (name, member) in std::mem::take(members) {
+                    // In order of the names, so that the counts do not depend on how the map keeps them.
+                    let mut all: Vec<(String, Value)> = std::mem::take(members).into_iter().collect();
+                    all.sort_by(|one, other| one.0.cmp(&other.0));
+                    for (name, member) in all {
                         let name = self.redact(&name);
                         let mut unique = name.clone();
                         let mut count = 1_u32;

@@ -58,15 +58,15 @@ fn responses() -> String {
 }
 
 fn streams(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("stream of 1000 events");
+    let mut group = criterion.benchmark_group("wire");
     for (name, format, text) in [
         ("anthropic", Format::AnthropicMessages, anthropic()),
         ("chat", Format::OpenAiChat, chat()),
         ("responses", Format::OpenAiResponses, responses()),
     ] {
         group.throughput(Throughput::Bytes(u64::try_from(text.len()).unwrap()));
-        for (how, piece) in [("one event a piece", 160), ("16 KiB a piece", 16 << 10)] {
-            group.bench_function(format!("{name}, {how}"), |bencher| {
+        for (how, piece) in [("", 160), ("_16_kib_a_piece", 16 << 10)] {
+            group.bench_function(format!("stream_1000_events_{name}{how}"), |bencher| {
                 let mut out = Vec::new();
                 bencher.iter(|| {
                     let mut meter = StreamMeter::new(format, StreamOptions::default());
@@ -92,12 +92,12 @@ fn documents(criterion: &mut Criterion) {
     let response = format!(
         r#"{{"id":"msg_1","type":"message","role":"assistant","content":[{{"type":"text","text":"{prompt}"}}],"stop_reason":"end_turn","usage":{{"input_tokens":500,"output_tokens":420}}}}"#
     );
-    criterion.bench_function("request of 2 KB", |bencher| {
+    criterion.bench_function("wire/request_2kb", |bencher| {
         bencher.iter(|| {
             Request::parse(Format::AnthropicMessages, black_box(request.as_bytes()), &limits).unwrap()
         });
     });
-    criterion.bench_function("answer of 2 KB, with its digest", |bencher| {
+    criterion.bench_function("wire/answer_2kb", |bencher| {
         bencher.iter(|| {
             let body = black_box(response.as_bytes());
             Response::parse(Format::AnthropicMessages, body, &limits)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use leash_core::{Caller, InputSize, Json, ModelCall};
+use leash_core::{Caller, InputSize, Json, ModelCall, ServiceTier};
 use serde_json::value::RawValue;
 
 use crate::raw::{self, Members};
@@ -33,6 +33,14 @@ const TOOL_PROMPT_TOKENS: u64 = 2048;
 /// system prompt. OpenAI publishes none for `shell` and `apply_patch`; theirs are short.
 const HIDDEN_DEFINITION_TOKENS: u64 = 2048;
 
+/// Tokens of one image, at most.
+///
+/// # Source
+/// Anthropic documentation, *Vision*, "Evaluate image size": an image is scaled down to about 1,600 tokens before the
+/// model sees it, with newer models to three times that. This is five times the first figure, as the documentation is
+/// all there is to go by.
+const IMAGE_TOKENS: u64 = 8192;
+
 /// What a request asks for, as far as money, rules and the log want to know.
 ///
 /// Its `Debug` shows no prompt.
@@ -50,7 +58,8 @@ pub struct Request {
     /// Upper bound of the tokens that go in.
     pub input: InputSize,
     /// Upper bound of the tokens that come out, for each choice; `None` where the request sets none. Of two limits
-    /// the larger; what a `prediction` may waste is added, as rejected tokens are billed.
+    /// the larger; what a `prediction` may waste is added, as rejected tokens are billed, and a budget for thinking that
+    /// is not inside the limit.
     pub max_output_tokens: Option<u64>,
     /// How many answers are asked for, at least 1.
     pub choices: u64,
@@ -60,10 +69,13 @@ pub struct Request {
     pub tools: Vec<Arc<str>>,
     /// How often the provider may run tools itself: 0 where it is offered none, `None` where nothing bounds it.
     pub max_server_tool_uses: Option<u64>,
+    /// Whether the answer may hold sound or images, or the request holds images that `input` counts.
+    pub has_media: bool,
+    /// The service tier that the request asks for; `fast` where it asks for speed.
+    pub service_tier: ServiceTier,
     /// Whether the client asked for the usage chunk of a streamed chat completion.
     pub include_usage: bool,
-    /// Members that make the provider bill above its list price (`service_tier`, `speed`, `inference_geo`, audio
-    /// output), by name.
+    /// Members that make the provider bill what no price table lists (`inference_geo`, audio output), by name.
     pub surcharges: Vec<&'static str>,
 }
 
@@ -151,6 +163,7 @@ impl Request {
         }
         let bytes = u64::try_from(body.text().len())
             .unwrap_or(u64::MAX)
+            .saturating_sub(scan.pixels)
             .saturating_add(scan.extra);
         let streaming = boolean(&members, "stream")?;
         let include_usage = match members.get("stream_options") {
@@ -159,6 +172,7 @@ impl Request {
             }
             _ => false,
         };
+        let has_media = scan.has_images || asks_for_media(&members, &scan.tools);
         Ok(Self {
             format,
             model: Arc::from(model),
@@ -174,6 +188,8 @@ impl Request {
             tools: scan.tools,
             max_server_tool_uses: scan.server_uses,
             include_usage,
+            has_media,
+            service_tier: service_tier(&members)?,
             surcharges: surcharges(&members)?,
             body,
         })
@@ -198,15 +214,24 @@ impl Request {
     #[must_use]
     pub fn into_model_call(self, caller: Caller) -> ModelCall {
         let mut call = ModelCall::new(self.format.provider(), self.model, self.messages, 0, caller);
+        call.writes_cache = writes_cache(self.format, self.body.text());
         call.body = Some(self.body);
         call.input = self.input;
         call.max_output_tokens = self.max_output_tokens;
         call.choices = self.choices;
         call.max_server_tool_uses = self.max_server_tool_uses;
+        call.has_media = self.has_media;
+        call.service_tier = self.service_tier;
         call.streaming = self.streaming;
         call.tools = self.tools;
         call
     }
+}
+
+/// Whether input may be written to the provider's cache. OpenAI caches unasked; Anthropic does where a request says
+/// `cache_control` somewhere, in letters that may be escaped.
+fn writes_cache(format: Format, body: &str) -> bool {
+    format != Format::AnthropicMessages || body.contains("cache_control") || body.contains("\\u00")
 }
 
 fn boolean(members: &Members<'_>, name: &str) -> Result<bool, WireError> {
@@ -215,6 +240,12 @@ fn boolean(members: &Members<'_>, name: &str) -> Result<bool, WireError> {
         Some("true") => Ok(true),
         Some(_) => Err(WireError::field("a member that must be true or false is neither")),
     }
+}
+
+/// Whether the answer may hold sound or images.
+fn asks_for_media(members: &Members<'_>, tools: &[Arc<str>]) -> bool {
+    let is_asked = ["audio", "modalities"].into_iter().any(|name| members.has(name));
+    is_asked || tools.iter().any(|tool| &**tool == "image_generation")
 }
 
 fn whole(members: &Members<'_>, name: &str) -> Result<Option<u64>, WireError> {
@@ -235,7 +266,29 @@ fn max_output(format: Format, members: &Members<'_>) -> Result<Option<u64>, Wire
         }
         _ => 0,
     };
-    Ok(max.map(|max| max.saturating_add(wasted)))
+    let thinking = match members.get("thinking") {
+        Some(thinking) if format == Format::AnthropicMessages => {
+            whole(&Members::parse(thinking.get())?, "budget_tokens")?.unwrap_or(0)
+        }
+        _ => 0,
+    };
+    Ok(max.map(|max| {
+        // Thinking counts as output, and a budget below the maximum is inside it.
+        let beside = if thinking >= max { thinking } else { 0 };
+        max.saturating_add(wasted).saturating_add(beside)
+    }))
+}
+
+/// # Source
+/// OpenAI API reference, `service_tier`; Anthropic documentation, *Fast mode*.
+fn service_tier(members: &Members<'_>) -> Result<ServiceTier, WireError> {
+    let of = |word: Option<std::borrow::Cow<'_, str>>| {
+        word.map_or(ServiceTier::Unsaid, |word| ServiceTier::from_word(&word))
+    };
+    Ok(match of(members.str("speed")?) {
+        ServiceTier::Unsaid | ServiceTier::Standard => of(members.str("service_tier")?),
+        faster => faster,
+    })
 }
 
 /// The members that bound the output, in the order of preference for one that is added.
@@ -260,17 +313,6 @@ fn choices(format: Format, members: &Members<'_>) -> Result<u64, WireError> {
 /// OpenAI, *Priority processing*; Anthropic, *Fast mode* and *Data residency*, "Pricing".
 fn surcharges(members: &Members<'_>) -> Result<Vec<&'static str>, WireError> {
     let mut found = Vec::new();
-    let lists_price =
-        |value: &str| matches!(value, "auto" | "default" | "standard" | "standard_only" | "flex");
-    if members
-        .str("service_tier")?
-        .is_some_and(|tier| !lists_price(&tier))
-    {
-        found.push("service_tier");
-    }
-    if members.str("speed")?.is_some_and(|speed| speed != "standard") {
-        found.push("speed");
-    }
     if members.str("inference_geo")?.is_some_and(|geo| geo != "global") {
         found.push("inference_geo");
     }
@@ -284,6 +326,9 @@ fn surcharges(members: &Members<'_>) -> Result<Vec<&'static str>, WireError> {
 struct Scan {
     is_bounded: bool,
     extra: u64,
+    /// Bytes of images, which no tokenizer sees.
+    pixels: u64,
+    has_images: bool,
     tools: Vec<Arc<str>>,
     server_uses: Option<u64>,
 }
@@ -293,6 +338,8 @@ impl Scan {
         Self {
             is_bounded: true,
             extra: TEMPLATE_TOKENS,
+            pixels: 0,
+            has_images: false,
             tools: Vec::new(),
             server_uses: Some(0),
         }
@@ -414,6 +461,28 @@ impl Scan {
                     self.content(content, Self::anthropic_part)?;
                 }
             }
+            Some("image") => self.anthropic_image(part)?,
+            _ => self.unbounded(),
+        }
+        Ok(())
+    }
+
+    /// An image costs by its size, which is limited, wherever it lies and however many bytes it has.
+    fn anthropic_image(&mut self, part: &Members<'_>) -> Result<(), WireError> {
+        self.has_images = true;
+        self.add(IMAGE_TOKENS);
+        let Some(source) = part.get("source").filter(|source| raw::is_object(source)) else {
+            self.unbounded();
+            return Ok(());
+        };
+        let source = Members::parse(source.get())?;
+        match source.str("type")?.as_deref() {
+            Some("base64") => {
+                let data = source.get("data").filter(|data| raw::is_string(data));
+                let bytes = data.map_or(0, |data| data.get().len());
+                self.pixels = self.pixels.saturating_add(u64::try_from(bytes).unwrap_or(0));
+            }
+            Some("url" | "file") => {}
             _ => self.unbounded(),
         }
         Ok(())

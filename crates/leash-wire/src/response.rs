@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::content::{self, ChatMessage};
 use crate::raw::{self, Members};
-use crate::usage::{self, Report, Untrusted};
+use crate::usage::{self, Report, Searches, Untrusted};
 use crate::{Format, Limits, WireError, tools};
 
 /// What an answer used, what it holds, and what it asks for.
@@ -58,7 +58,8 @@ impl Response {
             Format::OpenAiChat => chat(&members, limits)?,
             Format::OpenAiResponses => responses(&members, limits)?,
         };
-        let usage = report.map(|report| report.with_searches(parsed.searches).usage());
+        let tier = usage::tier(members.get("service_tier"));
+        let usage = report.map(|report| report.with_searches(parsed.searches).with_tier(tier).usage());
         Ok(Self {
             usage: usage.unwrap_or(None),
             usage_untrusted: usage == Err(Untrusted),
@@ -121,7 +122,7 @@ struct Parsed {
     content: String,
     stop_reason: Option<Box<str>>,
     requests: Result<Vec<ToolRequest>, WireError>,
-    searches: u64,
+    searches: Searches,
 }
 
 /// Gathers requests up to the limit.
@@ -162,7 +163,7 @@ fn anthropic(members: &Members<'_>, limits: &Limits) -> Result<Parsed, WireError
         content,
         stop_reason: reason(members.get("stop_reason")),
         requests,
-        searches: 0,
+        searches: Searches::default(),
     })
 }
 
@@ -229,7 +230,7 @@ fn chat(members: &Members<'_>, limits: &Limits) -> Result<Parsed, WireError> {
         content: content::chat(messages.values()),
         stop_reason,
         requests,
-        searches: 0,
+        searches: Searches::default(),
     })
 }
 
@@ -245,7 +246,6 @@ fn responses(members: &Members<'_>, limits: &Limits) -> Result<Parsed, WireError
         Err(error) => Some(Err(error)),
     });
     let requests = gather(calls, limits);
-    let searches = items.iter().filter(|item| tools::is_web_search(item)).count();
     let incomplete = members
         .get("incomplete_details")
         .and_then(|details| Members::parse(details.get()).ok())
@@ -254,6 +254,6 @@ fn responses(members: &Members<'_>, limits: &Limits) -> Result<Parsed, WireError
         content: output.map_or("[]", RawValue::get).to_owned(),
         stop_reason: incomplete.or_else(|| reason(members.get("status"))),
         requests,
-        searches: u64::try_from(searches).unwrap_or(u64::MAX),
+        searches: tools::searches(&items),
     })
 }

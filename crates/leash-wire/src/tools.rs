@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::WireError;
 use crate::raw::{self, Members};
+use crate::usage::Searches;
 
 /// Reads the text of arguments, which models write and may write badly.
 ///
@@ -145,11 +146,18 @@ pub(crate) fn item_call(item: &RawValue) -> Result<Option<ItemCall>, WireError> 
     }))
 }
 
-/// Whether an output item is a web search that the provider ran, which it bills apiece.
-pub(crate) fn is_web_search(item: &RawValue) -> bool {
-    Members::parse(item.get())
-        .and_then(|item| item.str("type"))
-        .is_ok_and(|kind| kind.as_deref() == Some("web_search_call"))
+/// How many of an answer's items are searches that the provider ran, which it bills apiece.
+pub(crate) fn searches(items: &[&RawValue]) -> Searches {
+    let mut searches = Searches::default();
+    for item in items {
+        let kind = Members::parse(item.get()).and_then(|item| item.str("type"));
+        match kind.unwrap_or_default().as_deref() {
+            Some("web_search_call") => searches.web = searches.web.saturating_add(1),
+            Some("file_search_call") => searches.file = searches.file.saturating_add(1),
+            _ => {}
+        }
+    }
+    searches
 }
 
 /// Appends a member to an object that is being written.

@@ -1,6 +1,6 @@
 //! What a provider says it billed, made disjoint. Believes no count that makes no sense.
 
-use leash_core::Usage;
+use leash_core::{ServiceTier, Usage};
 use serde_json::value::RawValue;
 
 use crate::raw::{self, MAX_COUNT, Members};
@@ -22,6 +22,33 @@ pub(crate) struct Report {
     cache_write_1h: Option<u64>,
     reasoning: Option<u64>,
     searches: Option<u64>,
+    file_searches: Option<u64>,
+    media: Media,
+    tier: ServiceTier,
+}
+
+/// Tokens of sound and images, parts of the other counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Media {
+    input_audio: u64,
+    input_image: u64,
+    cache_read_audio: u64,
+    cache_read_image: u64,
+    output_audio: u64,
+    output_image: u64,
+}
+
+impl Media {
+    fn max(self, other: Self) -> Self {
+        Self {
+            input_audio: self.input_audio.max(other.input_audio),
+            input_image: self.input_image.max(other.input_image),
+            cache_read_audio: self.cache_read_audio.max(other.cache_read_audio),
+            cache_read_image: self.cache_read_image.max(other.cache_read_image),
+            output_audio: self.output_audio.max(other.output_audio),
+            output_image: self.output_image.max(other.output_image),
+        }
+    }
 }
 
 impl Report {
@@ -36,12 +63,22 @@ impl Report {
             cache_write_1h: self.cache_write_1h.max(other.cache_write_1h),
             reasoning: self.reasoning.max(other.reasoning),
             searches: self.searches.max(other.searches),
+            file_searches: self.file_searches.max(other.file_searches),
+            media: self.media.max(other.media),
+            tier: other.tier.or(self.tier),
         }
     }
 
     /// Adds searches that the provider does not count itself.
-    pub(crate) fn with_searches(mut self, searches: u64) -> Self {
-        self.searches = self.searches.max(Some(searches));
+    pub(crate) fn with_searches(mut self, searches: Searches) -> Self {
+        self.searches = self.searches.max(Some(searches.web));
+        self.file_searches = self.file_searches.max(Some(searches.file));
+        self
+    }
+
+    /// Adds the tier that served the answer, where the usage does not say it.
+    pub(crate) fn with_tier(mut self, tier: ServiceTier) -> Self {
+        self.tier = tier.or(self.tier);
         self
     }
 
@@ -57,16 +94,55 @@ impl Report {
                 (short, long.saturating_add(left_over))
             }
         };
+        let input_tokens = self.input?;
+        let cache_read_tokens = self.cache_read.unwrap_or(0);
+        // Parts are never more than the whole, and what is dearer goes first.
+        let mut of_input = Share(input_tokens);
+        let mut of_cached = Share(cache_read_tokens);
+        let mut of_output = Share(output_tokens);
         Some(Usage {
-            input_tokens: self.input?,
+            input_tokens,
             output_tokens,
-            cache_read_tokens: self.cache_read.unwrap_or(0),
+            cache_read_tokens,
             cache_write_tokens,
             cache_write_1h_tokens,
-            reasoning_tokens: self.reasoning.unwrap_or(0).min(output_tokens),
+            output_audio_tokens: of_output.take(self.media.output_audio),
+            output_image_tokens: of_output.take(self.media.output_image),
+            reasoning_tokens: of_output.take(self.reasoning.unwrap_or(0)),
+            input_audio_tokens: of_input.take(self.media.input_audio),
+            input_image_tokens: of_input.take(self.media.input_image),
+            cache_read_audio_tokens: of_cached.take(self.media.cache_read_audio),
+            cache_read_image_tokens: of_cached.take(self.media.cache_read_image),
             web_search_requests: self.searches.unwrap_or(0),
+            file_search_requests: self.file_searches.unwrap_or(0),
+            service_tier: self.tier,
         })
     }
+}
+
+/// What is left of a count.
+struct Share(u64);
+
+impl Share {
+    fn take(&mut self, part: u64) -> u64 {
+        let taken = part.min(self.0);
+        self.0 = self.0.saturating_sub(taken);
+        taken
+    }
+}
+
+/// Searches among the items of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Searches {
+    pub(crate) web: u64,
+    pub(crate) file: u64,
+}
+
+/// The service tier that an answer names; one that is no word is one that nobody knows.
+pub(crate) fn tier(raw: Option<&RawValue>) -> ServiceTier {
+    raw.map_or(ServiceTier::Unsaid, |raw| {
+        ServiceTier::from_word(raw.get().trim_matches('"'))
+    })
 }
 
 fn members(raw: &RawValue) -> Result<Members<'_>, Untrusted> {
@@ -94,7 +170,8 @@ fn inside(members: &Members<'_>, name: &str, count_name: &str) -> Result<Option<
 /// so the larger of both is taken.
 ///
 /// # Source
-/// Anthropic API reference, *Messages*, `usage`; *Prompt caching*, "Tracking cache performance"; *Compaction*, "Usage".
+/// Anthropic API reference, *Messages*, `usage`; *Prompt caching*, "Tracking cache performance"; *Compaction*, "Usage";
+/// *Service tiers*; *Fast mode*.
 pub(crate) fn anthropic(raw: &RawValue) -> Result<Report, Untrusted> {
     let members = members(raw)?;
     let mut report = anthropic_counts(&members)?;
@@ -110,13 +187,19 @@ pub(crate) fn anthropic(raw: &RawValue) -> Result<Report, Untrusted> {
                 cache_write: add(total.cache_write, one.cache_write)?,
                 cache_write_5m: add(total.cache_write_5m, one.cache_write_5m)?,
                 cache_write_1h: add(total.cache_write_1h, one.cache_write_1h)?,
-                reasoning: None,
-                searches: None,
+                ..Report::default()
             };
         }
         report = report.max(total);
     }
     report.searches = inside(&members, "server_tool_use", "web_search_requests")?;
+    report.reasoning = inside(&members, "output_tokens_details", "thinking_tokens")?;
+    report.tier = match (tier(members.get("speed")), tier(members.get("service_tier"))) {
+        (ServiceTier::Fast, _) => ServiceTier::Fast,
+        // Capacity that is paid for in advance; a token counts as one at the list price.
+        (_, ServiceTier::Priority) => ServiceTier::Standard,
+        (_, tier) => tier,
+    };
     Ok(report)
 }
 
@@ -138,8 +221,7 @@ fn anthropic_counts(members: &Members<'_>) -> Result<Report, Untrusted> {
         cache_write: count(members, "cache_creation_input_tokens")?,
         cache_write_5m: short,
         cache_write_1h: long,
-        reasoning: None,
-        searches: None,
+        ..Report::default()
     })
 }
 
@@ -160,7 +242,8 @@ fn add(a: Option<u64>, b: Option<u64>) -> Result<Option<u64>, Untrusted> {
 ///
 /// `prompt_tokens` (`input_tokens`) contains the cached ones, so they are taken out of it; more cached than there
 /// are is nothing to believe. Compatible servers differ in whether `completion_tokens` contains the reasoning, so
-/// where `total_tokens` says that more came out, that counts. Audio tokens stay among the others.
+/// where `total_tokens` says that more came out, that counts. It does not say how many tokens of sound and images were
+/// cached, so as many as can be are taken for those that were not, which cost more.
 ///
 /// # Source
 /// OpenAI API reference, *Chat completion object* and *Response object*, `usage`.
@@ -184,15 +267,30 @@ pub(crate) fn openai(raw: &RawValue) -> Result<Report, Untrusted> {
         Some(input) => Some(input.checked_sub(cached.unwrap_or(0)).ok_or(Untrusted)?),
         None => None,
     };
+    let part = |names: [&str; 2], count_name: &str| -> Result<u64, Untrusted> {
+        let [a, b] = names;
+        let larger = inside(&members, a, count_name)?.max(inside(&members, b, count_name)?);
+        Ok(larger.unwrap_or(0))
+    };
+    let of_input = ["prompt_tokens_details", "input_tokens_details"];
+    let of_output = ["completion_tokens_details", "output_tokens_details"];
+    let (audio, image) = (part(of_input, "audio_tokens")?, part(of_input, "image_tokens")?);
+    let mut left = Share(fresh.unwrap_or(0));
+    let (input_audio, input_image) = (left.take(audio), left.take(image));
     Ok(Report {
         input: fresh,
         output: output.map(|output| output.max(beside_input.unwrap_or(0))),
         cache_read: cached,
-        cache_write: None,
-        cache_write_5m: None,
-        cache_write_1h: None,
         reasoning,
-        searches: None,
+        media: Media {
+            input_audio,
+            input_image,
+            cache_read_audio: audio.saturating_sub(input_audio),
+            cache_read_image: image.saturating_sub(input_image),
+            output_audio: part(of_output, "audio_tokens")?,
+            output_image: part(of_output, "image_tokens")?,
+        },
+        ..Report::default()
     })
 }
 
@@ -236,6 +334,42 @@ mod tests {
         let usage = usage.unwrap().usage().unwrap();
         assert_eq!((usage.input_tokens, usage.cache_read_tokens), (40, 60));
         assert_eq!((usage.output_tokens, usage.reasoning_tokens), (37, 30));
+    }
+
+    #[test]
+    fn sound_is_a_part_of_its_whole_and_the_tier_is_read() {
+        let usage = openai(&raw(
+            r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,
+                "prompt_tokens_details":{"cached_tokens":60,"audio_tokens":45,"image_tokens":null},
+                "completion_tokens_details":{"reasoning_tokens":30,"audio_tokens":40}}"#,
+        ));
+        let usage = usage.unwrap().with_tier(ServiceTier::Priority).usage().unwrap();
+        assert_eq!((usage.input_tokens, usage.cache_read_tokens), (40, 60));
+        assert_eq!((usage.input_audio_tokens, usage.cache_read_audio_tokens), (40, 5));
+        assert_eq!((usage.output_audio_tokens, usage.reasoning_tokens), (40, 10));
+        assert_eq!(usage.service_tier, ServiceTier::Priority);
+        for (members, expected) in [
+            (r#""service_tier":"standard""#, ServiceTier::Standard),
+            (r#""service_tier":"priority""#, ServiceTier::Standard),
+            (r#""service_tier":"batch""#, ServiceTier::Batch),
+            (r#""service_tier":"standard","speed":"fast""#, ServiceTier::Fast),
+            (r#""service_tier":null"#, ServiceTier::Unsaid),
+            (r#""service_tier":7"#, ServiceTier::Other),
+            (r#""service_tier":"golden""#, ServiceTier::Other),
+        ] {
+            let text = format!(r#"{{"input_tokens":1,"output_tokens":1,{members}}}"#);
+            let usage = anthropic(&raw(&text)).unwrap().usage().unwrap();
+            assert_eq!(usage.service_tier, expected, "{members}");
+        }
+    }
+
+    #[test]
+    fn thinking_is_a_part_of_the_output() {
+        let usage = anthropic(&raw(
+            r#"{"input_tokens":1,"output_tokens":20,"output_tokens_details":{"thinking_tokens":15}}"#,
+        ));
+        let usage = usage.unwrap().usage().unwrap();
+        assert_eq!((usage.output_tokens, usage.reasoning_tokens), (20, 15));
     }
 
     #[test]

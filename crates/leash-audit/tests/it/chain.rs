@@ -404,6 +404,7 @@ fn a_bad_line_is_found_in_whichever_piece_it_is_and_only_the_first_counts() {
         let options = VerifyOptions {
             threads: Some(threads),
             progress: None,
+            ..VerifyOptions::default()
         };
         let report = verify_reader(text.as_bytes(), &options).unwrap();
         assert_eq!((report.verdict, report.events), (Verdict::Ok, 4000));
@@ -439,6 +440,7 @@ fn progress_ends_with_all_bytes_done() {
     let options = VerifyOptions {
         threads: None,
         progress: Some(&progress),
+        ..VerifyOptions::default()
     };
     assert!(verify_reader(text.as_bytes(), &options).unwrap().is_ok());
     assert_eq!(most.into_inner(), u64::try_from(text.len()).unwrap());
@@ -556,6 +558,7 @@ fn a_line_without_end_is_broken_and_not_kept_in_memory() {
     let options = VerifyOptions {
         threads: Some(1),
         progress: None,
+        ..VerifyOptions::default()
     };
     let Verdict::Broken(broken) = verify_reader(endless, &options).unwrap().verdict else {
         panic!("was accepted")

@@ -7,7 +7,7 @@ use leash_core::{
     StoreError, StoreErrorKind, ToolRequest, Usage, rule_ids,
 };
 use leash_firewall::{Answer, Firewall, GuardedError, ModelAnswer, ModelFailure};
-use leash_hitl::{Approval, ApprovalRequest, HitlGate, InMemoryHitlGate};
+use leash_hitl::{Approval, ApprovalRequest, HitlAnswer, HitlGate, InMemoryHitlGate};
 use serde_json::json;
 
 use crate::support::{Log, builder, call};
@@ -124,9 +124,10 @@ async fn only_an_explicit_approval_lets_through() {
     struct Answers(Option<Approval>);
     #[async_trait::async_trait]
     impl HitlGate for Answers {
-        async fn request(&self, _: &ApprovalRequest) -> Result<Approval, StoreError> {
-            self.0
-                .clone()
+        async fn request(&self, request: &ApprovalRequest) -> Result<HitlAnswer, StoreError> {
+            let approval = self.0.clone();
+            approval
+                .map(|approval| approval.answers(request))
                 .ok_or_else(|| StoreError::new(StoreErrorKind::Unavailable, "reach the approvers"))
         }
     }
@@ -315,4 +316,21 @@ async fn a_priced_tool_is_charged_its_price() {
     );
     run(&firewall, "free").await.unwrap();
     assert_eq!(firewall.cumulative().await.unwrap().to_string(), "0.20");
+}
+
+#[tokio::test]
+async fn an_approval_is_bound_to_the_rules_under_which_it_is_given() {
+    let version = async |action| {
+        let gate = Arc::new(InMemoryHitlGate::approving());
+        let firewall = builder()
+            .rule(On("wire", Action::Hitl))
+            .rule(On("never", action))
+            .hitl_gate(gate.clone());
+        run(&firewall.build().unwrap(), "wire").await.unwrap();
+        gate.requests()[0].policy_version.clone()
+    };
+    let first = version(Action::Block).await;
+    assert!(!first.is_empty());
+    assert_eq!(first, version(Action::Block).await);
+    assert_ne!(first, version(Action::Warn).await);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use leash_core::{Caller, Digest, LeashError, StoreError, StoreErrorKind, rule_ids};
 use leash_firewall::{Answer, GuardedError, Outcome};
-use leash_hitl::{Approval, ApprovalRequest, HitlGate};
+use leash_hitl::{Approval, ApprovalRequest, HitlAnswer, HitlGate};
 use leash_kill::{KillOrder, KillRegistry, MemoryKillRegistry, Target};
 use leash_policy::HitlThreshold;
 use serde_json::json;
@@ -91,12 +91,12 @@ struct KillsFirst {
 
 #[async_trait]
 impl HitlGate for KillsFirst {
-    async fn request(&self, request: &ApprovalRequest) -> Result<Approval, StoreError> {
+    async fn request(&self, request: &ApprovalRequest) -> Result<HitlAnswer, StoreError> {
         let target = Target::Session(request.call.caller().session_id.clone());
         let order = KillOrder::new(target, "while you waited", leash_core::Timestamp::EPOCH);
         self.registry.kill(order).await?;
         if self.approves {
-            Ok(Approval::Approved { operator: None })
+            Ok(Approval::approved().answers(request))
         } else {
             std::future::pending().await
         }

@@ -1,4 +1,8 @@
 //! Finds personal data in one pass. Every decision looks a bounded way back and ahead.
+//!
+//! Redacting twice is redacting once, because a mark (`[REDACTED:EMAIL]`, `[EMAIL:…]`) never makes a finding of what was
+//! none: to its right it is what a finding is while it is read, a sign that belongs to nothing; to its left it stands
+//! for the digits or letters that it replaced, so what they kept from being a number or an address is none still.
 #![expect(
     clippy::items_after_statements,
     clippy::match_same_arms,
@@ -15,6 +19,8 @@ const MAX_DIGITS: usize = 40;
 /// How far an address reaches: RFC 5321 allows 64 bytes before the `@` and 255 after it.
 const MAX_LOCAL: usize = 64;
 const MAX_DOMAIN: usize = 255;
+/// How long the name of a kind in a mark is, at most.
+const MAX_KIND: usize = 64;
 /// How far back the words before a number are read, in bytes.
 const CONTEXT: usize = 24;
 
@@ -131,6 +137,17 @@ struct Number {
     count: usize,
     plus: bool,
     paren: bool,
+    /// A mark stands where the next group would, behind this separator.
+    mark: Option<Separator>,
+}
+
+/// Whether a mark begins somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    No,
+    Yes,
+    /// The text that goes on will say.
+    Open,
 }
 
 impl Number {
@@ -272,6 +289,24 @@ impl<'a> Finder<'a> {
         }
     }
 
+    /// Whether what a redaction left begins at `at`: `[REDACTED:`, or `[` and another kind.
+    fn mark_at(&self, at: usize) -> Mark {
+        if self.bytes.get(at) != Some(&b'[') {
+            return Mark::No;
+        }
+        let name = self.bytes.get(at.saturating_add(1)..).unwrap_or(&[]);
+        let length = name
+            .iter()
+            .take(MAX_KIND)
+            .take_while(|byte| byte.is_ascii_uppercase() || **byte == b'_')
+            .count();
+        match name.get(length) {
+            Some(b':') if length > 0 => Mark::Yes,
+            None if !self.last => Mark::Open,
+            _ => Mark::No,
+        }
+    }
+
     fn char_before(&self, at: usize) -> Option<char> {
         if at == self.after && at > 0 {
             return Some(']');
@@ -308,6 +343,7 @@ impl<'a> Finder<'a> {
             count: 0,
             plus: false,
             paren: false,
+            mark: None,
         };
         let mut at = start;
         let mut before = start;
@@ -395,6 +431,16 @@ impl<'a> Finder<'a> {
                 separator = if signs == 1 { kind } else { Separator::Mixed };
                 at = at.saturating_add(character.len_utf8());
             }
+            if self.char_at(at) == Some('[') {
+                match self.mark_at(at) {
+                    Mark::No => {}
+                    Mark::Yes => number.mark = Some(separator),
+                    Mark::Open => {
+                        end_short = true;
+                        break;
+                    }
+                }
+            }
             if signs == 0 {
                 break;
             }
@@ -436,9 +482,10 @@ impl<'a> Finder<'a> {
         let Some(group) = groups.checked_sub(1).and_then(|at| number.groups().get(at)) else {
             return false;
         };
-        if let Some(next) = number.groups().get(groups) {
+        let next = number.groups().get(groups).map(|next| next.separator);
+        if let Some(separator) = next.or(number.mark) {
             return matches!(
-                next.separator,
+                separator,
                 Separator::Space | Separator::Mixed | Separator::Slash
             ) || self.char_at(group.end) == Some(' ');
         }
@@ -596,8 +643,9 @@ impl<'a> Finder<'a> {
         {
             return false;
         }
-        match number.groups().get(4) {
-            Some(next) if matches!(next.separator, Separator::Dot | Separator::Dash) => return false,
+        let next = number.groups().get(4).map(|next| next.separator);
+        match next.or(number.mark) {
+            Some(Separator::Dot | Separator::Dash | Separator::None) => return false,
             Some(_) => {}
             None => {
                 if self
@@ -704,6 +752,8 @@ impl<'a> Finder<'a> {
         }
         match self.char_at(end) {
             None if !self.last => self.wait(start, floor),
+            Some('[') if self.mark_at(end) == Mark::Open => self.wait(start, floor),
+            Some('[') if self.mark_at(end) == Mark::Yes => None,
             Some(next) if next.is_ascii_alphanumeric() || next == '_' => None,
             _ => Some(Found {
                 kind: "IBAN",
@@ -736,24 +786,29 @@ impl<'a> Finder<'a> {
             return self.wait(start.min(sign.saturating_sub(local.len())), floor);
         }
         let mut domain = self.text.get(domain_start..at)?;
+        match self.mark_at(at) {
+            Mark::No => {}
+            Mark::Open => return self.wait(start.min(sign.saturating_sub(local.len())), floor),
+            Mark::Yes if trimmed == "git" => return None,
+            // The mark hides the rest of the last label.
+            Mark::Yes => domain = domain.rsplit_once('.')?.0,
+        }
+        const FILES: [&str; 12] = [
+            "png", "jpg", "jpeg", "gif", "svg", "webp", "js", "css", "ts", "html", "ico", "json",
+        ];
         loop {
             domain = domain.trim_end_matches(['.', '-']);
             let (rest, last) = domain.rsplit_once('.')?;
             let top = last.starts_with("xn--")
-                || (last.chars().count() >= 2 && last.chars().all(char::is_alphabetic));
+                || (last.chars().count() >= 2
+                    && last.chars().all(char::is_alphabetic)
+                    && !FILES.contains(&last));
             if top && !rest.is_empty() && !rest.starts_with(['.', '-']) && !domain.contains("..") {
                 break;
             }
             domain = rest;
         }
         let end = domain_start.saturating_add(domain.len());
-        const FILES: [&str; 12] = [
-            "png", "jpg", "jpeg", "gif", "svg", "webp", "js", "css", "ts", "html", "ico", "json",
-        ];
-        let top = domain.rsplit('.').next().unwrap_or("");
-        if FILES.contains(&top) {
-            return None;
-        }
         // `git@host:path` is an address of a repository.
         if trimmed == "git" && matches!(self.char_at(end), Some(':' | '/')) {
             return None;
@@ -789,6 +844,8 @@ impl<'a> Finder<'a> {
             if pairs == 6 {
                 match self.char_at(at) {
                     None if !self.last => return self.wait(start, floor),
+                    Some('[') if self.mark_at(at) == Mark::Open => return self.wait(start, floor),
+                    Some('[') if self.mark_at(at) == Mark::Yes => {}
                     Some(next) if word(next) => {}
                     _ => {
                         return Some(Found {

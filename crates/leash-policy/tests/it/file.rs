@@ -23,7 +23,7 @@ fn decides(policy: &Policy, tool: &str, args: Value) -> (Action, String) {
 
 #[test]
 fn the_example_decides_as_it_says() {
-    let policy = Policy::parse(include_str!("../../../../examples/policy.toml")).unwrap();
+    let policy = Policy::parse(include_str!("../../examples/policy.toml")).unwrap();
     for (tool, args, action, rule) in [
         ("shell", json!({}), Action::Block, "allowed_tools"),
         (

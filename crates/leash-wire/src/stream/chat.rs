@@ -9,9 +9,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Shared;
+use crate::WireError;
 use crate::content::{self, CHAT_TEXTS, CallPiece, ChatMessage, FunctionPiece};
 use crate::raw::{self, Str};
-use crate::{WireError, usage};
+use crate::usage::{self, Report};
 
 #[derive(Default)]
 pub(super) struct Meter {
@@ -33,6 +34,8 @@ struct Chunk<'a> {
     choices: Option<Vec<ChunkChoice<'a>>>,
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    service_tier: Option<&'a RawValue>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
@@ -74,9 +77,9 @@ impl Meter {
     /// Reads a chunk, and says whether it holds usage and no choices.
     pub(super) fn read(&mut self, data: &str, shared: &mut Shared) -> Result<bool, WireError> {
         let chunk: Chunk<'_> = raw::parse(data)?;
-        if let Some(raw) = chunk.usage {
-            shared.report(usage::openai(raw));
-        }
+        let tier = usage::tier(chunk.service_tier);
+        let report = chunk.usage.map_or_else(|| Ok(Report::default()), usage::openai);
+        shared.report(report.map(|report| report.with_tier(tier)));
         if chunk.error.is_some() {
             shared.error(chunk.error);
         }

@@ -255,10 +255,10 @@ impl Meter {
             Some(output) => raw::parse(output.get())?,
             None => Vec::new(),
         };
-        let searches = items.iter().filter(|item| tools::is_web_search(item)).count();
         if let Some(raw) = response.get("usage") {
-            let searches = u64::try_from(searches).unwrap_or(u64::MAX);
-            shared.report(usage::openai(raw).map(|report| report.with_searches(searches)));
+            let tier = usage::tier(response.get("service_tier"));
+            let report = usage::openai(raw);
+            shared.report(report.map(|report| report.with_searches(tools::searches(&items)).with_tier(tier)));
         }
         if response.get("error").is_some() {
             shared.error(response.get("error"));

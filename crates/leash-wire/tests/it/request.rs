@@ -1,6 +1,6 @@
 //! Requests, and what is changed in them.
 
-use leash_core::{Call, Caller, InputSize, Json, SessionId};
+use leash_core::{Call, Caller, InputSize, Json, ServiceTier, SessionId};
 use leash_wire::{Format, Limits, Outgoing, Request, WireError, WireErrorKind, outgoing_body};
 use proptest::prelude::*;
 
@@ -55,7 +55,7 @@ fn what_the_request_does_not_hold_makes_it_unbounded() {
     for (format, body) in [
         (
             Format::AnthropicMessages,
-            anthropic(r#"{"type":"image","source":{"type":"url","url":"x"}}"#),
+            anthropic(r#"{"type":"document","source":{"type":"url","url":"x"}}"#),
         ),
         (
             Format::AnthropicMessages,
@@ -290,7 +290,9 @@ fn the_rest_of_a_request_is_read_too() {
         (request.choices, request.streaming, request.include_usage),
         (3, true, true)
     );
-    assert_eq!(request.surcharges, ["service_tier", "audio"]);
+    assert_eq!(request.surcharges, ["audio"]);
+    assert_eq!(request.service_tier, ServiceTier::Priority);
+    assert!(request.has_media);
     assert!(
         request.max_output_tokens.unwrap() > 10,
         "rejected prediction tokens are billed"
@@ -305,6 +307,66 @@ fn the_rest_of_a_request_is_read_too() {
     );
     assert_eq!(&*azure.unwrap().model, "mine");
     assert!(!format!("{request:?}").contains("abc"));
+}
+
+#[test]
+fn the_tier_is_the_one_that_is_asked_for() {
+    let tier = |format, members: &str| {
+        let body = format!(r#"{{"model":"m","max_tokens":1,"messages":[]{members}}}"#);
+        let request = parse(format, &body).unwrap();
+        assert!(!request.has_media);
+        request.service_tier
+    };
+    for (members, expected) in [
+        ("", ServiceTier::Unsaid),
+        (r#","service_tier":"auto""#, ServiceTier::Unsaid),
+        (r#","service_tier":"default""#, ServiceTier::Standard),
+        (r#","service_tier":"flex""#, ServiceTier::Flex),
+        (r#","service_tier":"golden""#, ServiceTier::Other),
+    ] {
+        assert_eq!(tier(Format::OpenAiChat, members), expected, "{members}");
+    }
+    for (members, expected) in [
+        (r#","service_tier":"standard_only""#, ServiceTier::Standard),
+        (r#","speed":"fast","service_tier":"auto""#, ServiceTier::Fast),
+        (r#","speed":"standard""#, ServiceTier::Unsaid),
+    ] {
+        assert_eq!(tier(Format::AnthropicMessages, members), expected, "{members}");
+    }
+}
+
+#[test]
+fn an_image_counts_as_what_it_is_scaled_down_to() {
+    let body = |source: &str| {
+        format!(
+            r#"{{"model":"m","max_tokens":1,"messages":[{{"role":"user","content":[{{"type":"image","source":{source}}}]}}]}}"#
+        )
+    };
+    let read = |source: &str| parse(Format::AnthropicMessages, &body(source)).unwrap();
+    let inline = |data: &str| {
+        read(&format!(
+            r#"{{"type":"base64","media_type":"image/png","data":"{data}"}}"#
+        ))
+    };
+    let small = inline("aGk=");
+    assert!(small.has_media && bytes(&small) > 8192);
+    assert_eq!(bytes(&inline(&"A".repeat(1_000_000))), bytes(&small));
+    assert!(bytes(&read(r#"{"type":"url","url":"https://example.org/a.png"}"#)) > 8192);
+    for unknown in [r#"{"type":"new"}"#, "7", r#"{"type":"text","data":"x"}"#] {
+        assert_eq!(read(unknown).input, InputSize::Unbounded, "{unknown}");
+    }
+}
+
+#[test]
+fn thinking_beyond_the_maximum_is_output_too() {
+    let max = |budget: u64| {
+        let body = format!(
+            r#"{{"model":"m","max_tokens":1000,"messages":[],"thinking":{{"type":"enabled","budget_tokens":{budget}}}}}"#
+        );
+        parse(Format::AnthropicMessages, &body).unwrap().max_output_tokens
+    };
+    assert_eq!(max(999), Some(1000));
+    assert_eq!(max(4000), Some(5000));
 }
 
 #[test]

@@ -1,0 +1,37 @@
+//! Where things are kept: the plumbing of stores.
+//!
+//! - [`StoreUrl`]: the address of a store as people write it, `sqlite:PATH`, `redis://…`, `http://…`, printed without
+//!   its secrets.
+//! - `Sqlite` (feature `sqlite`): one database file in WAL mode, on one thread, with versioned migrations.
+//! - `Redis` (feature `redis`): a pool of connections with a time-out on everything, scripts, subscriptions.
+//!
+//! Every failure becomes a [`leash_core::StoreError`]. Its invariant: it opens and asks, and knows nothing of what is
+//! kept. No table, key or word of any other crate stands here.
+//!
+//! ```
+//! use leash_store::{StoreKind, StoreUrl};
+//!
+//! let url: StoreUrl = "redis://:hunter2@10.0.0.7:6379/0".parse()?;
+//! assert_eq!(url.kind(), StoreKind::Redis);
+//! assert_eq!(url.to_string(), "redis://***@10.0.0.7:6379/0");
+//! # Ok::<(), leash_store::StoreUrlError>(())
+//! ```
+
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod url;
+
+#[cfg(feature = "redis")]
+pub use self::redis::{Redis, RedisOptions, Subscription};
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{Schema, Sqlite, SqliteOptions};
+pub use self::url::{StoreKind, StoreUrl, StoreUrlError};
+
+/// The client that [`Redis`] speaks through, for commands, pipelines and scripts.
+#[cfg(feature = "redis")]
+pub use deadpool_redis::redis as redis_client;
+/// The library that [`Sqlite`] speaks through, for statements and rows.
+#[cfg(feature = "sqlite")]
+pub use rusqlite;
