@@ -112,11 +112,104 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
             )?;
         }
     }
+    table.push_str("\n| kind | cases with it, found exactly | all others, not found |\n|---|---|---|\n");
+    for (kind, (found, others)) in pii_rates(&program, &data, &mut misses)? {
+        writeln!(table, "| `{kind}` | {} | {} |", found.percent(), others.percent())?;
+    }
     print!("{table}");
     for miss in &misses {
         println!("{miss}");
     }
     Ok(misses.is_empty())
+}
+
+/// Of each kind of personal data: how many texts that hold it have all of it found, from the first byte to the last,
+/// and in how many others none of it is found.
+fn pii_rates(
+    program: &Path,
+    data: &Path,
+    misses: &mut Vec<String>,
+) -> Result<BTreeMap<String, (Rate, Rate)>> {
+    let mut cases: Vec<Value> = Vec::new();
+    for file in ["pii.json", "pii_more.json"] {
+        cases.extend(serde_json::from_str::<Vec<Value>>(&std::fs::read_to_string(
+            data.join(file),
+        )?)?);
+    }
+    let of_kind = |spans: &[(String, String)], kind: &str| -> Vec<String> {
+        let own = spans.iter().filter(|(name, _)| name == kind);
+        own.map(|(_, text)| text.clone()).collect()
+    };
+    let mut answers = Vec::new();
+    for case in &cases {
+        let text = case
+            .get("text")
+            .and_then(Value::as_str)
+            .context("a case has no text")?;
+        let expected: Vec<(String, String)> =
+            serde_json::from_value(case.get("expected").cloned().unwrap_or_default())?;
+        let got = scan(program, text)?;
+        if got != expected {
+            let id = case.get("id").or_else(|| case.get("text")).cloned();
+            misses.push(format!("miss: pii {}", id.unwrap_or_default()));
+        }
+        answers.push((expected, got));
+    }
+    let mut table: BTreeMap<String, (Rate, Rate)> = BTreeMap::new();
+    let kinds: std::collections::BTreeSet<&String> = answers
+        .iter()
+        .flat_map(|(expected, _)| expected.iter().map(|(kind, _)| kind))
+        .collect();
+    for kind in kinds {
+        let row = table.entry(kind.clone()).or_default();
+        for (expected, got) in &answers {
+            let (expected, got) = (of_kind(expected, kind), of_kind(got, kind));
+            let rate = if expected.is_empty() {
+                &mut row.1
+            } else {
+                &mut row.0
+            };
+            rate.count(expected == got);
+        }
+    }
+    Ok(table)
+}
+
+/// What `redact --scan` finds in `text`: kinds, and what is there.
+fn scan(program: &Path, text: &str) -> Result<Vec<(String, String)>> {
+    let mut child = Command::new(program)
+        .args(["redact", "--scan", "--json", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    child
+        .stdin
+        .take()
+        .context("no standard input")?
+        .write_all(text.as_bytes())?;
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("`redact` ended with {}", output.status);
+    }
+    let spans: Vec<Value> = serde_json::from_slice(&output.stdout)?;
+    let place = |span: &Value, name: &str| -> Result<usize> {
+        let place = span.get(name).and_then(Value::as_u64);
+        Ok(usize::try_from(place.context("a span without its place")?)?)
+    };
+    spans
+        .iter()
+        .map(|span| {
+            let kind = span
+                .get("kind")
+                .and_then(Value::as_str)
+                .context("a span without a kind")?;
+            let found = text.get(place(span, "start")?..place(span, "end")?);
+            Ok((
+                kind.to_owned(),
+                found.context("a span outside of the text")?.to_owned(),
+            ))
+        })
+        .collect()
 }
 
 fn rates(program: &Path, family: &Family, path: &Path, misses: &mut Vec<String>) -> Result<(Rate, Rate)> {

@@ -106,7 +106,7 @@ fn shell(criterion: &mut Criterion) {
     let script = include_str!("../tests/data/build.sh");
     for (id, text) in [("policy/shell_200b", pipeline), ("policy/shell_1kb", script)] {
         criterion.bench_function(id, |bencher| {
-            bencher.iter(|| black_box(rule.judge(black_box(text))))
+            bencher.iter(|| black_box(rule.judge(black_box(text))));
         });
     }
 }
@@ -122,13 +122,13 @@ fn content(criterion: &mut Criterion) {
     let pii = leash_policy::PiiRedactor::new();
     let secrets = leash_policy::SecretsRule::new();
     criterion.bench_function("policy/pii_2kb", |bencher| {
-        bencher.iter(|| black_box(pii.redacted(black_box(&clean))))
+        bencher.iter(|| black_box(pii.redacted(black_box(&clean))));
     });
     criterion.bench_function("policy/pii_2kb_hits", |bencher| {
-        bencher.iter(|| black_box(pii.redacted(black_box(&hits))))
+        bencher.iter(|| black_box(pii.redacted(black_box(&hits))));
     });
     criterion.bench_function("policy/secrets_2kb", |bencher| {
-        bencher.iter(|| black_box(secrets.scan(black_box(&clean))))
+        bencher.iter(|| black_box(secrets.scan(black_box(&clean))));
     });
 }
 

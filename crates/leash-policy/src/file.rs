@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use leash_core::{Digest, PolicyEngine, Redactor, Rule};
+use leash_core::{Digest, Json, PolicyEngine, Redactor, Rule, RuleError};
 use serde_json::{Map, Value, json};
 use toml::Table;
 
@@ -88,6 +88,40 @@ impl fmt::Debug for Policy {
     }
 }
 
+/// How often a chain of redactors is gone through.
+const MAX_ROUNDS: u32 = 16;
+
+/// Redactors one after the other, until none of them changes anything: what one takes out may uncover what another
+/// finds.
+#[derive(Clone, Debug)]
+pub struct Redactors(Vec<Arc<dyn Redactor>>);
+
+impl Redactors {
+    /// These, in order.
+    pub fn new(redactors: impl IntoIterator<Item = Arc<dyn Redactor>>) -> Self {
+        Self(redactors.into_iter().collect())
+    }
+}
+
+impl Redactor for Redactors {
+    fn redact(&self, document: &Json) -> Result<Option<Json>, RuleError> {
+        let mut changed: Option<Json> = None;
+        for _ in 0..MAX_ROUNDS {
+            let mut settled = true;
+            for redactor in &self.0 {
+                if let Some(redacted) = redactor.redact(changed.as_ref().unwrap_or(document))? {
+                    settled &= changed.as_ref() == Some(&redacted);
+                    changed = Some(redacted);
+                }
+            }
+            if settled {
+                return Ok(changed);
+            }
+        }
+        Err(RuleError::new("the redactors undo each other's work"))
+    }
+}
+
 impl Policy {
     /// Reads a policy. Whatever it does not know is refused: a typo must not make a policy weaker.
     ///
@@ -166,6 +200,17 @@ impl Policy {
     #[must_use]
     pub fn redactors(&self) -> &[Arc<dyn Redactor>] {
         &self.redactors
+    }
+
+    /// All redactors as one: in order, again until nothing changes, so that redacting twice is redacting once. `None`
+    /// where there is none.
+    #[must_use]
+    pub fn redactor(&self) -> Option<Arc<dyn Redactor>> {
+        match self.redactors.as_slice() {
+            [] => None,
+            [one] => Some(Arc::clone(one)),
+            all => Some(Arc::new(Redactors(all.to_vec()))),
+        }
     }
 
     /// SHA-256 of the text: what names this policy in a log.

@@ -7,8 +7,6 @@
 //! - [`PiiRedactor`], [`SecretsRule`]: what must not leave.
 //! - [`Policy`], [`rule_from_options`]: all of it from TOML, and by name; [`Adjusted`]: for some tools, or in the shadow.
 //! - [`BudgetThreshold`], [`HitlThreshold`]: warn, or ask a human, as the budget runs out.
-//! - [`BlockedShell`]: shell commands, by what they would do.
-//! - [`PiiRedactor`], [`SecretsRule`]: personal data, keys and tokens, found and taken out.
 //!
 //! Its invariant: no I/O, and nothing of firewalls, stores or providers. A rule looks at a call and its context.
 //!
@@ -40,15 +38,15 @@ mod tools;
 
 pub use self::adjust::Adjusted;
 pub use self::budget::{BudgetThreshold, HitlThreshold, ThresholdError};
-pub use self::file::{Policy, PolicyError};
+pub use self::file::{Policy, PolicyError, Redactors};
 pub use self::net::BlockedUrls;
 pub use self::paths::BlockedPaths;
 pub use self::patterns::{BlockedPatterns, HitlOnPattern, PatternError};
+pub use self::pii::{DetectorError, PiiRedactor, PiiStream, Span};
 pub use self::registry::{
     COMMON, OptionError, OptionKind, Options, REDACTORS, RULES, RedactorKind, RuleKind, Shape,
     redactor_from_options, rule_from_options,
 };
-pub use self::pii::{DetectorError, PiiRedactor, PiiStream, Span};
 pub use self::secrets::SecretsRule;
 pub use self::shell::{BlockedShell, MAX_SCRIPT_BYTES, ShellOptionError};
 pub use self::sql::{BlockedSql, SqlDialect, SqlMode};

@@ -16,6 +16,17 @@ pub use self::stream::PiiStream;
 /// How deep a document may be nested.
 const MAX_DEPTH: u32 = 512;
 
+/// What is found without a detector of one's own.
+pub(crate) const KINDS: [&str; 7] = [
+    "EMAIL",
+    "PHONE",
+    "CREDIT_CARD",
+    "SSN",
+    "IBAN",
+    "IP_ADDRESS",
+    "MAC_ADDRESS",
+];
+
 /// How often a text is gone over for detectors of one's own.
 const MAX_PASSES: u32 = 16;
 
@@ -72,10 +83,17 @@ impl fmt::Debug for PiiRedactor {
             Mode::Mask => "mask",
             Mode::Hash(_) => "hash",
         };
+        // All but the key: what this says is part of a policy's version.
+        let own: Vec<_> = self
+            .own
+            .iter()
+            .map(|(kind, regex)| (kind, regex.as_str()))
+            .collect();
         f.debug_struct("PiiRedactor")
             .field("mode", &mode)
-            .field("own", &self.own.len())
-            .finish_non_exhaustive()
+            .field("own", &own)
+            .field("without", &self.without)
+            .finish()
     }
 }
 
@@ -119,8 +137,13 @@ impl PiiRedactor {
     /// [`DetectorError`] where `kind` is not made of at most 64 capitals and `_`, or `pattern` is no regular expression, is too
     /// large, or matches the empty text.
     pub fn with_detector(mut self, kind: &str, pattern: &str) -> Result<Self, DetectorError> {
-        if kind.is_empty() || kind.len() > 64 || !kind.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_') {
-            return Err(DetectorError("a kind is made of at most 64 capital letters and `_`"));
+        if kind.is_empty()
+            || kind.len() > 64
+            || !kind.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+        {
+            return Err(DetectorError(
+                "a kind is made of at most 64 capital letters and `_`",
+            ));
         }
         let regex = regex::RegexBuilder::new(pattern)
             .size_limit(1 << 20)

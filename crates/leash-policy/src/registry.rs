@@ -22,7 +22,7 @@ use std::sync::Arc;
 use leash_core::{Action, Redactor, Rule};
 
 use crate::adjust::Adjusted;
-use crate::pii::PiiRedactor;
+use crate::pii::{KINDS, PiiRedactor};
 use crate::secrets::SecretsRule;
 use crate::shell::BlockedShell;
 
@@ -218,19 +218,72 @@ const SECRETS_OUT: RedactorKind = RedactorKind {
 const PII: RedactorKind = RedactorKind {
     name: "pii",
     about: "Takes personal data out.",
-    options: &[OptionKind {
-        name: "without",
-        shape: Shape::List,
-        about: "Kinds that stay: `IPV4`, `PHONE`.",
-    }],
+    options: &[
+        OptionKind {
+            name: "without",
+            shape: Shape::List,
+            about: "Kinds that stay: `EMAIL`, `PHONE`, `CREDIT_CARD`, `SSN`, `IBAN`, `IP_ADDRESS`, `MAC_ADDRESS`.",
+        },
+        OptionKind {
+            name: "mode",
+            shape: Shape::Choice(&["mask", "hash"]),
+            about: "What a finding becomes: `[REDACTED:EMAIL]`, or a keyed hash, so that equal values stay equal.",
+        },
+        OptionKind {
+            name: "key",
+            shape: Shape::Text,
+            about: "The key of the hash: 64 hexadecimal digits. Keep the policy as secret as the key.",
+        },
+        OptionKind {
+            name: "detectors",
+            shape: Shape::Texts,
+            about: "More to find: `KIND=REGULAR EXPRESSION`, within a line.",
+        },
+    ],
     make: |options| {
-        let kinds = options.list("without");
-        let redactor = kinds
-            .into_iter()
-            .fold(PiiRedactor::default(), PiiRedactor::without);
+        let key = options.one("key")?;
+        let hash = options.choice("mode", &[("mask", false), ("hash", true)])?;
+        let mut redactor = match (hash.unwrap_or(false), key) {
+            (false, None) => PiiRedactor::new(),
+            (false, Some(_)) => return Err(OptionError::invalid("key", "is for `mode = \"hash\"`")),
+            (true, key) => key
+                .as_deref()
+                .and_then(key_of)
+                .map(PiiRedactor::hashed)
+                .ok_or_else(|| OptionError::invalid("key", "is 64 hexadecimal digits"))?,
+        };
+        for kind in options.list("without") {
+            if !KINDS.contains(&kind.as_str()) {
+                return Err(OptionError::invalid(
+                    "without",
+                    format!("takes {}", KINDS.join(", ")),
+                ));
+            }
+            redactor = redactor.without(kind);
+        }
+        for detector in options.all("detectors") {
+            let (kind, pattern) = detector
+                .split_once('=')
+                .ok_or_else(|| OptionError::invalid("detectors", "is written `KIND=REGULAR EXPRESSION`"))?;
+            redactor = redactor
+                .with_detector(kind, pattern)
+                .map_err(|error| OptionError::invalid("detectors", error.to_string()))?;
+        }
         Ok(Arc::new(redactor))
     },
 };
+
+fn key_of(text: &str) -> Option<[u8; 32]> {
+    let mut key = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (at, byte) in key.iter_mut().enumerate() {
+        let from = at.checked_mul(2)?;
+        *byte = u8::from_str_radix(text.get(from..from.checked_add(2)?)?, 16).ok()?;
+    }
+    Some(key)
+}
 
 /// The options that every rule has.
 pub const COMMON: &[OptionKind] = &[

@@ -484,10 +484,8 @@ impl<'a> Finder<'a> {
         };
         let next = number.groups().get(groups).map(|next| next.separator);
         if let Some(separator) = next.or(number.mark) {
-            return matches!(
-                separator,
-                Separator::Space | Separator::Mixed | Separator::Slash
-            ) || self.char_at(group.end) == Some(' ');
+            return matches!(separator, Separator::Space | Separator::Mixed | Separator::Slash)
+                || self.char_at(group.end) == Some(' ');
         }
         !self.char_at(group.end).is_some_and(|next| {
             next.is_ascii_alphanumeric() || matches!(next, '_' | '@' | '%') || digit(next).is_some()

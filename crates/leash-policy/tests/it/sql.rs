@@ -1,6 +1,10 @@
 //! The SQL rule over the cases in `tests/data/sql*.json`.
 
-#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "a test may fail loudly"
+)]
 
 use leash_core::{Action, Call, Caller, PolicyContext, Rule, SessionId, Timestamp, ToolCall};
 use leash_policy::rule_from_options;
