@@ -9,6 +9,8 @@
     reason = "a test may fail loudly"
 )]
 
+#[path = "it/policy.rs"]
+mod policy;
 #[path = "it/price.rs"]
 mod price;
 #[path = "it/soc2.rs"]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use leash_budget::{Balance, Scope, ScopeKey};
-use leash_core::{Call, Caller, Json, LeashError, SessionId, StoreError, ToolRequest, Usd, rule_ids};
+use leash_core::{Call, Caller, LeashError, SessionId, StoreError, ToolRequest, Usd};
 use leash_hitl::{Entry, ResumeError, Ruling};
 use leash_kill::{KillOrder, Target};
 
@@ -151,26 +151,6 @@ impl Firewall {
     /// happens, it waits: race it against what may be stopped and holds no [`Admission`].
     pub async fn stopped(&self) -> LeashError {
         self.shared.stopped(&self.session).await
-    }
-
-    /// `document` without what must not leave; `None` where it may leave as it is. For calls that are not admitted;
-    /// `tool` is how the log names this one, such as `anthropic.count_tokens`.
-    ///
-    /// # Errors
-    /// [`LeashError`] where the redactor cannot tell, or the redaction cannot be written down.
-    pub fn redact(&self, tool: &str, document: &Json) -> Result<Option<Json>, LeashError> {
-        let Some(redactor) = &self.shared.redactor else {
-            return Ok(None);
-        };
-        let refuse = |error| self.shared.refuse(&self.session, Stage::Redact, error);
-        let redacted = redactor
-            .redact(document)
-            .map_err(|error| refuse(LeashError::blocked(rule_ids::REDACT, error.to_string())))?;
-        if redacted.is_some() {
-            let written = self.shared.journal.redaction(&self.session, tool);
-            written.map_err(|error| refuse(LeashError::unavailable(rule_ids::AUDIT, error.into())))?;
-        }
-        Ok(redacted)
     }
 
     /// Writes a refusal to the log that an adapter made before it could ask for admission, or after it got it: a

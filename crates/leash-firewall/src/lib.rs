@@ -56,6 +56,7 @@ mod firewall;
 mod guarded;
 mod journal;
 mod path;
+mod screen;
 mod session;
 mod settler;
 mod wrap;

@@ -1,10 +1,10 @@
 //! One session: who it is, what it is capped by, and what it has spent where no store counts it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use leash_budget::{Balance, Scope, ScopeKey};
-use leash_core::{Caller, Usd};
+use leash_budget::{Balance, ModelPrice, PriceTable, Scope, ScopeKey};
+use leash_core::{Caller, ModelCall, Timestamp, Usd};
 
 use crate::builder::scopes_of;
 use crate::path::Shared;
@@ -18,6 +18,14 @@ pub(crate) struct Session {
     pub(crate) key: ScopeKey,
     /// What the session has spent as far as this handle knows, in nano-dollars: all there is without a cap.
     spent: AtomicU64,
+    /// The price of the first model that was called, where no day changes it: most sessions call one model.
+    priced: OnceLock<Priced>,
+}
+
+struct Priced {
+    provider: Arc<str>,
+    model: Arc<str>,
+    price: Arc<ModelPrice>,
 }
 
 impl Session {
@@ -28,6 +36,7 @@ impl Session {
             caller,
             scopes,
             spent: AtomicU64::new(0),
+            priced: OnceLock::new(),
         }
     }
 
@@ -39,7 +48,32 @@ impl Session {
             scopes,
             key,
             spent: AtomicU64::new(0),
+            priced: OnceLock::new(),
         })
+    }
+
+    /// What `call` costs by `prices`, which are always the same ones.
+    pub(crate) fn price(
+        &self,
+        prices: &PriceTable,
+        call: &ModelCall,
+        at: Timestamp,
+    ) -> Option<Arc<ModelPrice>> {
+        if let Some(known) = self.priced.get()
+            && *known.model == *call.model
+            && *known.provider == *call.provider
+        {
+            return Some(known.price.clone());
+        }
+        let listed = prices.find(&call.provider, &call.model)?;
+        if let Some(price) = listed.constant_price() {
+            self.priced.get_or_init(|| Priced {
+                provider: call.provider.clone(),
+                model: call.model.clone(),
+                price: price.clone(),
+            });
+        }
+        Some(listed.price_at(at).clone())
     }
 
     pub(crate) fn is_capped(&self) -> bool {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use leash_core::{Caller, StoreError, StoreErrorKind};
 use tokio::sync::watch;
 
-use crate::{KillOrder, KillRegistry, Target};
+use crate::{Answer, KillOrder, KillRegistry, Target};
 
 /// Orders kept in memory, for one process. While none stands, a question costs one atomic load.
 #[derive(Debug)]
@@ -45,16 +45,7 @@ impl MemoryKillRegistry {
         })
     }
 
-    fn changed(&self, orders: &BTreeMap<Target, KillOrder>) {
-        self.standing.store(orders.len(), Ordering::SeqCst);
-        self.changes
-            .send_modify(|version| *version = version.wrapping_add(1));
-    }
-}
-
-#[async_trait]
-impl KillRegistry for MemoryKillRegistry {
-    async fn standing(&self, caller: &Caller) -> Result<Option<KillOrder>, StoreError> {
+    fn known(&self, caller: &Caller) -> Result<Option<KillOrder>, StoreError> {
         if self.standing.load(Ordering::SeqCst) == 0 && !self.orders.is_poisoned() {
             return Ok(None);
         }
@@ -71,6 +62,23 @@ impl KillRegistry for MemoryKillRegistry {
             .flatten()
             .find_map(|target| orders.get(target))
             .cloned())
+    }
+
+    fn changed(&self, orders: &BTreeMap<Target, KillOrder>) {
+        self.standing.store(orders.len(), Ordering::SeqCst);
+        self.changes
+            .send_modify(|version| *version = version.wrapping_add(1));
+    }
+}
+
+#[async_trait]
+impl KillRegistry for MemoryKillRegistry {
+    async fn standing(&self, caller: &Caller) -> Result<Option<KillOrder>, StoreError> {
+        self.known(caller)
+    }
+
+    fn at_once(&self, caller: &Caller) -> Option<Result<Answer, StoreError>> {
+        Some(self.known(caller).map(Answer::sure))
     }
 
     async fn kill(&self, order: KillOrder) -> Result<(), StoreError> {

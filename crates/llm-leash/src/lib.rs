@@ -399,7 +399,10 @@ pub use leash_firewall::{
     GuardedError, ModelAnswer, ModelFailure, Outcome, Receipt, Warning, Wrap,
 };
 pub use leash_hitl::{Approval, ApprovalRequest, HitlGate, InMemoryHitlGate};
-pub use leash_policy::{AllowedTools, BudgetThreshold, DeniedTools, HitlThreshold};
+pub use leash_policy::{
+    AllowedTools, BlockedPaths, BlockedPatterns, BlockedShell, BlockedSql, BlockedUrls, BudgetThreshold,
+    DeniedTools, HitlOnAmount, HitlOnPattern, HitlThreshold, PiiRedactor, Policy, SecretsRule,
+};
 
 /// Guards for clients, one module for each feature.
 pub mod adapters {
