@@ -27,6 +27,10 @@ mod kill {}
 mod performance {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/policy.md")]
+mod policy {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/prices.md")]
 mod prices {}
 

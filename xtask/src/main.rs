@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod cases;
 mod gate;
 mod prices;
 mod tidy;
@@ -27,6 +28,7 @@ The chores of the workspace.
 Usage: cargo xtask ci [--full] [--only STEP]... [--no-install]
        cargo xtask ci --list
        cargo xtask bench [-p CRATE]... [--no-run]
+       cargo xtask cases
        cargo xtask prices [--genai VERSION|WHEEL] [--litellm VERSION|WHEEL] [--as-of DAY] [--check]
 
 ci      the gate: every step, the cheapest first; the first that fails ends it
@@ -39,6 +41,7 @@ bench   run the benchmarks and print their figures beside the goals
   -p CRATE       only the benchmarks of this crate; may be given more than once
   --no-run       print what the last run left
 
+cases   run the rules over their files of cases and print both rates
 prices  make the price table and docs/prices.md from the packages genai-prices and litellm (Python 3.11, pip)
   --genai, --litellm   another version, or a wheel that is there; else those that the table was made from
   --as-of DAY          the day the table is for
@@ -73,6 +76,11 @@ fn run(args: Vec<String>) -> Result<ExitCode> {
             bench::run(&Workspace::find()?, &bench::Options::parse(rest)?)?;
             Ok(ExitCode::SUCCESS)
         }
+        Some("cases") => Ok(if cases::run(&Workspace::find()?)? {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }),
         Some("prices") => {
             prices::run(&Workspace::find()?, &prices::Options::parse(rest)?)?;
             Ok(ExitCode::SUCCESS)

@@ -6,8 +6,9 @@
 //! - A stream is metered as it flows, by a task of its own: it is cut, and upstream closed, where a kill order stops
 //!   the session or the provider passes what was set aside, whether or not anybody reads it. Each tool call that the
 //!   model asks for is held back until rules and humans have let it pass.
-//! - Calls known to be free pass unless the session is stopped. Calls that nobody can meter are refused, and so is
-//!   every path that is not known, on every host but those that [`LeashMiddleware::allow_host`] names.
+//! - Calls known to be free pass unless the session is stopped; those that show the provider a prompt pass the rules and
+//!   the redactor as well. Calls that nobody can meter are refused, and so is every path that is not known, on every
+//!   host but those that [`LeashMiddleware::allow_host`] names.
 //!
 //! A stream that is cut ends with an error event in the provider's shape; [`StreamRefusal`] has it typed.
 //!

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Extensions, HeaderMap, HeaderValue, StatusCode};
-use leash_core::{Call, Digest, Json, LeashError, Usage, rule_ids};
+use leash_core::{Call, Digest, Json, LeashError, ModelCall, Usage, rule_ids};
 use leash_firewall::{Admission, Answer, Firewall, Outcome, Wrap};
 use leash_wire::{
     Endpoint, Format, FreeEndpoint, Limits, Outgoing, REFUSAL_STATUS, Refusal, Request as WireRequest,
@@ -152,16 +152,25 @@ impl LeashMiddleware {
             Ok(body) => body,
             Err(error) => return self.refuse(None, url, error),
         };
-        let tool = match endpoint {
+        let provider = shape_of(&url).provider();
+        let what = match endpoint {
             FreeEndpoint::Moderations => "openai.moderations".to_owned(),
-            _ => format!("{}.count_tokens", shape_of(&url).provider()),
+            _ => format!("{provider}.count_tokens"),
         };
-        match self.firewall.redact(&tool, &body) {
+        let model = body.value().get("model").and_then(|model| model.as_str());
+        let call = ModelCall::new(
+            provider,
+            model.unwrap_or_default(),
+            body.clone(),
+            0,
+            self.firewall.caller().clone(),
+        );
+        match self.firewall.screen(&what, call).await {
             Ok(None) => {}
             Ok(Some(redacted)) => set_body(&mut request, Bytes::copy_from_slice(redacted.text().as_bytes())),
             Err(error) => return self.refused(None, url, error),
         }
-        self.free(request, extensions, next).await
+        next.run(request, extensions).await
     }
 
     async fn model(

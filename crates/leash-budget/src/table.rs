@@ -116,6 +116,12 @@ impl ListedModel {
         let current = self.prices.iter().rev().find(|(when, _)| when.holds(at));
         current.map_or(&self.first, |(_, price)| price)
     }
+
+    /// Its price where it is the same at all times: worth keeping by whoever asks for it again and again.
+    #[must_use]
+    pub fn constant_price(&self) -> Option<&Arc<ModelPrice>> {
+        (self.prices.len() <= 1).then_some(&self.first)
+    }
 }
 
 /// A price file that cannot be used.

@@ -1,5 +1,6 @@
 //! The command line as types. A new command is a variant here, a module of its own, and an arm in `main.rs`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -30,8 +31,10 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Verify(VerifyArgs),
+    Redact(RedactArgs),
     Replay(ReplayArgs),
     Export(ExportArgs),
+    Policy(PolicyArgs),
     Demo(DemoArgs),
     Soc2(Soc2Args),
     Price(PriceArgs),
@@ -127,6 +130,33 @@ pub(crate) struct Soc2Args {
     pub(crate) keys: KeyArgs,
 }
 
+/// Write a text without the personal data in it.
+///
+/// E-mail addresses, phone numbers, cards, US social security numbers, IBANs, IP and MAC addresses become
+/// `[REDACTED:KIND]`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  llm-leash redact prompt.txt
+  git diff | llm-leash redact --secrets -
+  llm-leash redact --scan --json prompt.txt
+
+Exit codes: 0 done, 1 cannot be read, 64 wrong command line")]
+pub(crate) struct RedactArgs {
+    /// The text, UTF-8; `-` is standard input.
+    #[arg(default_value = "-", value_name = "FILE")]
+    pub(crate) path: PathBuf,
+    /// Write what was found instead: kind, first byte, byte after the last.
+    #[arg(long)]
+    pub(crate) scan: bool,
+    /// Write what was found as one JSON array: `kind start end`, in bytes.
+    #[arg(long, requires = "scan")]
+    pub(crate) json: bool,
+    /// Take keys and tokens out as well.
+    #[arg(long, conflicts_with = "scan")]
+    pub(crate) secrets: bool,
+}
+
 /// Write every event of a log, one JSON object a line, as it stands in the log.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -165,6 +195,95 @@ pub(crate) enum Format {
     Csv,
     /// An array, indented by two.
     Json,
+}
+
+/// Check policies, run them over cases, and explain what they say of a call.
+#[derive(Args, Debug)]
+pub(crate) struct PolicyArgs {
+    #[command(subcommand)]
+    pub(crate) command: PolicyCommand,
+}
+
+/// What can be asked of a policy.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    Check(PolicyCheckArgs),
+    Test(PolicyTestArgs),
+    Explain(PolicyExplainArgs),
+    /// Write the JSON Schema of policies to standard output, for editors.
+    Schema,
+}
+
+/// Say whether a policy can be used, and where not.
+#[derive(Args, Debug)]
+pub(crate) struct PolicyCheckArgs {
+    /// The policy, in TOML; `-` is standard input.
+    pub(crate) file: PathBuf,
+}
+
+/// Run a policy, or a single rule, over cases, and show what was expected beside what it said.
+///
+/// A case is a line of JSON: `{"id": …, "tool": …, "args": …, "expect": "block"}`. `tool` and `expect` may be left out;
+/// `expect` is `allow`, `block`, `warn` or `hitl`.
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "\
+llm-leash policy test FILE CASES.jsonl
+       llm-leash policy test --rule RULE [--option KEY=VALUE]... CASES.jsonl",
+    after_help = "\
+Examples:
+  llm-leash policy test policy.toml cases.jsonl
+  llm-leash policy test --rule blocked_sql --option mode=read_only --option dialect=postgres cases.jsonl
+  llm-leash policy test --rule blocked_shell --json cases.jsonl | jq -r .action
+
+Exit codes: 0 all as expected, 1 not so or cannot be read, 64 wrong command line"
+)]
+pub(crate) struct PolicyTestArgs {
+    /// A single rule instead of a policy.
+    #[arg(long)]
+    pub(crate) rule: Option<String>,
+    /// An option of the rule; may be given more than once.
+    #[arg(
+        long = "option",
+        value_name = "KEY=VALUE",
+        requires = "rule",
+        allow_hyphen_values = true
+    )]
+    pub(crate) options: Vec<String>,
+    /// Write a JSON object for each case: `id action rule_id reason`.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The policy unless `--rule` is given, and the cases; `-` is standard input.
+    #[arg(required = true, num_args = 1..=2, value_name = "FILE")]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// Show what every rule says of one call of a tool, and what comes of it.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  llm-leash policy explain policy.toml --tool run_sql --args '{\"sql\": \"DROP TABLE users\"}'
+  llm-leash policy explain --rule blocked_sql --tool run_sql --args '{\"sql\": \"SELECT 1\"}'")]
+pub(crate) struct PolicyExplainArgs {
+    /// The policy, unless `--rule` is given.
+    pub(crate) file: Option<PathBuf>,
+    /// A single rule instead of a policy.
+    #[arg(long)]
+    pub(crate) rule: Option<String>,
+    /// An option of the rule; may be given more than once.
+    #[arg(
+        long = "option",
+        value_name = "KEY=VALUE",
+        requires = "rule",
+        allow_hyphen_values = true
+    )]
+    pub(crate) options: Vec<String>,
+    /// The tool's name.
+    #[arg(long)]
+    pub(crate) tool: String,
+    /// The arguments, in JSON.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) args: String,
 }
 
 /// See a runaway agent stopped: at a cap of $0.50, on a local server that stands in for the providers.
@@ -258,6 +377,7 @@ Examples:
   llm-leash kill clear --all --registry redis://10.0.0.7
   export LLM_LEASH_KILL_REGISTRY=redis://10.0.0.7
   llm-leash kill status --session s_1
+  llm-leash kill serve --token-file kill.token
 
 An HTTP registry is shown the token in LLM_LEASH_KILL_TOKEN.
 
@@ -325,6 +445,7 @@ pub(crate) enum KillCommand {
     List(KillListArgs),
     Status(KillStatusArgs),
     Watch(KillWatchArgs),
+    Serve(KillServeArgs),
 }
 
 /// Take an order back. Writes `cleared ID`, also where none stood.
@@ -384,6 +505,35 @@ Examples:
   llm-leash kill watch --registry redis://10.0.0.7 | jq -r '[.event, .target, .reason] | @tsv'")]
 pub(crate) struct KillWatchArgs {
     /// The lines are JSON in any case.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Serve a registry over HTTP, to machines that cannot reach it themselves, until interrupted.
+///
+/// Writes `listening on http://ADDRESS` once it answers. Whoever asks shows the bearer token: it is read from the
+/// environment or a file, never from the command line, which others on the machine can see. There is no TLS: put a proxy
+/// before it where the network is not yours. A registry that is not there yet is made.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  head -c 32 /dev/urandom | base64 > kill.token && chmod 600 kill.token
+  llm-leash kill serve --registry sqlite:/var/lib/leash/kill.db --listen 10.0.0.7:7433 --token-file kill.token
+  llm-leash kill serve --registry redis://10.0.0.7 --token-env KILL_TOKEN
+  LLM_LEASH_KILL_TOKEN=$(cat kill.token) llm-leash kill list --registry http://10.0.0.7:7433
+
+Exit codes: 0 interrupted or terminated, 1 it could not be done, 64 wrong command line")]
+pub(crate) struct KillServeArgs {
+    /// Where to listen; port 0 is any that is free. An address that other machines can reach needs a token.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7433")]
+    pub(crate) listen: SocketAddr,
+    /// The environment variable with the token; `LLM_LEASH_KILL_TOKEN` where it is set and no option is given.
+    #[arg(long, value_name = "NAME", conflicts_with = "token_file")]
+    pub(crate) token_env: Option<String>,
+    /// The file with the token, a line end at its end not counted.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Write one JSON object instead: `url registry token`, the last being whether one is needed.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -34,4 +34,6 @@ pub(crate) enum Failure {
     ReaderGone,
     /// What to tell: what failed, where, and what to do.
     Told(String),
+    /// The command line is wrong in a way that its parser cannot see: what it should be.
+    Usage(String),
 }

@@ -19,8 +19,10 @@ mod keys;
 mod kill;
 mod output;
 mod pages;
+mod policy;
 mod price;
 mod progress;
+mod redact;
 mod replay;
 mod soc2;
 mod verify;
@@ -50,8 +52,10 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Verify(args) => verify::run(&args),
+        Command::Redact(args) => redact::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Policy(args) => policy::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Soc2(args) => soc2::run(&args),
         Command::Price(args) => price::run(&args),
@@ -67,6 +71,10 @@ fn main() -> ExitCode {
         Err(Failure::Told(message)) => {
             let _ = writeln!(std::io::stderr(), "error: {message}");
             Exit::Failed.into()
+        }
+        Err(Failure::Usage(message)) => {
+            let _ = writeln!(std::io::stderr(), "error: {message}");
+            Exit::Usage.into()
         }
     }
 }

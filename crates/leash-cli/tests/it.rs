@@ -9,6 +9,8 @@
     reason = "a test may fail loudly"
 )]
 
+#[path = "it/policy.rs"]
+mod policy;
 #[path = "it/price.rs"]
 mod price;
 #[path = "it/soc2.rs"]
@@ -18,6 +20,8 @@ mod soc2;
 mod hitl;
 #[path = "it/kill.rs"]
 mod kill;
+#[path = "it/wire_transfer.rs"]
+mod wire_transfer;
 
 use std::fs;
 use std::io::Write as _;

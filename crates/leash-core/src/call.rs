@@ -53,7 +53,9 @@ impl ToolCall {
     /// SHA-256 over the canonical form of `{"arguments":…,"tool":…}`: the log's `request_hash`.
     #[must_use]
     pub fn request_digest(&self) -> Digest {
-        let mut out = String::from("{\"arguments\":");
+        let room = self.args.text().len().saturating_add(self.tool.len());
+        let mut out = String::with_capacity(room.saturating_add(32));
+        out.push_str("{\"arguments\":");
         self.args.write_canonical(&mut out);
         out.push_str(",\"tool\":");
         canonical::write_str(&mut out, &self.tool);
@@ -157,7 +159,9 @@ impl ModelCall {
     /// SHA-256 over the canonical form of `{"messages":…,"model":…}`: the log's `request_hash`.
     #[must_use]
     pub fn request_digest(&self) -> Digest {
-        let mut out = String::from("{\"messages\":");
+        let room = self.messages.text().len().saturating_add(self.model.len());
+        let mut out = String::with_capacity(room.saturating_add(32));
+        out.push_str("{\"messages\":");
         self.messages.write_canonical(&mut out);
         out.push_str(",\"model\":");
         canonical::write_str(&mut out, &self.model);

@@ -57,13 +57,14 @@ impl Digest {
     /// The 64 ASCII bytes of its text.
     #[must_use]
     pub fn to_hex(self) -> [u8; 64] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        // Without a table, so that the compiler does many digits at once.
+        let digit = |nibble: u8| {
+            let above_nine = u8::from(nibble > 9).wrapping_mul(b'a' - b'9' - 1);
+            nibble.wrapping_add(b'0').wrapping_add(above_nine)
+        };
         let mut out = [b'0'; 64];
-        for (pair, byte) in out.chunks_exact_mut(2).zip(self.0) {
-            if let [high, low] = pair {
-                *high = DIGITS.get(usize::from(byte >> 4)).copied().unwrap_or(b'0');
-                *low = DIGITS.get(usize::from(byte & 0xf)).copied().unwrap_or(b'0');
-            }
+        for (pair, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte & 0xf)];
         }
         out
     }

@@ -28,6 +28,8 @@ pub struct Json(Arc<Inner>);
 
 struct Inner {
     text: Box<str>,
+    /// Whether `text` is its own canonical form, or as near to one as there is: then digests need not parse it again.
+    is_canonical: bool,
     value: OnceLock<Value>,
 }
 
@@ -38,9 +40,14 @@ impl Json {
     /// [`JsonError`] with the byte at which it stops being JSON with one reading.
     pub fn parse(text: impl Into<Box<str>>) -> Result<Self, JsonError> {
         let text = text.into();
-        canonical::check(text.as_bytes())?;
+        // What is canonical has one reading, and telling is cheap where it is not.
+        let is_canonical = canonical::is_canonical(&text);
+        if !is_canonical {
+            canonical::check(text.as_bytes())?;
+        }
         Ok(Self(Arc::new(Inner {
             text,
+            is_canonical,
             value: OnceLock::new(),
         })))
     }
@@ -76,8 +83,8 @@ impl Json {
 
     /// Appends the canonical form to `out`.
     pub fn write_canonical(&self, out: &mut String) {
-        // What was parsed was checked, so only a tree deeper than the limit fails; its text is canonical already.
-        if canonical::canonicalize_into(self.0.text.as_bytes(), out).is_err() {
+        // What was parsed was checked, so this does not fail.
+        if self.0.is_canonical || canonical::canonicalize_into(self.0.text.as_bytes(), out).is_err() {
             out.push_str(&self.0.text);
         }
     }
@@ -85,6 +92,9 @@ impl Json {
     /// SHA-256 over the canonical form.
     #[must_use]
     pub fn digest(&self) -> Digest {
+        if self.0.is_canonical {
+            return Digest::of(self.0.text.as_bytes());
+        }
         Digest::of(self.canonical().as_bytes())
     }
 }
@@ -96,6 +106,8 @@ impl From<Value> for Json {
         canonical::write_value(&mut text, &value);
         Self(Arc::new(Inner {
             text: text.into(),
+            // A tree deeper than the limit has no other form either.
+            is_canonical: true,
             value: OnceLock::from(value),
         }))
     }

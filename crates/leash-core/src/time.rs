@@ -206,6 +206,7 @@ impl Clock for SystemClock {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, clippy::string_slice, reason = "tests")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

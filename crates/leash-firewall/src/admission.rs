@@ -184,7 +184,7 @@ impl Admission {
         let Some(room) = self.room.take() else {
             return Receipt::nothing();
         };
-        let mut guard = EndGuard(Some(Box::new(Ending::new(self.details.clone(), room, end))));
+        let mut guard = EndGuard(Some(Ending::new(self.details.clone(), room, end)));
         let Some(ending) = &mut guard.0 else {
             return Receipt::nothing();
         };
@@ -273,13 +273,13 @@ pub(crate) struct Ending {
 }
 
 /// Hands an ending whose future was dropped, or whose store failed, to the settling thread.
-struct EndGuard(Option<Box<Ending>>);
+struct EndGuard(Option<Ending>);
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
         if let Some(ending) = self.0.take() {
             let details = ending.details.clone();
-            details.shared.settler.end(ending);
+            details.shared.settler.end(Box::new(ending));
         }
     }
 }

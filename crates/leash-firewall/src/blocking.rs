@@ -10,6 +10,7 @@ use std::thread::Thread;
 
 use leash_budget::Grant;
 use leash_core::{Call, Json, LeashError, ModelCall, SessionId, StoreError, ToolCall, Usd};
+use leash_hitl::{Entry, ResumeError, Ruling};
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -180,6 +181,14 @@ impl BlockingFirewall {
     /// [`StoreError`] where the order could not be kept or written down.
     pub fn kill(&self, reason: &str) -> Result<(), StoreError> {
         self.block_on(self.firewall.kill(reason))
+    }
+
+    /// As [`Firewall::resume`].
+    ///
+    /// # Errors
+    /// [`ResumeError`] where nothing was decided, or it could not be written down.
+    pub fn resume(&self, token: &str, decision: &Ruling) -> Result<Entry, ResumeError> {
+        self.block_on(self.firewall.resume(token, decision))
     }
 
     /// As [`Firewall::cumulative`].

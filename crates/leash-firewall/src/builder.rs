@@ -17,7 +17,7 @@ use leash_core::{
 };
 use leash_hitl::HitlGate;
 use leash_kill::{KillRegistry, MemoryKillRegistry};
-use leash_policy::{AllowedTools, DeniedTools};
+use leash_policy::{AllowedTools, DeniedTools, Policy, Redactors};
 
 use crate::breakers::{Breakers, Counts};
 use crate::clamp::Clamp;
@@ -78,6 +78,8 @@ pub struct FirewallBuilder {
     scope_rules: Vec<Arc<dyn ScopeRule>>,
     redactor: Option<Arc<dyn Redactor>>,
     policy_version: Option<Arc<str>>,
+    /// The versions of the policy files that rules came from.
+    policy_files: Vec<String>,
     gate: Option<Arc<dyn HitlGate>>,
     token_counter: Option<Arc<dyn TokenCounter>>,
     clock: Arc<dyn Clock>,
@@ -117,6 +119,7 @@ impl Default for FirewallBuilder {
             scope_rules: Vec::new(),
             redactor: None,
             policy_version: None,
+            policy_files: Vec::new(),
             gate: None,
             token_counter: None,
             clock: Arc::new(SystemClock),
@@ -350,9 +353,17 @@ impl FirewallBuilder {
         self
     }
 
-    /// Takes out of every call what must not leave.
-    pub fn redactor(mut self, redactor: impl Redactor) -> Self {
-        self.redactor = Some(Arc::new(redactor));
+    /// Takes out of every call what must not leave. After the redactors that are there: all of them are asked until
+    /// none finds anything.
+    pub fn redactor(self, redactor: impl Redactor) -> Self {
+        self.redact_with(Some(Arc::new(redactor)))
+    }
+
+    fn redact_with(mut self, redactor: Option<Arc<dyn Redactor>>) -> Self {
+        self.redactor = match (self.redactor.take(), redactor) {
+            (Some(first), Some(second)) => Some(Arc::new(Redactors::new([first, second]))),
+            (one, other) => one.or(other),
+        };
         self
     }
 
@@ -364,6 +375,14 @@ impl FirewallBuilder {
     pub fn policy_version(mut self, version: impl Into<Arc<str>>) -> Self {
         self.policy_version = Some(version.into());
         self
+    }
+
+    /// Adds the rules and redactors of a policy file, after those that are there. The log names its version, as
+    /// `llm-leash policy check` does.
+    pub fn policy(mut self, policy: &Policy) -> Self {
+        self.rules.extend(policy.rules().iter().cloned());
+        self.policy_files.push(policy.version().to_string());
+        self.redact_with(policy.redactor())
     }
 
     /// Who is asked where a rule wants a human. Without a gate such calls are rejected.
@@ -427,10 +446,16 @@ impl FirewallBuilder {
             .unwrap_or_else(|| Arc::new(MemoryStore::new(self.clock.clone())));
         let mut rules = self.first_rules;
         rules.extend(self.rules);
+        let has_policy = !rules.is_empty()
+            || !self.async_rules.is_empty()
+            || self.redactor.is_some()
+            || self.policy_version.is_some();
         let policy_version = self
             .policy_version
             .unwrap_or_else(|| policy_version(&rules, &self.async_rules, self.redactor.as_deref()));
         let breakers = Breakers::new(&self.counts, self.scope_rules, &store);
+        let journal = Journal::new(log);
+        journal.policy_change(&caller, &policy_version, &self.policy_files, has_policy)?;
         let (settler, jobs) = Settler::new(self.max_in_flight);
         let shared = Arc::new(Shared {
             clock: self.clock,
@@ -447,7 +472,7 @@ impl FirewallBuilder {
             policy_version,
             gate: self.gate,
             token_counter: self.token_counter,
-            journal: Journal::new(log),
+            journal,
             caps: self.caps,
             clamp: self.clamp,
             max_server_tool_uses: self.max_server_tool_uses,

@@ -1,13 +1,20 @@
 //! What the firewall writes to the audit log, and nothing else does: [`Journal`]. Without a log it writes nothing.
 
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
 use leash_audit::{
     Admitted, Appended, AuditError, AuditLog, Budget, BudgetDecision, Event, HitlDecision, HitlOutcome, Kill,
     KillClear, Kind, Note, Outcome, Owed, PolicyAction, PolicyDecision, Refusal, Slot, Who,
 };
 use leash_budget::{Balance, BudgetState, Expired, Grant, Held, Refused, Scope, ScopeKey, Window};
-use leash_core::{Action, Call, Decision, Digest, Json, LeashError, StoreError, Usage, Usd, canonical};
-use leash_hitl::{Approval, ApprovalRequest, HitlAnswer};
+use leash_core::{
+    Action, Call, Caller, Decision, Digest, Json, LeashError, StoreError, Usage, Usd, canonical,
+};
+use leash_hitl::{Approval, ApprovalRequest, Entry, GrantUse, HitlAnswer, Ruling};
 use leash_kill::{Target, Unsure};
+use serde_json::{Value, json};
 
 use crate::admission::Details;
 use crate::session::Session;
@@ -109,6 +116,44 @@ impl Journal {
 
     pub(crate) const fn log(&self) -> Option<&AuditLog> {
         self.log.as_ref()
+    }
+
+    /// Notes which policy holds from now on, unless the end of the log says so already.
+    ///
+    /// Looks back 256 KiB: a log that went on longer under one policy names it once more after a restart, which is
+    /// harmless.
+    pub(crate) fn policy_change(
+        &self,
+        caller: &Caller,
+        version: &str,
+        files: &[String],
+        has_policy: bool,
+    ) -> Result<(), AuditError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let before = last_policy_version(log.path()).map_err(|source| AuditError::Io {
+            doing: "read",
+            path: log.path().to_path_buf(),
+            source,
+        })?;
+        if before.as_deref() == Some(version) || (before.is_none() && !has_policy) {
+            return Ok(());
+        }
+        let members = Json::from(json!({
+            "policy_files": files,
+            "policy_version": version,
+            "previous_version": before,
+        }));
+        let kind = Kind::PolicyChange(Note {
+            what: "policy",
+            reason: if before.is_some() {
+                "another policy is in force"
+            } else {
+                "a policy is in force"
+            },
+            operator: None,
+            members: Some(&members),
+        });
+        log.append(&Event::new(caller, kind)).map(drop)
     }
 
     fn append(&self, session: &Session, kind: Kind<'_>) -> Result<Option<Appended>, AuditError> {
@@ -333,7 +378,7 @@ impl Journal {
         let by_grant;
         let (decision, reason, operator) = match &answer.approval {
             Approval::Approved { operator, grant } => {
-                by_grant = grant.as_ref().map(|grant| format!("granted: {grant}"));
+                by_grant = grant.as_ref().map(used_grant);
                 (HitlOutcome::Approve, by_grant.as_deref(), operator.as_deref())
             }
             Approval::Rejected { reason, operator } => {
@@ -393,6 +438,26 @@ impl Journal {
         self.append(session, kind).map(drop)
     }
 
+    /// A decision that came in through this firewall. What it meant for the call, the line of whoever waits for it says.
+    pub(crate) fn resumed(&self, entry: &Entry, ruling: &Ruling) -> Result<(), AuditError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let who = Who {
+            tenant_id: entry.tenant_id.as_deref(),
+            ..Who::session(&entry.session_id)
+        };
+        let what = match ruling {
+            Ruling::Approve { .. } => "approved a request by its token",
+            Ruling::Reject { .. } => "rejected a request by its token",
+        };
+        let kind = Kind::Admin(Note {
+            what,
+            reason: &format!("request {}", entry.id),
+            operator: ruling.operator(),
+            members: None,
+        });
+        log.append(&Event::new(who, kind)).map(drop)
+    }
+
     pub(crate) fn kill(&self, session: &Session, target: &Target, reason: &str) -> Result<(), AuditError> {
         let scope = scope_of(target);
         let kind = Kind::Kill(Kill {
@@ -441,6 +506,37 @@ impl Journal {
             None => Ok(()),
         }
     }
+}
+
+/// Which use of which grant let a call through: a name is given once, so this finds its queue's entry for ever.
+fn used_grant(grant: &GrantUse) -> String {
+    let GrantUse { name, used, .. } = grant;
+    match grant.times {
+        Some(times) => format!("granted: {name} (use {used} of {times})"),
+        None => format!("granted: {name} (use {used})"),
+    }
+}
+
+/// How far back the log is read for the policy that held last, in bytes.
+const LOOK_BACK: u64 = 256 << 10;
+
+/// The version of the policy that the end of the log names last.
+fn last_policy_version(path: &Path) -> io::Result<Option<String>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LOOK_BACK)))?;
+    let mut end = Vec::new();
+    file.take(LOOK_BACK).read_to_end(&mut end)?;
+    let version = |line: &[u8]| -> Option<String> {
+        let line = str::from_utf8(line).ok()?;
+        // Quotes inside of a member are escaped, so this is a member's name and value.
+        if !line.contains("\"kind\":\"policy_change\"") {
+            return None;
+        }
+        let event: Value = serde_json::from_str(line).ok()?;
+        Some(event.get("policy_version")?.as_str()?.to_owned())
+    };
+    Ok(end.rsplit(|&byte| byte == b'\n').find_map(version))
 }
 
 fn scope_of(target: &Target) -> Option<String> {

@@ -60,6 +60,7 @@ mod guarded;
 mod journal;
 mod path;
 mod scopes;
+mod screen;
 mod session;
 mod settler;
 mod wrap;

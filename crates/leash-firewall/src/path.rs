@@ -176,7 +176,10 @@ impl Shared {
     }
 
     pub(crate) async fn ask_registry(&self, session: &Session) -> Result<(), LeashError> {
-        let answer = self.registry.ask(&session.caller).await;
+        let answer = match self.registry.at_once(&session.caller) {
+            Some(known) => known,
+            None => self.registry.ask(&session.caller).await,
+        };
         let answer = answer.map_err(|error| LeashError::unavailable(rule_ids::KILL_REGISTRY, error))?;
         if let Some(order) = answer.order {
             return Err(LeashError::killed(rule_ids::KILL, order.reason.to_string()));
@@ -211,7 +214,7 @@ impl Shared {
                 });
             }
         };
-        let Some(price) = self.prices.price_at(&call.provider, &call.model, now) else {
+        let Some(price) = session.price(&self.prices, call, now) else {
             let reason = format!(
                 "the model has no price: give `{}/{}` one with `PriceTable::with_price`, or a ceiling with `with_ceiling`",
                 call.provider, call.model
@@ -220,17 +223,17 @@ impl Shared {
         };
         let no_bound =
             |error: leash_budget::BoundError| LeashError::blocked(rule_ids::NO_BOUND, error.to_string());
-        let mut found = bound(call, price, None).map_err(no_bound)?;
+        let mut found = bound(call, &price, None).map_err(no_bound)?;
         let mut counted = None;
         if self.token_counter.is_some()
             && !self.fits(&self.scopes_of(session, any), found.amount).await?
             && let Some(tokens) = self.count_tokens(call)
         {
-            found = bound(call, price, Some(tokens)).map_err(no_bound)?;
+            found = bound(call, &price, Some(tokens)).map_err(no_bound)?;
             counted = Some(tokens);
         }
         Ok(Priced {
-            price: Some(price.clone()),
+            price: Some(price),
             bound: found,
             counted,
         })
@@ -261,7 +264,7 @@ impl Shared {
     }
 
     /// Asks the rules. `Ok(Some)` is the decision of the rule that wants a human.
-    async fn judge(
+    pub(crate) async fn judge(
         &self,
         session: &Session,
         call: &Call,
@@ -365,7 +368,7 @@ impl Shared {
     }
 
     /// Asks a human. Whatever is not an explicit approval refuses.
-    async fn ask_human(
+    pub(crate) async fn ask_human(
         &self,
         session: &Session,
         call: &Call,

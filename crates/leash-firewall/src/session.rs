@@ -1,10 +1,10 @@
 //! One session: who it is, what it is capped by, and what it has spent where no store counts it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use leash_budget::{Balance, Grant, Scope, ScopeKey, Window};
-use leash_core::{Caller, Usd};
+use leash_budget::{Balance, Grant, ModelPrice, PriceTable, Scope, ScopeKey, Window};
+use leash_core::{Caller, ModelCall, Timestamp, Usd};
 
 use crate::path::Shared;
 
@@ -21,6 +21,14 @@ pub(crate) struct Session {
     pub(crate) grant: Option<Grant>,
     /// What the session has spent as far as this handle knows, in nano-dollars: all there is where no store counts it.
     spent: AtomicU64,
+    /// The price of the first model that was called, where no day changes it: most sessions call one model.
+    priced: OnceLock<Priced>,
+}
+
+struct Priced {
+    provider: Arc<str>,
+    model: Arc<str>,
+    price: Arc<ModelPrice>,
 }
 
 impl Session {
@@ -39,6 +47,7 @@ impl Session {
             scopes,
             grant: None,
             spent: AtomicU64::new(0),
+            priced: OnceLock::new(),
         }
     }
 
@@ -70,7 +79,32 @@ impl Session {
             own: own.len(),
             scopes: own.into_iter().chain(besides).collect(),
             spent: AtomicU64::new(0),
+            priced: OnceLock::new(),
         })
+    }
+
+    /// What `call` costs by `prices`, which are always the same ones.
+    pub(crate) fn price(
+        &self,
+        prices: &PriceTable,
+        call: &ModelCall,
+        at: Timestamp,
+    ) -> Option<Arc<ModelPrice>> {
+        if let Some(known) = self.priced.get()
+            && *known.model == *call.model
+            && *known.provider == *call.provider
+        {
+            return Some(known.price.clone());
+        }
+        let listed = prices.find(&call.provider, &call.model)?;
+        if let Some(price) = listed.constant_price() {
+            self.priced.get_or_init(|| Priced {
+                provider: call.provider.clone(),
+                model: call.model.clone(),
+                price: price.clone(),
+            });
+        }
+        Some(listed.price_at(at).clone())
     }
 
     /// The session's own scopes: what a grant is taken from.

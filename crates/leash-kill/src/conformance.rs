@@ -72,6 +72,10 @@ pub async fn an_order_stops_whom_it_names_and_nobody_else(registry: Arc<dyn Kill
             registry.standing(&named).await.unwrap().map(|order| order.target),
             Some(target.clone())
         );
+        // What is answered without waiting is the same, or nothing.
+        if let Some(answer) = registry.at_once(&named) {
+            assert_eq!(answer.unwrap().order.unwrap().target, target);
+        }
         assert_eq!(
             registry.standing(&stranger).await.unwrap().is_some(),
             stops_strangers,
@@ -79,6 +83,9 @@ pub async fn an_order_stops_whom_it_names_and_nobody_else(registry: Arc<dyn Kill
         );
         assert!(registry.clear(&target).await.unwrap());
         assert_eq!(registry.standing(&named).await.unwrap(), None);
+        if let Some(answer) = registry.at_once(&named) {
+            assert_eq!(answer.unwrap().order, None);
+        }
     }
 }
 

@@ -86,6 +86,10 @@ macro_rules! registry_by_view {
                 self.view.standing(caller)
             }
 
+            fn at_once(&self, caller: &Caller) -> Option<Result<Answer, StoreError>> {
+                self.view.at_once(caller)
+            }
+
             fn ask<'a: 'f, 'b: 'f, 'f>(
                 &'a self,
                 caller: &'b Caller,

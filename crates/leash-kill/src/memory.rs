@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use leash_core::{Caller, StoreError, StoreErrorKind};
 use tokio::sync::watch;
 
-use crate::{KillOrder, KillRegistry, Target};
+use crate::{Answer, KillOrder, KillRegistry, Target};
 
 /// Orders kept in memory, for one process. While none stands, a question costs one atomic load.
 #[derive(Debug)]
@@ -45,6 +45,25 @@ impl MemoryKillRegistry {
         })
     }
 
+    fn known(&self, caller: &Caller) -> Result<Option<KillOrder>, StoreError> {
+        if self.standing.load(Ordering::SeqCst) == 0 && !self.orders.is_poisoned() {
+            return Ok(None);
+        }
+        // From the narrowest to the widest; four questions, however many orders stand.
+        let targets = [
+            Some(Target::Session(caller.session_id.clone())),
+            caller.agent_name.clone().map(Target::Agent),
+            caller.tenant_id.clone().map(Target::Tenant),
+            Some(Target::Everything),
+        ];
+        let orders = self.lock()?;
+        Ok(targets
+            .iter()
+            .flatten()
+            .find_map(|target| orders.get(target))
+            .cloned())
+    }
+
     fn changed(&self, orders: &BTreeMap<Target, KillOrder>) {
         self.standing.store(orders.len(), Ordering::SeqCst);
         self.changes
@@ -55,15 +74,11 @@ impl MemoryKillRegistry {
 #[async_trait]
 impl KillRegistry for MemoryKillRegistry {
     async fn standing(&self, caller: &Caller) -> Result<Option<KillOrder>, StoreError> {
-        if self.standing.load(Ordering::SeqCst) == 0 && !self.orders.is_poisoned() {
-            return Ok(None);
-        }
-        let orders = self.lock()?;
-        // `Target` sorts from the narrowest to the widest, so the first that covers the caller is its own.
-        Ok(orders
-            .iter()
-            .find(|(target, _)| target.covers(caller))
-            .map(|(_, order)| order.clone()))
+        self.known(caller)
+    }
+
+    fn at_once(&self, caller: &Caller) -> Option<Result<Answer, StoreError>> {
+        Some(self.known(caller).map(Answer::sure))
     }
 
     async fn kill(&self, order: KillOrder) -> Result<(), StoreError> {

@@ -214,6 +214,11 @@ pub trait KillRegistry: fmt::Debug + Send + Sync + 'static {
     /// [`StoreError`] when the registry cannot tell: the caller is refused.
     async fn standing(&self, caller: &Caller) -> Result<Option<KillOrder>, StoreError>;
 
+    /// The answer to [`KillRegistry::ask`], where it is known without waiting: most calls are answered by this.
+    fn at_once(&self, _caller: &Caller) -> Option<Result<Answer, StoreError>> {
+        None
+    }
+
     /// As [`KillRegistry::standing`], and says where the answer is one that only a lenient setting allows.
     ///
     /// # Errors

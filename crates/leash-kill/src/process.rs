@@ -99,6 +99,13 @@ impl KillRegistry for ProcessStop {
         }
     }
 
+    fn at_once(&self, caller: &Caller) -> Option<Result<Answer, StoreError>> {
+        match self.brake.at_once(caller)? {
+            Ok(Answer { order: None, .. }) => self.shared.at_once(caller),
+            stopped => Some(stopped),
+        }
+    }
+
     async fn ask(&self, caller: &Caller) -> Result<Answer, StoreError> {
         match self.brake.standing(caller).await? {
             Some(order) => Ok(Answer::sure(Some(order))),

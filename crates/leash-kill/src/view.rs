@@ -301,9 +301,17 @@ impl KillRegistry for View {
             .map(|answer| answer.order)
     }
 
+    fn at_once(&self, caller: &Caller) -> Option<Result<Answer, StoreError>> {
+        match self.shared.at_once(caller) {
+            Ok(Look::Known(order)) => Some(Ok(Answer::sure(order))),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
     async fn ask(&self, caller: &Caller) -> Result<Answer, StoreError> {
-        if let Look::Known(order) = self.shared.at_once(caller)? {
-            return Ok(Answer::sure(order));
+        if let Some(known) = self.at_once(caller) {
+            return known;
         }
         Box::pin(self.shared.slowly(caller)).await
     }

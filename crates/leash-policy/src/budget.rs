@@ -1,6 +1,10 @@
 //! What happens as the budget runs out: [`BudgetThreshold`], [`HitlThreshold`].
 
+use std::sync::Arc;
+
 use leash_core::{Action, Call, Decision, PolicyContext, Rule, RuleError};
+
+use crate::registry::{OptionError, OptionKind, RuleKind, Shape};
 
 /// Where both thresholds lie unless set otherwise: at 80 % of the cap.
 const DEFAULT_PERCENT: u8 = 80;
@@ -11,7 +15,7 @@ const DEFAULT_PERCENT: u8 = 80;
 pub struct ThresholdError;
 
 macro_rules! threshold {
-    ($(#[$doc:meta])* $name:ident, $id:literal, $action:expr, $reason:literal) => {
+    ($(#[$doc:meta])* $name:ident, $id:literal, $action:expr, $reason:literal, $kind:ident, $about:literal) => {
         $(#[$doc])*
         ///
         /// Settled and reserved spending count. Without a cap it abstains. Both kinds of calls are looked at.
@@ -57,16 +61,30 @@ macro_rules! threshold {
                 }))
             }
         }
+
+        /// How a policy makes one.
+        pub(crate) const $kind: RuleKind = RuleKind {
+            name: $id,
+            about: $about,
+            options: &[OptionKind { name: "percent", shape: Shape::Number, about: "Of the cap, from 0 to 100; 80 unless set." }],
+            make: |options| {
+                let percent = options.number("percent")?.unwrap_or(DEFAULT_PERCENT);
+                let rule = $name::at_percent(percent).map_err(|error| OptionError::invalid("percent", error.to_string()))?;
+                Ok(Arc::new(rule))
+            },
+        };
     };
 }
 
 threshold! {
     /// Warns of every call once spending has reached a percentage of the cap. Default id: `budget_threshold`.
-    BudgetThreshold, "budget_threshold", Action::Warn, "the session has used at least"
+    BudgetThreshold, "budget_threshold", Action::Warn, "the session has used at least",
+    BUDGET, "Warns of every call once spending has reached a percentage of the cap."
 }
 threshold! {
     /// Asks a human for every call once spending has reached a percentage of the cap. Default id: `hitl_threshold`.
-    HitlThreshold, "hitl_threshold", Action::Hitl, "a human must approve: the session has used at least"
+    HitlThreshold, "hitl_threshold", Action::Hitl, "a human must approve: the session has used at least",
+    HITL, "Asks a human for every call once spending has reached a percentage of the cap."
 }
 
 #[cfg(test)]

@@ -1,6 +1,11 @@
 //! Rules for the calls of an agent.
 //!
 //! - [`AllowedTools`], [`DeniedTools`]: which tools it may call, by name.
+//! - [`ArgumentRange`], [`HitlOnAmount`]: with what numbers.
+//! - [`BlockedPatterns`], [`HitlOnPattern`]: what must not be in a call.
+//! - [`BlockedSql`], [`BlockedShell`], [`BlockedPaths`], [`BlockedUrls`]: what a tool must not be told to do, by what it means.
+//! - [`PiiRedactor`], [`SecretsRule`]: what must not leave.
+//! - [`Policy`], [`rule_from_options`]: all of it from TOML, and by name; [`Adjusted`]: for some tools, or in the shadow.
 //! - [`BudgetThreshold`], [`HitlThreshold`]: warn, or ask a human, as the budget runs out.
 //!
 //! Its invariant: no I/O, and nothing of firewalls, stores or providers. A rule looks at a call and its context.
@@ -17,8 +22,32 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod adjust;
+mod args;
 mod budget;
+mod file;
+mod net;
+mod paths;
+mod patterns;
+mod pii;
+mod registry;
+mod secrets;
+mod shell;
+mod sql;
 mod tools;
 
+pub use self::adjust::Adjusted;
 pub use self::budget::{BudgetThreshold, HitlThreshold, ThresholdError};
-pub use self::tools::{AllowedTools, DeniedTools};
+pub use self::file::{Policy, PolicyError, Redactors};
+pub use self::net::BlockedUrls;
+pub use self::paths::BlockedPaths;
+pub use self::patterns::{BlockedPatterns, HitlOnPattern, PatternError};
+pub use self::pii::{DetectorError, PiiRedactor, PiiStream, Span};
+pub use self::registry::{
+    COMMON, OptionError, OptionKind, Options, REDACTORS, RULES, RedactorKind, RuleKind, Shape,
+    redactor_from_options, rule_from_options,
+};
+pub use self::secrets::SecretsRule;
+pub use self::shell::{BlockedShell, MAX_SCRIPT_BYTES, ShellOptionError};
+pub use self::sql::{BlockedSql, SqlDialect, SqlMode};
+pub use self::tools::{AllowedTools, ArgumentRange, DeniedTools, HitlOnAmount};

@@ -1,23 +1,30 @@
-//! Which tools an agent may call: [`AllowedTools`], [`DeniedTools`].
+//! Which tools an agent may call, and with what numbers: [`AllowedTools`], [`DeniedTools`], [`ArgumentRange`],
+//! [`HitlOnAmount`].
+
+use std::fmt;
+use std::sync::Arc;
 
 use leash_core::{Action, Call, Decision, PolicyContext, Rule, RuleError};
+use serde_json::Value;
+
+use crate::registry::{OptionError, OptionKind, RuleKind, Shape};
 
 /// Names, and patterns in which `*` stands for any characters. Compared case by case: tools are case-sensitive.
 #[derive(Clone, Debug)]
-struct Names(Vec<String>);
+pub(crate) struct Names(Vec<String>);
 
 impl Names {
-    fn new<I: IntoIterator<Item: Into<String>>>(names: I) -> Self {
+    pub(crate) fn new<I: IntoIterator<Item: Into<String>>>(names: I) -> Self {
         Self(names.into_iter().map(Into::into).collect())
     }
 
-    fn contain(&self, tool: &str) -> bool {
+    pub(crate) fn contain(&self, tool: &str) -> bool {
         self.0.iter().any(|pattern| matches(pattern, tool))
     }
 }
 
 /// Whether `text` is `pattern`, with `*` for any characters. Linear in the text for each `*`.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == text;
     };
@@ -126,10 +133,327 @@ impl Rule for DeniedTools {
     }
 }
 
+/// A number of an argument as it was written, compared without loss.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+struct Amount(f64);
+
+impl Amount {
+    /// What a value says: a number, or a text that is one, as people and models write it: `5000`, `"$5,000.00"`, `"5e3 USD"`,
+    /// `"5.000,00 €"`. `None` where it says none.
+    fn read(value: &Value) -> Option<Self> {
+        match value {
+            Value::Number(number) => number.as_f64().map(Self),
+            Value::String(text) => Self::parse(text),
+            _ => None,
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let core = text
+            .trim()
+            .trim_matches(|c: char| c.is_alphabetic() || c.is_whitespace() || "$€£¥₹₽¢".contains(c));
+        // A currency in front of a sign: `USD -5`.
+        let compact: String = core
+            .chars()
+            .filter(|c| !matches!(c, '_' | ' ' | '\u{a0}' | '\u{202f}' | '\''))
+            .collect();
+        let (point, comma) = (compact.rfind('.'), compact.rfind(','));
+        let plain = match (point, comma) {
+            (_, None) if compact.matches('.').count() > 1 => compact.replace('.', ""),
+            (_, None) => compact,
+            (Some(point), Some(comma)) if comma > point => compact.replace('.', "").replace(',', "."),
+            (Some(_), Some(_)) => compact.replace(',', ""),
+            // `5,000` is read as thousands and `5,00` as a fraction.
+            (None, Some(comma)) => {
+                let after = compact.len().saturating_sub(comma).saturating_sub(1);
+                if after == 3 || compact.matches(',').count() > 1 {
+                    compact.replace(',', "")
+                } else {
+                    compact.replace(',', ".")
+                }
+            }
+        };
+        let amount: f64 = plain.parse().ok()?;
+        (!amount.is_nan()).then_some(Self(amount))
+    }
+}
+
+/// Every value under the name `field` at any depth; `a.b` is a `b` right below an `a`. Names are compared without case.
+fn under<'a>(
+    value: &'a Value,
+    field: &[&str],
+    found: &mut Vec<&'a Value>,
+    depth: usize,
+) -> Result<(), RuleError> {
+    if depth > 512 {
+        return Err(RuleError::new("the arguments are nested too deeply"));
+    }
+    let below = depth.saturating_add(1);
+    match value {
+        Value::Array(items) => items.iter().try_for_each(|item| under(item, field, found, below)),
+        Value::Object(members) => {
+            for (name, inner) in members {
+                if let Some((first, rest)) = field.split_first()
+                    && name.eq_ignore_ascii_case(first)
+                {
+                    if rest.is_empty() {
+                        match inner {
+                            Value::Array(items) => found.extend(items),
+                            other => found.push(other),
+                        }
+                    } else {
+                        under(inner, rest, found, below)?;
+                    }
+                }
+                under(inner, field, found, below)?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The amounts of a field. Something there that is no number is an error, so that it blocks.
+fn amounts(args: &Value, field: &str) -> Result<Vec<Amount>, RuleError> {
+    let unfolded;
+    let mut args = args;
+    if let Value::String(text) = args
+        && let Ok(inner) = serde_json::from_str::<Value>(text)
+    {
+        unfolded = inner;
+        args = &unfolded;
+    }
+    let path: Vec<&str> = field.split('.').collect();
+    let mut found = Vec::new();
+    under(args, &path, &mut found, 0)?;
+    found
+        .into_iter()
+        .filter(|value| !value.is_null())
+        .map(|value| Amount::read(value).ok_or_else(|| RuleError::new("an amount is no number")))
+        .collect()
+}
+
+/// Asks a human about a tool's call whose amount is above a threshold.
+///
+/// Default id: `hitl_on_amount`. The field is looked for at any depth; `order.total` is a `total` right below an `order`. An
+/// amount may be a number or a text that says one (`"$5,000.00"`); one that says none blocks the call. A debit is as large as
+/// a credit: the sign does not count. Equal to the threshold is not above it.
+///
+/// ```
+/// use leash_core::{Action, Call, Caller, PolicyContext, Rule, SessionId, Timestamp, ToolCall};
+/// use leash_policy::HitlOnAmount;
+///
+/// let rule = HitlOnAmount::new("amount", 1000.0);
+/// let caller = Caller::session(SessionId::new("s_1")?);
+/// let call = Call::Tool(ToolCall::new("wire", serde_json::json!({"order": {"amount": "$4,000"}}), caller));
+/// let decision = rule.evaluate(&call, &PolicyContext::new(Timestamp::EPOCH))?.unwrap();
+/// assert_eq!(decision.action, Action::Hitl);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct HitlOnAmount {
+    id: String,
+    field: String,
+    threshold: f64,
+}
+
+impl HitlOnAmount {
+    /// Asks where the amount under `field` is above `threshold`, in whatever unit the tool counts in.
+    #[must_use]
+    pub fn new(field: impl Into<String>, threshold: f64) -> Self {
+        Self {
+            id: "hitl_on_amount".into(),
+            field: field.into(),
+            threshold,
+        }
+    }
+
+    /// The same under another id.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+        self.id = id.into();
+        self
+    }
+}
+
+impl Rule for HitlOnAmount {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn evaluate(&self, call: &Call, _: &PolicyContext) -> Result<Option<Decision>, RuleError> {
+        let Call::Tool(call) = call else { return Ok(None) };
+        let amounts = amounts(call.args.value(), &self.field)?;
+        let above = amounts.iter().any(|amount| amount.0.abs() > self.threshold);
+        Ok(above.then(|| {
+            let reason = format!("`{}` is above {}", self.field, self.threshold);
+            Decision::new(Action::Hitl, self.id.clone(), reason)
+        }))
+    }
+}
+
+/// Blocks a tool's call with a number outside of a range.
+///
+/// Default id: `argument_range`. Where the field is found, and what counts as a number, is as for [`HitlOnAmount`]; here the sign
+/// counts. A call without the field is none of its business.
+#[derive(Clone)]
+pub struct ArgumentRange {
+    id: String,
+    field: String,
+    min: f64,
+    max: f64,
+}
+
+impl fmt::Debug for ArgumentRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ArgumentRange({}: {} to {})", self.field, self.min, self.max)
+    }
+}
+
+impl ArgumentRange {
+    /// Blocks where the number under `field` is below `min` or above `max`; the infinities leave a side open.
+    #[must_use]
+    pub fn new(field: impl Into<String>, min: f64, max: f64) -> Self {
+        Self {
+            id: "argument_range".into(),
+            field: field.into(),
+            min,
+            max,
+        }
+    }
+
+    /// The same under another id.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+        self.id = id.into();
+        self
+    }
+}
+
+impl Rule for ArgumentRange {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn evaluate(&self, call: &Call, _: &PolicyContext) -> Result<Option<Decision>, RuleError> {
+        let Call::Tool(call) = call else { return Ok(None) };
+        let amounts = amounts(call.args.value(), &self.field)?;
+        let outside = amounts
+            .iter()
+            .any(|amount| !(self.min..=self.max).contains(&amount.0));
+        Ok(outside.then(|| {
+            let reason = format!("`{}` is not from {} to {}", self.field, self.min, self.max);
+            Decision::new(Action::Block, self.id.clone(), reason)
+        }))
+    }
+}
+
+const NAMES: &[OptionKind] = &[OptionKind {
+    name: "names",
+    shape: Shape::List,
+    about: "Names of tools; `*` stands for any characters.",
+}];
+
+/// How a policy makes [`AllowedTools`].
+pub(crate) const ALLOWED: RuleKind = RuleKind {
+    name: "allowed_tools",
+    about: "Blocks the tools that are not on its list.",
+    options: NAMES,
+    make: |options| Ok(Arc::new(AllowedTools::new(options.list("names")))),
+};
+
+/// How a policy makes [`DeniedTools`].
+pub(crate) const DENIED: RuleKind = RuleKind {
+    name: "denied_tools",
+    about: "Blocks the tools on its list.",
+    options: NAMES,
+    make: |options| {
+        let names = options.list("names");
+        if names.is_empty() {
+            return Err(OptionError::invalid(
+                "names",
+                "is missing, and nothing would be denied",
+            ));
+        }
+        Ok(Arc::new(DeniedTools::new(names)))
+    },
+};
+
+const FIELD: OptionKind = OptionKind {
+    name: "field",
+    shape: Shape::Text,
+    about: "The argument, at any depth; `a.b` is a `b` right below an `a`.",
+};
+
+/// A limit that is a number in the sense of people.
+fn limit(value: Option<f64>, option: &str) -> Result<Option<f64>, OptionError> {
+    if value.is_some_and(f64::is_nan) {
+        return Err(OptionError::invalid(option, "is no number"));
+    }
+    Ok(value)
+}
+
+/// How a policy makes [`ArgumentRange`].
+pub(crate) const RANGES: RuleKind = RuleKind {
+    name: "argument_range",
+    about: "Blocks a tool's call with a number outside of a range.",
+    options: &[
+        FIELD,
+        OptionKind {
+            name: "min",
+            shape: Shape::Number,
+            about: "The least that is allowed.",
+        },
+        OptionKind {
+            name: "max",
+            shape: Shape::Number,
+            about: "The most that is allowed.",
+        },
+    ],
+    make: |options| {
+        let field = options
+            .one("field")?
+            .ok_or_else(|| OptionError::invalid("field", "is missing"))?;
+        let min = limit(options.number("min")?, "min")?;
+        let max = limit(options.number("max")?, "max")?;
+        if min.is_none() && max.is_none() {
+            return Err(OptionError::invalid("min", "or `max` is missing"));
+        }
+        Ok(Arc::new(ArgumentRange::new(
+            field,
+            min.unwrap_or(f64::NEG_INFINITY),
+            max.unwrap_or(f64::INFINITY),
+        )))
+    },
+};
+
+/// How a policy makes [`HitlOnAmount`].
+pub(crate) const HITL_ON_AMOUNT: RuleKind = RuleKind {
+    name: "hitl_on_amount",
+    about: "Asks a human about a call whose amount is above a threshold.",
+    options: &[
+        FIELD,
+        OptionKind {
+            name: "threshold",
+            shape: Shape::Number,
+            about: "Above it a human is asked.",
+        },
+    ],
+    make: |options| {
+        let field = options
+            .one("field")?
+            .ok_or_else(|| OptionError::invalid("field", "is missing"))?;
+        let threshold = limit(options.number("threshold")?, "threshold")?
+            .ok_or_else(|| OptionError::invalid("threshold", "is missing"))?;
+        Ok(Arc::new(HitlOnAmount::new(field, threshold)))
+    },
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use leash_core::{Caller, SessionId, Timestamp, ToolCall};
+    use serde_json::json;
 
     fn decides(rule: &dyn Rule, tool: &str) -> Option<Action> {
         let caller = Caller::session(SessionId::new("s").unwrap());
@@ -171,5 +495,38 @@ mod tests {
         let denied = DeniedTools::new(["shell"]);
         assert_eq!(decides(&denied, "shell"), Some(Action::Block));
         assert_eq!(decides(&denied, "search"), None);
+    }
+
+    #[test]
+    fn amounts_are_found_wherever_and_however_they_are_written() {
+        let decides = |args: serde_json::Value| {
+            let caller = Caller::session(SessionId::new("s").unwrap());
+            let call = Call::Tool(ToolCall::new("pay", args, caller));
+            HitlOnAmount::new("amount", 1000.0)
+                .evaluate(&call, &PolicyContext::new(Timestamp::EPOCH))
+                .map(|decision| decision.is_some())
+                .ok()
+        };
+        for above in [
+            json!({"amount": 1000.01}),
+            json!({"a": [{"Amount": "1001"}]}),
+            json!({"amount": "$5,000.00"}),
+            json!({"amount": "5.000,00 €"}),
+            json!({"amount": "5,000"}),
+            json!({"amount": [1, 2000]}),
+            json!({"amount": -5000}),
+            json!("{\"amount\": 5e3}"),
+        ] {
+            assert_eq!(decides(above.clone()), Some(true), "{above}");
+        }
+        for below in [
+            json!({"amount": 1000}),
+            json!({"total": 5000}),
+            json!({"amount": "999,99"}),
+            json!({"amount": null}),
+        ] {
+            assert_eq!(decides(below.clone()), Some(false), "{below}");
+        }
+        assert_eq!(decides(json!({"amount": "a lot"})), None);
     }
 }

@@ -400,7 +400,10 @@ pub use leash_firewall::{
     Grant, GuardedError, ModelAnswer, ModelFailure, Outcome, Over, Receipt, Warning, Window, Wrap,
 };
 pub use leash_hitl::{Approval, ApprovalRequest, HitlGate, InMemoryHitlGate};
-pub use leash_policy::{AllowedTools, BudgetThreshold, DeniedTools, HitlThreshold};
+pub use leash_policy::{
+    AllowedTools, BlockedPaths, BlockedPatterns, BlockedShell, BlockedSql, BlockedUrls, BudgetThreshold,
+    DeniedTools, HitlOnAmount, HitlOnPattern, HitlThreshold, PiiRedactor, Policy, SecretsRule,
+};
 
 /// Guards for clients, one module for each feature.
 pub mod adapters {

@@ -1,7 +1,7 @@
 //! What may leave, and as what.
 
 use leash_adapters_http::LeashMiddleware;
-use leash_core::{Json, Redactor, RuleError};
+use leash_core::{Action, Call, Decision, Json, PolicyContext, Redactor, Rule, RuleError};
 use leash_testkit::{Reply, anthropic, chat};
 use serde_json::json;
 
@@ -195,6 +195,44 @@ async fn free_calls_pass_until_a_kill_order_stops_them() {
     assert_eq!(rule_of(models().send().await), "kill:registry");
     assert_eq!(world.provider.requests().len(), 2);
     assert_eq!(world.lines("refusal").await.len(), 1);
+}
+
+#[derive(Debug)]
+struct NoWires;
+
+impl Rule for NoWires {
+    fn id(&self) -> &'static str {
+        "no_wires"
+    }
+
+    fn evaluate(&self, call: &Call, _: &PolicyContext) -> Result<Option<Decision>, RuleError> {
+        let mentions = call.content().text().contains("wire");
+        Ok(mentions.then(|| Decision::new(Action::Block, "no_wires", "no talk of wires")))
+    }
+}
+
+#[tokio::test]
+async fn what_costs_nothing_is_judged_like_any_other_prompt() {
+    let world = world(|fw| fw.rule(NoWires).redactor(NoSecrets)).await;
+    world.provider.always(Reply::json(r#"{"input_tokens":3}"#));
+    for (path, sent) in [("/v1/messages/count_tokens", 1), ("/v1/moderations", 2)] {
+        let wire = ask(MESSAGES, "wire $4,000, hunter2", false);
+        assert_eq!(
+            rule_of(world.post(path, &wire).send().await),
+            "no_wires",
+            "{path}"
+        );
+        assert_eq!(world.provider.requests().len(), sent - 1);
+        let harmless = ask(MESSAGES, "hunter2", false);
+        assert_eq!(world.post(path, &harmless).send().await.unwrap().status(), 200);
+        let requests = world.provider.requests();
+        assert_eq!(requests.len(), sent);
+        assert!(requests.iter().all(|request| !request.text().contains("hunter2")));
+    }
+    // A line with a count stands for as many.
+    let refusals = world.lines("refusal").await;
+    let counts = refusals.iter().map(|line| line["count"].as_u64().unwrap_or(1));
+    assert_eq!(counts.sum::<u64>(), 2);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod children;
 mod clamp;
 mod durable;
 mod evidence;
+mod human;
 mod money;
 mod path;
 mod stop;

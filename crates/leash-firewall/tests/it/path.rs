@@ -8,6 +8,7 @@ use leash_core::{
 };
 use leash_firewall::{Answer, Firewall, GuardedError, ModelAnswer, ModelFailure};
 use leash_hitl::{Approval, ApprovalRequest, HitlAnswer, HitlGate, InMemoryHitlGate};
+use leash_policy::Policy;
 use serde_json::json;
 
 use crate::support::{Log, builder, call};
@@ -333,4 +334,38 @@ async fn an_approval_is_bound_to_the_rules_under_which_it_is_given() {
     assert!(!first.is_empty());
     assert_eq!(first, version(Action::Block).await);
     assert_ne!(first, version(Action::Warn).await);
+}
+
+#[tokio::test]
+async fn the_log_names_the_policy_where_it_changes_and_nowhere_else() {
+    let log = Log::new();
+    let policy = Policy::parse("[[rules]]\nrule = \"denied_tools\"\nnames = [\"shell\"]\n").unwrap();
+    for _ in 0..2 {
+        let firewall = builder().policy(&policy).audit_log(log.path()).build().unwrap();
+        assert!(matches!(
+            refusal(run(&firewall, "shell").await),
+            LeashError::Blocked { .. }
+        ));
+        firewall.close().await.unwrap();
+    }
+    let changes = log.of_kind("policy_change");
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0]["policy_files"], json!([policy.version().to_string()]));
+    assert_eq!(changes[0]["previous_version"], json!(null));
+
+    // Without any rule, and with none from the start.
+    builder()
+        .audit_log(log.path())
+        .build()
+        .unwrap()
+        .close()
+        .await
+        .unwrap();
+    let noted = log.of_kind("policy_change");
+    assert_eq!(noted.len(), 2);
+    assert_eq!(noted[1]["previous_version"], changes[0]["policy_version"]);
+    let other = Log::new();
+    let firewall = builder().audit_log(other.path()).build().unwrap();
+    firewall.close().await.unwrap();
+    assert!(other.of_kind("policy_change").is_empty());
 }

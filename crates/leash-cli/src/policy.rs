@@ -1,0 +1,245 @@
+//! `policy`: is a policy sound, does it do what its cases say, and what does it say of one call?
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use leash_core::{
+    Action, Call, Caller, Json, PolicyContext, PolicyEngine, Rule, SessionId, Timestamp, ToolCall,
+};
+use leash_policy::{Policy, rule_from_options};
+use serde_json::{Value, json};
+
+use crate::cli::{PolicyArgs, PolicyCommand, PolicyExplainArgs, PolicyTestArgs};
+use crate::exit::{Exit, Failure};
+use crate::output::{self, Output};
+
+/// Longest file of cases or policy, in bytes.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// Does what was asked of policies.
+pub(crate) fn run(args: &PolicyArgs) -> Result<Exit, Failure> {
+    match &args.command {
+        PolicyCommand::Check(args) => {
+            let policy = read_policy(&args.file)?;
+            let text = format!(
+                "OK: {} rules, {} redactors, version {}\n",
+                policy.rules().len(),
+                policy.redactors().len(),
+                policy.version()
+            );
+            output::print(text.as_bytes())?;
+            Ok(Exit::Done)
+        }
+        PolicyCommand::Schema => {
+            output::print(format!("{:#}\n", Policy::schema()).as_bytes())?;
+            Ok(Exit::Done)
+        }
+        PolicyCommand::Test(args) => test(args),
+        PolicyCommand::Explain(args) => explain(args),
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    let name = path.display();
+    let told = |error: std::io::Error| Failure::Told(format!("`{name}`: {error}"));
+    let mut text = String::new();
+    if path.as_os_str() == "-" {
+        std::io::stdin()
+            .take(MAX_BYTES)
+            .read_to_string(&mut text)
+            .map_err(told)?;
+    } else {
+        let file = fs::File::open(path).map_err(told)?;
+        file.take(MAX_BYTES).read_to_string(&mut text).map_err(told)?;
+    }
+    Ok(text)
+}
+
+fn read_policy(path: &Path) -> Result<Policy, Failure> {
+    let text = read_text(path)?;
+    Policy::parse(&text).map_err(|error| Failure::Told(format!("`{}`: {error}", path.display())))
+}
+
+fn rule_of(name: &str, options: &[String]) -> Result<Arc<dyn Rule>, Failure> {
+    let pairs = options
+        .iter()
+        .map(|option| {
+            option
+                .split_once('=')
+                .ok_or_else(|| Failure::Told(format!("`--option {option}`: write `--option KEY=VALUE`")))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    rule_from_options(name, &pairs).map_err(|error| Failure::Told(error.to_string()))
+}
+
+/// A call that a case or a command line describes.
+fn call_of(tool: &str, args: Json) -> Result<Call, Failure> {
+    let session = SessionId::new("policy").map_err(|error| Failure::Told(error.to_string()))?;
+    Ok(Call::Tool(ToolCall::new(tool, args, Caller::session(session))))
+}
+
+/// One case, as its line has it.
+struct Case {
+    /// As the line has it; the number of the line where it has none.
+    id: Value,
+    call: Call,
+    expect: Option<String>,
+}
+
+fn case_of(line: &str, number: usize) -> Result<Case, Failure> {
+    let wrong = |what: &str| Failure::Told(format!("line {number}: {what}"));
+    let case: Value = serde_json::from_str(line).map_err(|error| wrong(&format!("not JSON: {error}")))?;
+    let members = case.as_object().ok_or_else(|| wrong("a case is an object"))?;
+    let id = match members.get("id") {
+        None | Some(Value::Null) => Value::from(number),
+        Some(id) => id.clone(),
+    };
+    let tool = match members.get("tool") {
+        None | Some(Value::Null) => "tool",
+        Some(Value::String(tool)) => tool,
+        Some(_) => return Err(wrong("`tool` is a name")),
+    };
+    let args = members.get("args").ok_or_else(|| wrong("`args` is missing"))?;
+    let expect = match members.get("expect") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(action)) if ["allow", "block", "warn", "hitl"].contains(&action.as_str()) => {
+            Some(action.clone())
+        }
+        Some(Value::Bool(blocks)) => Some(if *blocks { "block" } else { "allow" }.to_owned()),
+        Some(_) => return Err(wrong("`expect` is `allow`, `block`, `warn` or `hitl`")),
+    };
+    Ok(Case {
+        id,
+        call: call_of(tool, Json::from(args.clone()))?,
+        expect,
+    })
+}
+
+/// What all rules say of a call: the action, by which rule, and why. A warning that stands alone is the answer.
+fn decide(engine: &PolicyEngine, call: &Call) -> (Action, String, String) {
+    let evaluation = engine.evaluate_sync(call, &PolicyContext::new(Timestamp::EPOCH));
+    let mut decision = evaluation.decision;
+    if decision.action == Action::Allow
+        && let Some(noted) = evaluation.noted.into_iter().next()
+    {
+        decision = noted;
+    }
+    (
+        decision.action,
+        decision.rule_id.into_owned(),
+        decision.reason.into_owned(),
+    )
+}
+
+fn test(args: &PolicyTestArgs) -> Result<Exit, Failure> {
+    let (rules, cases) = match (&args.rule, args.paths.as_slice()) {
+        (Some(rule), [cases]) => (vec![rule_of(rule, &args.options)?], cases),
+        (None, [policy, cases]) => (read_policy(policy)?.rules().to_vec(), cases),
+        (Some(_), _) => {
+            return Err(Failure::Usage(
+                "`policy test --rule RULE` takes one file: the cases".to_owned(),
+            ));
+        }
+        (None, _) => {
+            return Err(Failure::Usage(
+                "`policy test` takes a policy and its cases, or `--rule RULE` and cases".to_owned(),
+            ));
+        }
+    };
+    let engine = PolicyEngine::new(rules, Vec::new());
+    let text = read_text(cases)?;
+    let mut out = Output::new(None);
+    let (mut right, mut wrong, mut open) = (0_usize, 0_usize, 0_usize);
+    if !args.json {
+        row(&mut out, ["id", "expected", "got", "rule", "reason"]);
+    }
+    for (at, line) in text.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let case = case_of(line, at.saturating_add(1))?;
+        let (action, rule_id, reason) = decide(&engine, &case.call);
+        let miss = case
+            .expect
+            .as_deref()
+            .is_some_and(|expected| expected != action.as_str());
+        match (&case.expect, miss) {
+            (None, _) => open = open.saturating_add(1),
+            (_, true) => wrong = wrong.saturating_add(1),
+            (_, false) => right = right.saturating_add(1),
+        }
+        if args.json {
+            let line =
+                json!({"id": case.id, "action": action.as_str(), "rule_id": rule_id, "reason": reason});
+            let _ = writeln!(out, "{line}");
+        } else {
+            let expected = case.expect.as_deref().unwrap_or("-");
+            let got = if miss {
+                format!("{action} (!)")
+            } else {
+                action.to_string()
+            };
+            let id = case
+                .id
+                .as_str()
+                .map_or_else(|| case.id.to_string(), str::to_owned);
+            row(
+                &mut out,
+                [
+                    id.as_str(),
+                    expected,
+                    got.as_str(),
+                    rule_id.as_str(),
+                    reason.as_str(),
+                ],
+            );
+        }
+    }
+    out.finish()?;
+    output::say(&format!(
+        "# {right} right, {wrong} wrong, {open} without an expectation"
+    ));
+    Ok(if wrong == 0 { Exit::Done } else { Exit::Failed })
+}
+
+/// A line of the table. Ids are of any length, so that the columns hold what is usual and no more.
+fn row(out: &mut Output<'_>, [id, expected, got, rule, reason]: [&str; 5]) {
+    // Control characters of an id must not reach a terminal.
+    let id: String = id.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    // `finish` tells of the error.
+    let _ = writeln!(out, "{id:<24} {expected:<8} {got:<9} {rule:<20} {reason}");
+}
+
+fn explain(args: &PolicyExplainArgs) -> Result<Exit, Failure> {
+    let rules = match (&args.rule, &args.file) {
+        (Some(rule), None) => vec![rule_of(rule, &args.options)?],
+        (None, Some(file)) => read_policy(file)?.rules().to_vec(),
+        _ => {
+            return Err(Failure::Usage(
+                "`policy explain` takes a policy, or `--rule RULE`".to_owned(),
+            ));
+        }
+    };
+    let parsed =
+        Json::parse(args.args.as_str()).map_err(|error| Failure::Told(format!("`--args`: {error}")))?;
+    let call = call_of(&args.tool, parsed)?;
+    let mut text = String::new();
+    let context = PolicyContext::new(Timestamp::EPOCH);
+    for rule in &rules {
+        let single = PolicyEngine::new(vec![Arc::clone(rule)], Vec::new());
+        let said = single.evaluate_sync(&call, &context);
+        let decision = said.noted.into_iter().next().unwrap_or(said.decision);
+        let (action, reason) = match decision.rule_id.as_ref() {
+            leash_core::rule_ids::DEFAULT => ("abstain", ""),
+            _ => (decision.action.as_str(), decision.reason.as_ref()),
+        };
+        let _ = writeln!(text, "{:<24} {action:<8} {reason}", rule.id());
+    }
+    let (action, rule_id, reason) = decide(&PolicyEngine::new(rules, Vec::new()), &call);
+    let _ = writeln!(text, "=> {action} by `{rule_id}`: {reason}");
+    output::print(text.as_bytes())?;
+    Ok(Exit::Done)
+}

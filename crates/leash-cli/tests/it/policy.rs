@@ -1,0 +1,65 @@
+//! `policy` and `redact`.
+
+use serde_json::Value;
+
+use super::{feed, run};
+
+#[test]
+fn a_policy_is_tested_by_its_cases_and_a_miss_fails() {
+    let cases = "{\"id\":\"a\",\"args\":{\"sql\":\"DROP TABLE t\"},\"expect\":\"block\"}\n\
+                 \n\
+                 {\"id\":\"b\",\"tool\":\"db\",\"args\":{\"sql\":\"SELECT 1\"},\"expect\":\"allow\"}\n\
+                 {\"args\":[\"x\"]}\n";
+    let rule = [
+        "policy",
+        "test",
+        "--rule",
+        "blocked_sql",
+        "--option",
+        "dialect=postgres",
+    ];
+    let table = feed(&[&rule[..], &["-"]].concat(), cases.into());
+    assert_eq!(table.code, 0, "{}", table.stderr);
+    assert_eq!(table.text().lines().count(), 4);
+
+    let lines = feed(&[&rule[..], &["--json", "-"]].concat(), cases.into());
+    let answers: Vec<Value> = lines
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(answers[0]["id"], "a");
+    assert_eq!(answers[0]["action"], "block");
+    assert_eq!(answers[0]["rule_id"], "blocked_sql");
+    assert_eq!(answers[1]["action"], "allow");
+    assert_eq!(answers[1]["rule_id"], "engine:default");
+    assert_eq!(answers[2]["id"], 4);
+
+    let missed = cases.replace("\"allow\"", "\"block\"");
+    assert_eq!(feed(&[&rule[..], &["-"]].concat(), missed.into()).code, 1);
+}
+
+#[test]
+fn a_policy_that_cannot_be_used_says_where() {
+    let good = "[[rules]]\nrule = \"denied_tools\"\nnames = [\"shell\"]\n";
+    let ran = feed(&["policy", "check", "-"], good.into());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let ran = feed(&["policy", "check", "-"], good.replace("names", "nmaes").into());
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("rule 1"), "{}", ran.stderr);
+    let ran = feed(
+        &["policy", "explain", "-", "--tool", "shell", "--args", "{}"],
+        good.into(),
+    );
+    assert!(
+        ran.text().contains("=> block by `denied_tools`"),
+        "{}",
+        ran.text()
+    );
+    assert_eq!(run(&["policy", "test", "a", "b", "c"]).code, 64);
+    assert_eq!(
+        run(&["policy", "test", "--rule", "blocked_sql", "a", "b"]).code,
+        64
+    );
+    assert_eq!(run(&["policy", "test", "--rule", "no_such_rule", "a"]).code, 1);
+}

@@ -1,0 +1,1016 @@
+//! Finds personal data in one pass. Every decision looks a bounded way back and ahead.
+//!
+//! Redacting twice is redacting once, because a mark (`[REDACTED:EMAIL]`, `[EMAIL:…]`) never makes a finding of what was
+//! none: to its right it is what a finding is while it is read, a sign that belongs to nothing; to its left it stands
+//! for the digits or letters that it replaced, so what they kept from being a number or an address is none still.
+#![expect(
+    clippy::items_after_statements,
+    clippy::match_same_arms,
+    clippy::nonminimal_bool,
+    clippy::question_mark,
+    clippy::too_many_lines,
+    reason = "a grammar or a table, read best in one place and as it is written"
+)]
+
+use std::net::Ipv6Addr;
+
+/// How many digits of one number are looked at.
+const MAX_DIGITS: usize = 40;
+/// How far an address reaches: RFC 5321 allows 64 bytes before the `@` and 255 after it.
+const MAX_LOCAL: usize = 64;
+const MAX_DOMAIN: usize = 255;
+/// How long the name of a kind in a mark is, at most.
+const MAX_KIND: usize = 64;
+/// How far back the words before a number are read, in bytes.
+const CONTEXT: usize = 24;
+
+/// A finding.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) kind: &'static str,
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// A run of digits in a number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Group {
+    start: usize,
+    end: usize,
+    /// Where its digits begin in the number's.
+    first: usize,
+    count: usize,
+    /// What separates it from the one before.
+    separator: Separator,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Separator {
+    #[default]
+    None,
+    Space,
+    Dash,
+    Dot,
+    Slash,
+    /// Parentheses, or several characters.
+    Mixed,
+}
+
+/// Reads a text from its start, finding by finding.
+#[derive(Debug)]
+pub(super) struct Finder<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    /// Whether the text ends where it ends, or goes on later.
+    last: bool,
+    /// Whether a decision looked past the end of a text that goes on.
+    short: bool,
+    decided: usize,
+    /// Where the last finding ended: what stands before is as good as redacted.
+    after: usize,
+}
+
+/// What a byte may begin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Plain,
+    /// A digit, `+` or `(`: a number.
+    Number,
+    /// `@`
+    At,
+    /// `:` and `-`: pairs of digits.
+    Pair,
+    /// Not ASCII: a wide digit or an `@`, perhaps.
+    Wide,
+}
+
+const fn class(byte: u8) -> Class {
+    match byte {
+        b'0'..=b'9' | b'+' | b'(' => Class::Number,
+        b'@' => Class::At,
+        b':' | b'-' => Class::Pair,
+        // Lead bytes of the digits that count: Arabic, Devanagari, full-width.
+        0xd9 | 0xdb | 0xe0 | 0xef => Class::Wide,
+        _ => Class::Plain,
+    }
+}
+
+fn digit(character: char) -> Option<u8> {
+    let code = u32::from(character);
+    let zero = match character {
+        '0'..='9' => 0x30,
+        '\u{ff10}'..='\u{ff19}' => 0xff10,
+        '\u{660}'..='\u{669}' => 0x660,
+        '\u{6f0}'..='\u{6f9}' => 0x6f0,
+        '\u{966}'..='\u{96f}' => 0x966,
+        _ => return None,
+    };
+    u8::try_from(code.saturating_sub(zero)).ok()
+}
+
+const fn is_dash(character: char) -> bool {
+    matches!(
+        character,
+        '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{ff0d}' | '\u{fe63}'
+    )
+}
+
+const fn is_space(character: char) -> bool {
+    matches!(
+        character,
+        ' ' | '\u{a0}' | '\u{2007}' | '\u{2009}' | '\u{202f}' | '\u{3000}'
+    )
+}
+
+fn is_local(character: char) -> bool {
+    matches!(
+        character,
+        '.' | '_' | '%' | '+' | '-' | '\'' | '!' | '#' | '$' | '^' | '~'
+    ) || character.is_alphanumeric()
+}
+
+/// A number: its digits, and how they are grouped.
+struct Number {
+    digits: [u8; MAX_DIGITS],
+    groups: [Group; MAX_DIGITS],
+    count: usize,
+    plus: bool,
+    paren: bool,
+    /// A mark stands where the next group would, behind this separator.
+    mark: Option<Separator>,
+}
+
+/// Whether a mark begins somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    No,
+    Yes,
+    /// The text that goes on will say.
+    Open,
+}
+
+impl Number {
+    fn groups(&self) -> &[Group] {
+        self.groups.get(..self.count).unwrap_or(&[])
+    }
+
+    /// The digits of the first `groups` groups.
+    fn digits(&self, groups: usize) -> &[u8] {
+        let end = groups
+            .checked_sub(1)
+            .and_then(|at| self.groups.get(at))
+            .map_or(0, |group| group.first.saturating_add(group.count));
+        self.digits.get(..end).unwrap_or(&[])
+    }
+
+    fn counts(&self, groups: usize) -> impl Iterator<Item = usize> {
+        self.groups().iter().take(groups).map(|group| group.count)
+    }
+
+    /// Whether the first `groups` groups are separated by `separator`.
+    fn separated(&self, groups: usize, separator: Separator) -> bool {
+        self.groups()
+            .iter()
+            .take(groups)
+            .skip(1)
+            .all(|group| group.separator == separator)
+    }
+}
+
+impl<'a> Finder<'a> {
+    pub(super) const fn new(text: &'a str, last: bool) -> Self {
+        Self {
+            text,
+            bytes: text.as_bytes(),
+            at: 0,
+            last,
+            short: false,
+            decided: 0,
+            after: 0,
+        }
+    }
+
+    /// Reads from `at`; what stands before is context.
+    pub(super) const fn start_at(&mut self, at: usize, after: usize) {
+        self.at = at;
+        self.decided = at;
+        self.after = after;
+    }
+
+    /// Where the last finding ended.
+    pub(super) const fn after(&self) -> usize {
+        self.after
+    }
+
+    /// Up to where everything is decided.
+    pub(super) const fn decided(&self) -> usize {
+        self.decided
+    }
+
+    /// The next finding that begins at `floor` or after it.
+    pub(super) fn next_span(&mut self, floor: usize) -> Option<Found> {
+        let floor = floor.max(self.decided);
+        if self.short {
+            return None;
+        }
+        while let Some(&byte) = self.bytes.get(self.at) {
+            let start = self.at;
+            let found = match class(byte) {
+                Class::Plain => {
+                    self.at = start.saturating_add(1);
+                    continue;
+                }
+                Class::Number => self.number(floor),
+                Class::At => self.email(floor, 1),
+                Class::Pair => self.pair(floor, byte),
+                Class::Wide => match self.char_at(start) {
+                    Some('\u{ff20}') => self.email(floor, 3),
+                    Some(character) if digit(character).is_some() => self.number(floor),
+                    Some(character) => {
+                        self.at = start.saturating_add(character.len_utf8());
+                        continue;
+                    }
+                    None => {
+                        self.at = start.saturating_add(1);
+                        continue;
+                    }
+                },
+            };
+            if self.short {
+                return None;
+            }
+            if let Some(found) = found {
+                self.at = found.end;
+                self.decided = found.end;
+                self.after = found.end;
+                return Some(found);
+            }
+            self.at = self.at.max(start.saturating_add(1));
+        }
+        self.decided = if self.last {
+            self.text.len()
+        } else {
+            self.hold(self.text.len(), floor)
+        };
+        None
+    }
+
+    /// Ends here: what begins at `start` depends on what comes later.
+    fn wait(&mut self, start: usize, floor: usize) -> Option<Found> {
+        self.short = true;
+        self.decided = self.hold(start, floor);
+        None
+    }
+
+    /// Where the local part of an address begins that may end at `end`.
+    fn hold(&self, end: usize, floor: usize) -> usize {
+        self.local_start(end, floor)
+    }
+
+    fn local_start(&self, end: usize, floor: usize) -> usize {
+        let mut start = end;
+        let head = self.text.get(floor..end).unwrap_or("");
+        for character in head.chars().rev() {
+            let next = start.saturating_sub(character.len_utf8());
+            if !is_local(character) || end.saturating_sub(next) > MAX_LOCAL {
+                break;
+            }
+            start = next;
+        }
+        start
+    }
+
+    fn char_at(&self, at: usize) -> Option<char> {
+        match self.bytes.get(at) {
+            Some(byte) if byte.is_ascii() => Some(char::from(*byte)),
+            Some(_) => self.text.get(at..).and_then(|rest| rest.chars().next()),
+            None => None,
+        }
+    }
+
+    /// Whether what a redaction left begins at `at`: `[REDACTED:`, or `[` and another kind.
+    fn mark_at(&self, at: usize) -> Mark {
+        if self.bytes.get(at) != Some(&b'[') {
+            return Mark::No;
+        }
+        let name = self.bytes.get(at.saturating_add(1)..).unwrap_or(&[]);
+        let length = name
+            .iter()
+            .take(MAX_KIND)
+            .take_while(|byte| byte.is_ascii_uppercase() || **byte == b'_')
+            .count();
+        match name.get(length) {
+            Some(b':') if length > 0 => Mark::Yes,
+            None if !self.last => Mark::Open,
+            _ => Mark::No,
+        }
+    }
+
+    fn char_before(&self, at: usize) -> Option<char> {
+        if at == self.after && at > 0 {
+            return Some(']');
+        }
+        match at.checked_sub(1).and_then(|before| self.bytes.get(before)) {
+            Some(byte) if byte.is_ascii() => Some(char::from(*byte)),
+            Some(_) => self.text.get(..at).and_then(|head| head.chars().next_back()),
+            None => None,
+        }
+    }
+
+    /// Whether a number may begin at `at`: not in a word, and not in the middle of another number.
+    fn begins(&self, at: usize) -> bool {
+        match self.char_before(at) {
+            None => true,
+            Some(before) if before.is_ascii_alphanumeric() || before == '_' || digit(before).is_some() => {
+                false
+            }
+            Some(before) if is_dash(before) || matches!(before, '.' | '/') => {
+                let further = at.saturating_sub(before.len_utf8());
+                !self
+                    .char_before(further)
+                    .is_some_and(|character| digit(character).is_some())
+            }
+            Some(_) => true,
+        }
+    }
+
+    fn number(&mut self, floor: usize) -> Option<Found> {
+        let start = self.at;
+        let mut number = Number {
+            digits: [0; MAX_DIGITS],
+            groups: [Group::default(); MAX_DIGITS],
+            count: 0,
+            plus: false,
+            paren: false,
+            mark: None,
+        };
+        let mut at = start;
+        let mut before = start;
+        loop {
+            match self.char_at(at) {
+                Some('+') if !number.plus => number.plus = true,
+                Some('(') if !number.paren => number.paren = true,
+                None if !self.last => return self.wait(start, floor),
+                _ => break,
+            }
+            at = at.saturating_add(1);
+        }
+        if !self.begins(before) {
+            // In a word; but an IBAN begins with letters.
+            if at == start {
+                if let Some(found) = self.iban(floor) {
+                    return Some(found);
+                }
+                if self.short {
+                    return None;
+                }
+                while let Some(character) = self.char_at(at)
+                    && digit(character).is_some()
+                {
+                    at = at.saturating_add(character.len_utf8());
+                }
+                self.at = at;
+            }
+            return None;
+        }
+        let mut total = 0_usize;
+        let mut separator = Separator::None;
+        let mut end_short = false;
+        'groups: while number.count < MAX_DIGITS {
+            let group_start = at;
+            let first = total;
+            while let Some(character) = self.char_at(at)
+                && let Some(value) = digit(character)
+            {
+                let Some(slot) = number.digits.get_mut(total) else {
+                    break 'groups;
+                };
+                *slot = value;
+                total = total.saturating_add(1);
+                at = at.saturating_add(character.len_utf8());
+            }
+            if at == group_start {
+                break;
+            }
+            if let Some(slot) = number.groups.get_mut(number.count) {
+                *slot = Group {
+                    start: group_start,
+                    end: at,
+                    first,
+                    count: total.saturating_sub(first),
+                    separator,
+                };
+            }
+            number.count = number.count.saturating_add(1);
+            // What separates this group from the next.
+            before = at;
+            let mut signs = 0_u32;
+            separator = Separator::None;
+            loop {
+                let Some(character) = self.char_at(at) else {
+                    end_short = !self.last;
+                    break 'groups;
+                };
+                let kind = if is_space(character) {
+                    Separator::Space
+                } else if is_dash(character) {
+                    Separator::Dash
+                } else {
+                    match character {
+                        '.' => Separator::Dot,
+                        '/' => Separator::Slash,
+                        '(' | ')' => Separator::Mixed,
+                        _ => break,
+                    }
+                };
+                signs = signs.saturating_add(1);
+                if signs > 3 {
+                    break 'groups;
+                }
+                separator = if signs == 1 { kind } else { Separator::Mixed };
+                at = at.saturating_add(character.len_utf8());
+            }
+            if self.char_at(at) == Some('[') {
+                match self.mark_at(at) {
+                    Mark::No => {}
+                    Mark::Yes => number.mark = Some(separator),
+                    Mark::Open => {
+                        end_short = true;
+                        break;
+                    }
+                }
+            }
+            if signs == 0 {
+                break;
+            }
+        }
+        if end_short {
+            return self.wait(start, floor);
+        }
+        let _ = before;
+        if number.count == 0 {
+            return None;
+        }
+        if let Some((kind, groups)) = self.judge(&number, start) {
+            let end = number
+                .groups()
+                .get(groups.saturating_sub(1))
+                .map_or(start, |group| group.end);
+            // A parenthesis alone in front belongs to it only where the number needs it.
+            let closes = self.text.get(start..end).is_some_and(|text| text.contains(')'));
+            let from = if number.paren && !number.plus && !closes {
+                start.saturating_add(1)
+            } else {
+                start
+            };
+            return Some(Found {
+                kind,
+                start: from,
+                end,
+            });
+        }
+        self.at = number.groups().first().map_or(start, |group| group.end);
+        if number.plus || number.paren {
+            self.at = start.saturating_add(1);
+        }
+        None
+    }
+
+    /// Whether a finding may end after so many groups.
+    fn ends(&self, number: &Number, groups: usize) -> bool {
+        let Some(group) = groups.checked_sub(1).and_then(|at| number.groups().get(at)) else {
+            return false;
+        };
+        let next = number.groups().get(groups).map(|next| next.separator);
+        if let Some(separator) = next.or(number.mark) {
+            return matches!(separator, Separator::Space | Separator::Mixed | Separator::Slash)
+                || self.char_at(group.end) == Some(' ');
+        }
+        !self.char_at(group.end).is_some_and(|next| {
+            next.is_ascii_alphanumeric() || matches!(next, '_' | '@' | '%') || digit(next).is_some()
+        })
+    }
+
+    fn judge(&self, number: &Number, start: usize) -> Option<(&'static str, usize)> {
+        let counts = |groups: usize| number.counts(groups);
+        if !number.plus && !number.paren && self.is_ipv4(number) {
+            return Some(("IP_ADDRESS", 4));
+        }
+        if !number.plus && !number.paren {
+            if self.is_ssn(number, start) {
+                let groups = if number.groups().first().is_some_and(|group| group.count == 9) {
+                    1
+                } else {
+                    3
+                };
+                return Some(("SSN", groups));
+            }
+            for groups in (1..=number.count.min(5)).rev() {
+                if is_card(number, groups) && self.ends(number, groups) {
+                    return Some(("CREDIT_CARD", groups));
+                }
+            }
+        }
+        // The longest number of which the form is one of a phone's.
+        let dated = matches!(number.groups(), [year, month, day, ..] if year.count == 4 && month.count == 2 && day.count == 2 && month.separator != Separator::Space);
+        if dated && !number.plus {
+            return None;
+        }
+        let mut called = None;
+        for groups in (1..=number.count.min(8)).rev() {
+            let digits = number.digits(groups);
+            if !(7..=15).contains(&digits.len()) || !self.ends(number, groups) {
+                continue;
+            }
+            let zoned = digits.first() == Some(&1) || digits.first() == Some(&7);
+            if number.plus {
+                if digits.first() != Some(&0) && digits.len() >= 8 && (!zoned || digits.len() == 11) {
+                    return Some(("PHONE", groups));
+                }
+                continue;
+            }
+            let local = match counts(groups).collect::<Vec<_>>().as_slice() {
+                [3, 3, 4] => Some(digits),
+                [1, 3, 3, 4] if digits.first() == Some(&1) => digits.get(1..),
+                _ => None,
+            };
+            let spaced = number.separated(groups, Separator::Space);
+            let american = local.is_some_and(|local| {
+                local.first().is_some_and(|&area| area >= 2)
+                    && local.get(3).is_some_and(|&exchange| exchange >= 2)
+            });
+            if american && (!spaced || number.paren) {
+                return Some(("PHONE", groups));
+            }
+            let abroad = self.starts_plainly(start)
+                && digits.starts_with(&[0, 0])
+                && digits.len() >= 11
+                && groups >= 2
+                && digits.get(2) != Some(&0);
+            if abroad {
+                return Some(("PHONE", groups));
+            }
+            let long = if groups == 1 { digits.len() >= 9 } else { true };
+            let called = *called.get_or_insert_with(|| {
+                self.said(
+                    start,
+                    &[
+                        "phone",
+                        "tel",
+                        "mobile",
+                        "cell",
+                        "fax",
+                        "whatsapp",
+                        "call",
+                        "sms",
+                        "dial",
+                        "handy",
+                        "telefon",
+                        "téléphone",
+                        "tél",
+                        "telephone",
+                        "телефон",
+                        "тел",
+                        "phone number",
+                        "contact",
+                        "móvil",
+                        "teléfono",
+                        "电话",
+                        "電話",
+                    ],
+                )
+            });
+            if called && long {
+                return Some(("PHONE", groups));
+            }
+        }
+        None
+    }
+
+    /// Whether no digits stand right before, behind a space.
+    fn starts_plainly(&self, start: usize) -> bool {
+        let head = self
+            .text
+            .get(start.saturating_sub(2).max(self.after)..start)
+            .unwrap_or("");
+        !head.chars().any(|character| digit(character).is_some())
+    }
+
+    /// Whether one of `words` stands before `start`, with nothing but a few signs and short words between.
+    fn said(&self, start: usize, words: &[&str]) -> bool {
+        let mut from = start.saturating_sub(CONTEXT).max(self.after);
+        while !self.text.is_char_boundary(from) {
+            from = from.saturating_add(1);
+        }
+        let head = self.text.get(from..start).unwrap_or("").to_lowercase();
+        // Neither another line nor what was redacted says what this is.
+        let head = head.rsplit(['\n', ']']).next().unwrap_or("");
+        words.iter().any(|word| {
+            head.match_indices(word).any(|(at, _)| {
+                let before = head.get(..at).and_then(|head| head.chars().next_back());
+                let rest = head.get(at.saturating_add(word.len())..).unwrap_or("");
+                let after = rest.chars().next();
+                let wide = !word.is_ascii();
+                (wide || !before.is_some_and(char::is_alphanumeric) || *word == "phone")
+                    && (wide || !after.is_some_and(char::is_alphabetic) || rest.starts_with("s "))
+                    && !rest.chars().any(|c| c.is_ascii_digit())
+            })
+        })
+    }
+
+    fn is_ipv4(&self, number: &Number) -> bool {
+        let Some(groups) = number.groups().get(..4) else {
+            return false;
+        };
+        let valid = groups.iter().all(|group| {
+            let digits = number
+                .digits
+                .get(group.first..group.first.saturating_add(group.count))
+                .unwrap_or(&[]);
+            let value = digits.iter().fold(0_u32, |value, &digit| {
+                value.saturating_mul(10).saturating_add(u32::from(digit))
+            });
+            group.count <= 3 && value <= 255 && (group.count == 1 || digits.first() != Some(&0))
+        });
+        let start = groups.first().map_or(0, |group| group.start);
+        let end = groups.last().map_or(0, |group| group.end);
+        if !valid
+            || !number.separated(4, Separator::Dot)
+            || self.text.get(start..end).is_none_or(|text| !text.is_ascii())
+        {
+            return false;
+        }
+        let next = number.groups().get(4).map(|next| next.separator);
+        match next.or(number.mark) {
+            Some(Separator::Dot | Separator::Dash | Separator::None) => return false,
+            Some(_) => {}
+            None => {
+                if self
+                    .char_at(end)
+                    .is_some_and(|next| next.is_ascii_alphanumeric() || next == '_')
+                {
+                    return false;
+                }
+            }
+        }
+        !self.said(start, &["version", "v", "release", "ver"])
+    }
+
+    fn is_ssn(&self, number: &Number, start: usize) -> bool {
+        let counts: [usize; 3] = [0, 1, 2].map(|at| number.groups().get(at).map_or(0, |group| group.count));
+        let (digits, groups) = match counts {
+            [3, 2, 4] => (number.digits(3), 3),
+            [9, _, _] => (number.digits(1), 1),
+            _ => return false,
+        };
+        let value = |from: usize, to: usize| {
+            digits
+                .get(from..to)
+                .unwrap_or(&[])
+                .iter()
+                .fold(0_u32, |value, &digit| {
+                    value.saturating_mul(10).saturating_add(u32::from(digit))
+                })
+        };
+        let (area, middle, serial) = (value(0, 3), value(3, 5), value(5, 9));
+        if area == 0 || area == 666 || area >= 900 || middle == 0 || serial == 0 || !self.ends(number, groups)
+        {
+            return false;
+        }
+        (groups == 3 && number.separated(3, Separator::Dash))
+            || ((groups == 1 || number.separated(3, Separator::Space) || number.separated(3, Separator::Dot))
+                && self.said(
+                    start,
+                    &["ssn", "social security", "social security number", "soc sec"],
+                ))
+    }
+
+    fn iban(&mut self, floor: usize) -> Option<Found> {
+        let at = self.at;
+        let start = at.checked_sub(2).filter(|&start| start >= floor)?;
+        let &[first, second] = self.bytes.get(start..at)? else {
+            return None;
+        };
+        if !first.is_ascii_alphabetic() || !second.is_ascii_alphabetic() {
+            return None;
+        }
+        if self
+            .char_before(start)
+            .is_some_and(|before| before.is_ascii_alphanumeric() || before == '_')
+        {
+            return None;
+        }
+        let country = [first.to_ascii_uppercase(), second.to_ascii_uppercase()];
+        let length = iban_length(country)?;
+        let mut rest = 0_u32;
+        let mut read = 0_usize;
+        let mut at = start;
+        let mut end = start;
+        let mut head = [0_u8; 4];
+        let feed = |rest: u32, byte: u8| -> u32 {
+            let value = match byte {
+                b'0'..=b'9' => u32::from(byte.saturating_sub(b'0')),
+                _ => u32::from(byte.to_ascii_uppercase().saturating_sub(b'A')).saturating_add(10),
+            };
+            let scaled = if value >= 10 {
+                rest.saturating_mul(100)
+            } else {
+                rest.saturating_mul(10)
+            };
+            scaled.saturating_add(value).checked_rem(97).unwrap_or(0)
+        };
+        let mut gap = false;
+        while read < length {
+            let Some(character) = self.char_at(at) else {
+                if !self.last {
+                    return self.wait(start, floor);
+                }
+                return None;
+            };
+            at = at.saturating_add(character.len_utf8());
+            if (is_space(character) || is_dash(character)) && !gap && read >= 2 {
+                gap = true;
+                continue;
+            }
+            let Some(byte) = u8::try_from(character).ok().filter(u8::is_ascii_alphanumeric) else {
+                return None;
+            };
+            gap = false;
+            match head.get_mut(read) {
+                Some(slot) => *slot = byte,
+                None => rest = feed(rest, byte),
+            }
+            read = read.saturating_add(1);
+            end = at;
+        }
+        let check = head.iter().fold(rest, |rest, &byte| feed(rest, byte));
+        if check != 1 || !head.iter().skip(2).all(u8::is_ascii_digit) {
+            return None;
+        }
+        match self.char_at(end) {
+            None if !self.last => self.wait(start, floor),
+            Some('[') if self.mark_at(end) == Mark::Open => self.wait(start, floor),
+            Some('[') if self.mark_at(end) == Mark::Yes => None,
+            Some(next) if next.is_ascii_alphanumeric() || next == '_' => None,
+            _ => Some(Found {
+                kind: "IBAN",
+                start,
+                end,
+            }),
+        }
+    }
+
+    fn email(&mut self, floor: usize, width: usize) -> Option<Found> {
+        let sign = self.at;
+        let mut start = self.local_start(sign, floor);
+        let mut at = sign.saturating_add(width);
+        let limit = at.saturating_add(MAX_DOMAIN);
+        let domain_start = at;
+        while let Some(character) = self.char_at(at) {
+            if at >= limit || !(character.is_alphanumeric() || matches!(character, '.' | '-')) {
+                break;
+            }
+            at = at.saturating_add(character.len_utf8());
+        }
+        // Where there is nothing before the sign, nothing after it matters.
+        let local = self.text.get(start..sign).unwrap_or("");
+        let trimmed = local.trim_start_matches(['.', '-', '+', '\'', '!', '#', '$', '^', '~', '%']);
+        start = sign.saturating_sub(trimmed.len());
+        if trimmed.is_empty() || trimmed.ends_with('.') {
+            return None;
+        }
+        if at >= self.bytes.len() && !self.last && at < limit {
+            return self.wait(start.min(sign.saturating_sub(local.len())), floor);
+        }
+        let mut domain = self.text.get(domain_start..at)?;
+        match self.mark_at(at) {
+            Mark::No => {}
+            Mark::Open => return self.wait(start.min(sign.saturating_sub(local.len())), floor),
+            Mark::Yes if trimmed == "git" => return None,
+            // The mark hides the rest of the last label.
+            Mark::Yes => domain = domain.rsplit_once('.')?.0,
+        }
+        const FILES: [&str; 12] = [
+            "png", "jpg", "jpeg", "gif", "svg", "webp", "js", "css", "ts", "html", "ico", "json",
+        ];
+        loop {
+            domain = domain.trim_end_matches(['.', '-']);
+            let (rest, last) = domain.rsplit_once('.')?;
+            let top = last.starts_with("xn--")
+                || (last.chars().count() >= 2
+                    && last.chars().all(char::is_alphabetic)
+                    && !FILES.contains(&last));
+            if top && !rest.is_empty() && !rest.starts_with(['.', '-']) && !domain.contains("..") {
+                break;
+            }
+            domain = rest;
+        }
+        let end = domain_start.saturating_add(domain.len());
+        // `git@host:path` is an address of a repository.
+        if trimmed == "git" && matches!(self.char_at(end), Some(':' | '/')) {
+            return None;
+        }
+        Some(Found {
+            kind: "EMAIL",
+            start,
+            end,
+        })
+    }
+
+    /// A MAC address by its first separator; an IPv6 address by its first colon.
+    fn pair(&mut self, floor: usize, separator: u8) -> Option<Found> {
+        let sign = self.at;
+        let hex = |at: usize| self.bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
+        let word = |character: char| character.is_alphanumeric() || matches!(character, '_' | ':' | '-');
+        // Two hexadecimal digits, and nothing before them.
+        if let Some(start) = sign.checked_sub(2).filter(|&start| start >= floor)
+            && hex(start)
+            && hex(start.saturating_add(1))
+            && !self.char_before(start).is_some_and(word)
+        {
+            let mut pairs = 1_u32;
+            let mut at = sign;
+            while pairs < 6
+                && self.bytes.get(at) == Some(&separator)
+                && hex(at.saturating_add(1))
+                && hex(at.saturating_add(2))
+            {
+                pairs = pairs.saturating_add(1);
+                at = at.saturating_add(3);
+            }
+            if pairs == 6 {
+                match self.char_at(at) {
+                    None if !self.last => return self.wait(start, floor),
+                    Some('[') if self.mark_at(at) == Mark::Open => return self.wait(start, floor),
+                    Some('[') if self.mark_at(at) == Mark::Yes => {}
+                    Some(next) if word(next) => {}
+                    _ => {
+                        return Some(Found {
+                            kind: "MAC_ADDRESS",
+                            start,
+                            end: at,
+                        });
+                    }
+                }
+            } else if !self.last && at.saturating_add(3) > self.bytes.len() {
+                return self.wait(start, floor);
+            }
+        }
+        if separator != b':' {
+            if !self.last && sign.saturating_add(1) == self.bytes.len() {
+                return self.wait(sign, floor);
+            }
+            return None;
+        }
+        let mut start = sign;
+        while start > floor && sign.saturating_sub(start) < 5 && hex(start.saturating_sub(1)) {
+            start = start.saturating_sub(1);
+        }
+        if self
+            .char_before(start)
+            .is_some_and(|before| before.is_alphanumeric() || matches!(before, '_' | ':' | '.'))
+        {
+            return None;
+        }
+        let mut end = sign;
+        while let Some(&byte) = self.bytes.get(end)
+            && end.saturating_sub(start) < 46
+            && (byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+        {
+            end = end.saturating_add(1);
+        }
+        if end >= self.bytes.len() && !self.last {
+            return self.wait(start, floor);
+        }
+        let token = self.text.get(start..end)?;
+        if self
+            .char_at(end)
+            .is_some_and(|next| next.is_alphanumeric() || next == '_')
+        {
+            return None;
+        }
+        // What follows may be what was redacted from the middle of a longer word.
+        if self.char_at(end) == Some('[') {
+            return None;
+        }
+        let mut token = token.trim_end_matches('.');
+        if token.ends_with(':') && !token.ends_with("::") {
+            token = token.trim_end_matches(':');
+        }
+        // A prefix alone is an address where its length says so.
+        if token.ends_with("::") && self.char_at(start.saturating_add(token.len())) != Some('/') {
+            return None;
+        }
+        let colons = token.bytes().filter(|&byte| byte == b':').count();
+        if colons < 2
+            || !token.bytes().any(|byte| byte.is_ascii_digit())
+            || token.parse::<Ipv6Addr>().is_err()
+        {
+            return None;
+        }
+        Some(Found {
+            kind: "IP_ADDRESS",
+            start,
+            end: start.saturating_add(token.len()),
+        })
+    }
+}
+
+/// Whether the first `groups` groups are the number of a card: grouped as cards are, of an issuer, with the right
+/// check digit.
+fn is_card(number: &Number, groups: usize) -> bool {
+    let digits = number.digits(groups);
+    let length = digits.len();
+    if !(13..=19).contains(&length) {
+        return false;
+    }
+    if groups > 1 {
+        let spaced = number.separated(groups, Separator::Space)
+            || number.separated(groups, Separator::Dash)
+            || number.separated(groups, Separator::Dot);
+        let counts: Vec<usize> = number.counts(groups).collect();
+        let fours = counts
+            .split_last()
+            .is_some_and(|(last, rest)| rest.iter().all(|&count| count == 4) && (1..=4).contains(last));
+        if !spaced || !(fours || matches!(counts.as_slice(), [4, 6, 4 | 5])) {
+            return false;
+        }
+    }
+    let lead = |count: usize| {
+        digits.iter().take(count).fold(0_u32, |value, &digit| {
+            value.saturating_mul(10).saturating_add(u32::from(digit))
+        })
+    };
+    let issued = match length {
+        13 => lead(1) == 4,
+        14 => matches!(lead(2), 36 | 38 | 39) || (300..=305).contains(&lead(3)),
+        15 => matches!(lead(2), 34 | 37),
+        16 => {
+            lead(1) == 4
+                || (51..=55).contains(&lead(2))
+                || (2221..=2720).contains(&lead(4))
+                || matches!(lead(2), 62 | 65)
+                || lead(4) == 6011
+                || (644..=649).contains(&lead(3))
+                || (3528..=3589).contains(&lead(4))
+                || matches!(lead(2), 50 | 56..=58 | 63 | 67)
+        }
+        // Longer ones are ids of something else more often than cards, unless they are grouped as one.
+        17..=19 => {
+            (groups > 1 && lead(1) == 4)
+                || lead(2) == 62
+                || (groups > 1 && matches!(lead(2), 50 | 56..=58 | 63 | 67))
+        }
+        _ => false,
+    };
+    issued && luhn(digits)
+}
+
+/// The check of ISO/IEC 7812.
+fn luhn(digits: &[u8]) -> bool {
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(at, &digit)| {
+            let digit = u32::from(digit);
+            if at & 1 == 0 {
+                digit
+            } else if digit > 4 {
+                digit.saturating_mul(2).saturating_sub(9)
+            } else {
+                digit.saturating_mul(2)
+            }
+        })
+        .sum();
+    sum.checked_rem(10) == Some(0) && digits.iter().any(|&digit| digit != 0)
+}
+
+/// How long the IBANs of a country are.
+///
+/// # Source
+/// The IBAN registry of SWIFT, release 99.
+const fn iban_length(country: [u8; 2]) -> Option<usize> {
+    Some(match &country {
+        b"NO" => 15,
+        b"BE" => 16,
+        b"DK" | b"FI" | b"FO" | b"GL" | b"NL" | b"SD" | b"FK" => 18,
+        b"MK" | b"SI" => 19,
+        b"AT" | b"BA" | b"EE" | b"KZ" | b"LT" | b"LU" | b"XK" | b"MN" => 20,
+        b"CH" | b"CR" | b"HR" | b"LI" | b"LV" => 21,
+        b"BG" | b"BH" | b"DE" | b"GB" | b"GE" | b"IE" | b"ME" | b"RS" | b"VA" => 22,
+        b"AE" | b"GI" | b"IL" | b"IQ" | b"TL" | b"OM" | b"SO" => 23,
+        b"AD" | b"CZ" | b"ES" | b"MD" | b"PK" | b"RO" | b"SA" | b"SE" | b"SK" | b"TN" | b"VG" => 24,
+        b"LY" | b"PT" | b"ST" => 25,
+        b"IS" | b"TR" => 26,
+        b"BI" | b"DJ" | b"FR" | b"GR" | b"IT" | b"MC" | b"MR" | b"SM" => 27,
+        b"AL" | b"AZ" | b"BY" | b"CY" | b"DO" | b"GT" | b"HU" | b"LB" | b"NI" | b"PL" | b"SV" => 28,
+        b"BR" | b"EG" | b"PS" | b"QA" | b"UA" => 29,
+        b"JO" | b"KW" | b"MU" | b"YE" => 30,
+        b"MT" | b"SC" => 31,
+        b"LC" => 32,
+        b"RU" => 33,
+        _ => return None,
+    })
+}

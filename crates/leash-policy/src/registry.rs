@@ -1,0 +1,494 @@
+//! Rules by name: what a policy file and `policy test --rule` make rules from.
+//!
+//! To add a rule, write next to it
+//!
+//! ```text
+//! pub(crate) const KIND: RuleKind = RuleKind {
+//!     name: "my_rule",
+//!     about: "Blocks what is mine.",
+//!     options: &[OptionKind { name: "words", shape: Shape::List, about: "Words that are mine." }],
+//!     make: |options| Ok(Arc::new(MyRule::new(options.list("words")))),
+//! };
+//! ```
+//!
+//! and list it in [`RULES`]. `make` asks [`Options`] for what it knows; whatever is left over is refused, so a typo in a
+//! policy is an error and not a rule that is weaker than it looks. The options that every rule has (`id`, `tools`, `action`,
+//! `shadow`) are taken out before `make` is called and done by [`crate::Adjusted`], save `id`, which `make` may take
+//! itself with [`Options::id`]; where it does not, the decisions are renamed.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use leash_core::{Action, Redactor, Rule};
+
+use crate::adjust::Adjusted;
+use crate::pii::{KINDS, PiiRedactor};
+use crate::secrets::SecretsRule;
+use crate::shell::BlockedShell;
+
+/// Why no rule could be made. Names options, and quotes no value but that of a choice.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptionError {
+    /// There is no rule of this name.
+    #[error("there is no rule `{0}`; there are {known}", known = known_rules())]
+    UnknownRule(String),
+    /// There is no redactor of this name.
+    #[error("there is no redactor `{0}`")]
+    UnknownRedactor(String),
+    /// The rule has no such option.
+    #[error("`{rule}` has no option `{option}`")]
+    UnknownOption {
+        /// The rule.
+        rule: String,
+        /// The option.
+        option: String,
+    },
+    /// The value of an option makes no sense.
+    #[error("option `{option}`: {what}")]
+    Invalid {
+        /// The option.
+        option: String,
+        /// What it wants instead.
+        what: String,
+    },
+}
+
+impl OptionError {
+    /// `option` has a value that makes no sense; `what` says what it wants.
+    #[must_use]
+    pub fn invalid(option: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::Invalid {
+            option: option.into(),
+            what: what.into(),
+        }
+    }
+}
+
+/// The shape of an option's value, as a policy file and its schema know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shape {
+    /// A string.
+    Text,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// `true` or `false`.
+    Flag,
+    /// A number.
+    Number,
+    /// Strings without commas: an array in a file, separated by commas on a command line.
+    List,
+    /// Strings of any kind: an array in a file, the option given again and again on a command line.
+    Texts,
+}
+
+/// An option of a rule.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionKind {
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes.
+    pub shape: Shape,
+    /// What it does, in a sentence.
+    pub about: &'static str,
+}
+
+/// A kind of rules that can be made from options.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleKind {
+    /// The name, and unless set otherwise the id.
+    pub name: &'static str,
+    /// What it does, in a sentence.
+    pub about: &'static str,
+    /// What it takes, besides [`COMMON`].
+    pub options: &'static [OptionKind],
+    /// Makes one.
+    pub make: fn(&mut Options) -> Result<Arc<dyn Rule>, OptionError>,
+}
+
+/// Every kind of rule there is.
+pub const RULES: &[RuleKind] = &[
+    crate::tools::ALLOWED,
+    crate::tools::DENIED,
+    crate::tools::RANGES,
+    crate::tools::HITL_ON_AMOUNT,
+    crate::patterns::BLOCKED,
+    crate::patterns::HITL,
+    crate::budget::BUDGET,
+    crate::budget::HITL,
+    crate::sql::KIND,
+    crate::paths::KIND,
+    crate::net::KIND,
+    SHELL,
+    SECRETS,
+];
+
+/// A kind of redactors that can be made from options. Listed in [`REDACTORS`] as rules are in [`RULES`].
+#[derive(Clone, Copy, Debug)]
+pub struct RedactorKind {
+    /// The name.
+    pub name: &'static str,
+    /// What it does, in a sentence.
+    pub about: &'static str,
+    /// What it takes.
+    pub options: &'static [OptionKind],
+    /// Makes one.
+    pub make: fn(&mut Options) -> Result<Arc<dyn Redactor>, OptionError>,
+}
+
+/// Every kind of redactor there is.
+pub const REDACTORS: &[RedactorKind] = &[PII, SECRETS_OUT];
+
+const SHELL: RuleKind = RuleKind {
+    name: "blocked_shell",
+    about: "Blocks shell commands that do harm, in any string of a tool's arguments.",
+    options: &[
+        OptionKind {
+            name: "deny_programs",
+            shape: Shape::List,
+            about: "Programs that are blocked, however they are spelled or wrapped.",
+        },
+        OptionKind {
+            name: "allow_programs",
+            shape: Shape::List,
+            about: "The only programs, each with the subcommand and options it may have.",
+        },
+        OptionKind {
+            name: "protected_paths",
+            shape: Shape::List,
+            about: "Paths that nothing may read, write, delete or re-permit.",
+        },
+        OptionKind {
+            name: "arguments",
+            shape: Shape::List,
+            about: "Names of arguments that hold commands, besides those that say so.",
+        },
+        OptionKind {
+            name: "extra_patterns",
+            shape: Shape::Texts,
+            about: "Regular expressions that are looked for in commands.",
+        },
+        OptionKind {
+            name: "unknown",
+            shape: Shape::Choice(&["block", "hitl"]),
+            about: "What happens where a name or a decisive argument is not known before the command runs.",
+        },
+    ],
+    make: |options| {
+        let mut rule = BlockedShell::new();
+        for name in [
+            "deny_programs",
+            "allow_programs",
+            "protected_paths",
+            "arguments",
+            "unknown",
+        ] {
+            let values = options.all(name);
+            if !values.is_empty() {
+                rule = rule
+                    .with_option(name, &values.join(","))
+                    .map_err(|error| OptionError::invalid(name, error.to_string()))?;
+            }
+        }
+        let patterns = options.all("extra_patterns");
+        if !patterns.is_empty() {
+            rule = rule
+                .extra_patterns(patterns)
+                .map_err(|error| OptionError::invalid("extra_patterns", error.to_string()))?;
+        }
+        Ok(Arc::new(rule))
+    },
+};
+
+const SECRETS: RuleKind = RuleKind {
+    name: "secrets",
+    about: "Blocks calls that hold a key, a token or a password.",
+    options: &[],
+    make: |_| Ok(Arc::new(SecretsRule::new())),
+};
+
+const SECRETS_OUT: RedactorKind = RedactorKind {
+    name: "secrets",
+    about: "Takes keys, tokens and passwords out.",
+    options: &[],
+    make: |_| Ok(SecretsRule::new().into_redactor()),
+};
+
+const PII: RedactorKind = RedactorKind {
+    name: "pii",
+    about: "Takes personal data out.",
+    options: &[
+        OptionKind {
+            name: "without",
+            shape: Shape::List,
+            about: "Kinds that stay: `EMAIL`, `PHONE`, `CREDIT_CARD`, `SSN`, `IBAN`, `IP_ADDRESS`, `MAC_ADDRESS`.",
+        },
+        OptionKind {
+            name: "mode",
+            shape: Shape::Choice(&["mask", "hash"]),
+            about: "What a finding becomes: `[REDACTED:EMAIL]`, or a keyed hash, so that equal values stay equal.",
+        },
+        OptionKind {
+            name: "key",
+            shape: Shape::Text,
+            about: "The key of the hash: 64 hexadecimal digits. Keep the policy as secret as the key.",
+        },
+        OptionKind {
+            name: "detectors",
+            shape: Shape::Texts,
+            about: "More to find: `KIND=REGULAR EXPRESSION`, within a line.",
+        },
+    ],
+    make: |options| {
+        let key = options.one("key")?;
+        let hash = options.choice("mode", &[("mask", false), ("hash", true)])?;
+        let mut redactor = match (hash.unwrap_or(false), key) {
+            (false, None) => PiiRedactor::new(),
+            (false, Some(_)) => return Err(OptionError::invalid("key", "is for `mode = \"hash\"`")),
+            (true, key) => key
+                .as_deref()
+                .and_then(key_of)
+                .map(PiiRedactor::hashed)
+                .ok_or_else(|| OptionError::invalid("key", "is 64 hexadecimal digits"))?,
+        };
+        for kind in options.list("without") {
+            if !KINDS.contains(&kind.as_str()) {
+                return Err(OptionError::invalid(
+                    "without",
+                    format!("takes {}", KINDS.join(", ")),
+                ));
+            }
+            redactor = redactor.without(kind);
+        }
+        for detector in options.all("detectors") {
+            let (kind, pattern) = detector
+                .split_once('=')
+                .ok_or_else(|| OptionError::invalid("detectors", "is written `KIND=REGULAR EXPRESSION`"))?;
+            redactor = redactor
+                .with_detector(kind, pattern)
+                .map_err(|error| OptionError::invalid("detectors", error.to_string()))?;
+        }
+        Ok(Arc::new(redactor))
+    },
+};
+
+fn key_of(text: &str) -> Option<[u8; 32]> {
+    let mut key = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (at, byte) in key.iter_mut().enumerate() {
+        let from = at.checked_mul(2)?;
+        *byte = u8::from_str_radix(text.get(from..from.checked_add(2)?)?, 16).ok()?;
+    }
+    Some(key)
+}
+
+/// The options that every rule has.
+pub const COMMON: &[OptionKind] = &[
+    OptionKind {
+        name: "id",
+        shape: Shape::Text,
+        about: "The id under which the rule decides.",
+    },
+    OptionKind {
+        name: "tools",
+        shape: Shape::List,
+        about: "Ask the rule about these tools only; `*` stands for any characters.",
+    },
+    OptionKind {
+        name: "action",
+        shape: Shape::Choice(&["block", "hitl", "warn"]),
+        about: "What happens instead where the rule would block or ask.",
+    },
+    OptionKind {
+        name: "shadow",
+        shape: Shape::Flag,
+        about: "Only note what the rule would have done.",
+    },
+];
+
+/// The names of all rules, for messages.
+fn known_rules() -> String {
+    let names: Vec<String> = RULES.iter().map(|kind| format!("`{}`", kind.name)).collect();
+    names.join(", ")
+}
+
+/// Makes the rule called `name` from pairs of option and value.
+///
+/// An option may be given more than once where it takes a list.
+///
+/// # Errors
+/// [`OptionError`] where there is no such rule or option, or a value makes no sense.
+///
+/// ```
+/// use leash_policy::rule_from_options;
+///
+/// let rule = rule_from_options("blocked_sql", &[("mode", "read_only"), ("dialect", "postgres")])?;
+/// assert_eq!(rule.id(), "blocked_sql");
+/// assert!(rule_from_options("blocked_sql", &[("mod", "read_only")]).is_err());
+/// # Ok::<(), leash_policy::OptionError>(())
+/// ```
+pub fn rule_from_options<K: AsRef<str>, V: AsRef<str>>(
+    name: &str,
+    options: &[(K, V)],
+) -> Result<Arc<dyn Rule>, OptionError> {
+    let kind = RULES
+        .iter()
+        .find(|kind| kind.name == name)
+        .ok_or_else(|| OptionError::UnknownRule(name.to_owned()))?;
+    let given = options
+        .iter()
+        .map(|(key, value)| (key.as_ref().replace('-', "_"), value.as_ref().to_owned()));
+    let mut options = Options {
+        given: given.collect(),
+    };
+    let id = options.one("id")?;
+    let tools = options.list("tools");
+    let shadow = options.flag("shadow")?.unwrap_or(false);
+    let action = match options.one("action")?.as_deref() {
+        None => None,
+        Some("block") => Some(Action::Block),
+        Some("hitl") => Some(Action::Hitl),
+        Some("warn") => Some(Action::Warn),
+        Some(_) => return Err(OptionError::invalid("action", "is `block`, `hitl` or `warn`")),
+    };
+    let rule = (kind.make)(&mut options)?;
+    if let Some((option, _)) = options.given.first() {
+        return Err(OptionError::UnknownOption {
+            rule: name.to_owned(),
+            option: option.clone(),
+        });
+    }
+    if id.is_none() && tools.is_empty() && !shadow && action.is_none() {
+        return Ok(rule);
+    }
+    let mut adjusted = Adjusted::new(rule).shadow(shadow);
+    if let Some(id) = id {
+        adjusted = adjusted.with_id(id);
+    }
+    if let Some(action) = action {
+        adjusted = adjusted.action(action);
+    }
+    if !tools.is_empty() {
+        adjusted = adjusted.only_tools(tools);
+    }
+    Ok(Arc::new(adjusted))
+}
+
+/// Makes the redactor called `name` from pairs of option and value, as [`rule_from_options`] makes rules.
+///
+/// # Errors
+/// [`OptionError`] where there is no such redactor or option, or a value makes no sense.
+pub fn redactor_from_options<K: AsRef<str>, V: AsRef<str>>(
+    name: &str,
+    options: &[(K, V)],
+) -> Result<Arc<dyn Redactor>, OptionError> {
+    let kind = REDACTORS
+        .iter()
+        .find(|kind| kind.name == name)
+        .ok_or_else(|| OptionError::UnknownRedactor(name.to_owned()))?;
+    let given = options
+        .iter()
+        .map(|(key, value)| (key.as_ref().replace('-', "_"), value.as_ref().to_owned()));
+    let mut options = Options {
+        given: given.collect(),
+    };
+    let redactor = (kind.make)(&mut options)?;
+    match options.given.first() {
+        None => Ok(redactor),
+        Some((option, _)) => Err(OptionError::UnknownOption {
+            rule: name.to_owned(),
+            option: option.clone(),
+        }),
+    }
+}
+
+/// The options that a rule is made from. What is asked for is taken out; what remains is refused.
+#[derive(Debug, Default)]
+pub struct Options {
+    given: Vec<(String, String)>,
+}
+
+impl Options {
+    /// The value of `key`, if it was given.
+    ///
+    /// # Errors
+    /// [`OptionError`] where it was given twice.
+    pub fn one(&mut self, key: &str) -> Result<Option<String>, OptionError> {
+        let mut values = self.all(key);
+        let last = values.pop();
+        if values.is_empty() {
+            Ok(last)
+        } else {
+            Err(OptionError::invalid(key, "is given more than once"))
+        }
+    }
+
+    /// Every value of `key`, as it is.
+    pub fn all(&mut self, key: &str) -> Vec<String> {
+        let mut values = Vec::new();
+        self.given.retain_mut(|(name, value)| {
+            let taken = name == key;
+            if taken {
+                values.push(std::mem::take(value));
+            }
+            !taken
+        });
+        values
+    }
+
+    /// Every value of `key`, taken apart at commas and trimmed.
+    pub fn list(&mut self, key: &str) -> Vec<String> {
+        let values = self.all(key);
+        let parts = values.iter().flat_map(|value| value.split(','));
+        parts
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// `true` or `false`, if `key` was given.
+    ///
+    /// # Errors
+    /// [`OptionError`] for anything else.
+    pub fn flag(&mut self, key: &str) -> Result<Option<bool>, OptionError> {
+        match self.one(key)?.as_deref() {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(_) => Err(OptionError::invalid(key, "is `true` or `false`")),
+        }
+    }
+
+    /// A number, if `key` was given.
+    ///
+    /// # Errors
+    /// [`OptionError`] where it is none, or does not fit.
+    pub fn number<T: FromStr>(&mut self, key: &str) -> Result<Option<T>, OptionError> {
+        let Some(value) = self.one(key)? else {
+            return Ok(None);
+        };
+        let parsed = value.trim().parse();
+        parsed
+            .map(Some)
+            .map_err(|_| OptionError::invalid(key, "is no number, or out of range"))
+    }
+
+    /// The meaning of a word out of `words`, if `key` was given.
+    ///
+    /// # Errors
+    /// [`OptionError`] for any other word.
+    pub fn choice<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Result<Option<T>, OptionError> {
+        let Some(value) = self.one(key)? else {
+            return Ok(None);
+        };
+        let found = words.iter().find(|(word, _)| *word == value);
+        found.map(|(_, meaning)| Some(*meaning)).ok_or_else(|| {
+            let words: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+            OptionError::invalid(key, format!("is one of {}", words.join(", ")))
+        })
+    }
+}

@@ -1,0 +1,529 @@
+//! Shell commands, judged by what they would do: [`BlockedShell`].
+//!
+//! A parser of its own reads the script; every simple command in it is met, through pipelines, lists, groups,
+//! subshells, functions, loops, here-documents, and process and command substitution; words are decoded as a shell
+//! decodes them; programs that run others (`sudo`, `xargs`, `find -exec`, `sh -c`, `python -c`, …) are opened. Nothing
+//! runs, no file is looked at, and no command is kept once it was judged.
+#![expect(
+    clippy::if_same_then_else,
+    clippy::semicolon_if_nothing_returned,
+    reason = "a grammar or a table, read best in one place and as it is written"
+)]
+
+mod code;
+mod expand;
+mod judge;
+mod machine;
+mod marks;
+mod paths;
+mod syntax;
+mod wrappers;
+
+use leash_core::{Action, Call, Decision, PolicyContext, Rule, RuleError};
+use regex::RegexSet;
+use serde_json::Value;
+
+use self::machine::{Machine, Stop, quote};
+
+/// How long a script may be, in bytes.
+pub const MAX_SCRIPT_BYTES: usize = 1 << 16;
+/// How many strings of one call are judged, and how deep they may lie.
+const MAX_STRINGS: usize = 4096;
+const MAX_DEPTH: u32 = 128;
+
+/// An option that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ShellOptionError(String);
+
+#[derive(Debug, Default, Clone)]
+struct Settings {
+    deny: Vec<String>,
+    allow: Vec<Vec<String>>,
+    protected: Vec<String>,
+    patterns: Option<RegexSet>,
+}
+
+/// Blocks shell commands that do harm. Looks at tool calls only: what people write to a model is no command.
+///
+/// Default id: `blocked_shell`. It blocks what destroys files or disks, opens permissions wide, shuts the machine
+/// down, kills everything, downloads and runs, opens a shell to the network, reads credentials, sends data out, or
+/// persists. What it cannot know before the command runs (the name of a program, a path that is removed) is blocked
+/// too, or asked about: [`BlockedShell::ask_when_unknown`].
+///
+/// In a call's arguments, members named as commands are (`command`, `cmd`, `script`, …), every string of a tool named
+/// as shells are, and those given by [`BlockedShell::arguments`] must be readable as shell; a list of strings is taken
+/// as the words of a command as well. Every other string is judged too, but there only what is surely harmful counts.
+///
+/// It promises no sandbox: a program that it does not know, or a script that lies on the disk, may do anything.
+///
+/// ```
+/// use leash_core::{Action, Call, Caller, PolicyContext, Rule, SessionId, Timestamp, ToolCall};
+/// use leash_policy::BlockedShell;
+///
+/// let rule = BlockedShell::new();
+/// let decide = |command: &str| {
+///     let caller = Caller::session(SessionId::new("s_1")?);
+///     let call = Call::Tool(ToolCall::new("bash", serde_json::json!({"command": command}), caller));
+///     Ok::<_, Box<dyn std::error::Error>>(rule.evaluate(&call, &PolicyContext::new(Timestamp::EPOCH))?.map(|said| said.action))
+/// };
+/// assert_eq!(decide("sudo env A=1 'r'm -r${x:-f} /")?, Some(Action::Block));
+/// assert_eq!(decide("echo 'rm -rf /'")?, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct BlockedShell {
+    id: String,
+    settings: Settings,
+    unknown: Action,
+    arguments: Vec<String>,
+}
+
+impl Default for BlockedShell {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a text is in a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// A command: it must be readable, and what is not known counts.
+    Command,
+    /// Any text: only what is surely harmful counts.
+    Text,
+}
+
+/// What was found, the worst so far.
+#[derive(Debug, Default)]
+struct Verdict {
+    blocked: Option<&'static str>,
+    refused: Option<&'static str>,
+    unknown: Option<&'static str>,
+}
+
+impl BlockedShell {
+    /// The rule with its defaults: what is not known is blocked.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            id: "blocked_shell".into(),
+            settings: Settings::default(),
+            unknown: Action::Block,
+            arguments: Vec::new(),
+        }
+    }
+
+    /// The same under another id.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// Asks a human where a name or a decisive argument is not known before the command runs.
+    #[must_use]
+    pub fn ask_when_unknown(mut self) -> Self {
+        self.unknown = Action::Hitl;
+        self
+    }
+
+    /// Also blocks these programs, however they are spelled or wrapped.
+    #[must_use]
+    pub fn deny_programs<I: IntoIterator<Item: Into<String>>>(mut self, programs: I) -> Self {
+        self.settings.deny.extend(
+            programs
+                .into_iter()
+                .map(Into::into)
+                .filter(|name: &String| !name.trim().is_empty()),
+        );
+        self
+    }
+
+    /// Only these programs may run. An entry is a name, after it the subcommand it must have, and the only options it
+    /// may have: `git log --oneline`. What is harmful stays blocked.
+    #[must_use]
+    pub fn allow_programs<I: IntoIterator<Item: Into<String>>>(mut self, programs: I) -> Self {
+        self.settings.allow.extend(
+            programs
+                .into_iter()
+                .map(|entry| {
+                    entry
+                        .into()
+                        .split_whitespace()
+                        .map(str::to_owned)
+                        .collect::<Vec<_>>()
+                })
+                .filter(|entry| !entry.is_empty()),
+        );
+        self
+    }
+
+    /// Blocks whatever reads, writes, deletes or re-permits these paths and what is below them. A relative path is met
+    /// in every folder.
+    #[must_use]
+    pub fn protected_paths<I: IntoIterator<Item: Into<String>>>(mut self, paths: I) -> Self {
+        self.settings.protected.extend(
+            paths
+                .into_iter()
+                .map(Into::into)
+                .filter(|path: &String| !path.trim().is_empty()),
+        );
+        self
+    }
+
+    /// Arguments that hold commands, by the name of their member, besides those that it knows.
+    #[must_use]
+    pub fn arguments<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
+        self.arguments.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Also blocks what one of these regular expressions matches in a command, upper or lower case alike.
+    ///
+    /// # Errors
+    /// [`ShellOptionError`] for what is no regular expression, or too large a one.
+    pub fn extra_patterns<I: IntoIterator<Item: AsRef<str>>>(
+        mut self,
+        patterns: I,
+    ) -> Result<Self, ShellOptionError> {
+        let set = regex::RegexSetBuilder::new(patterns)
+            .case_insensitive(true)
+            .size_limit(1 << 22)
+            .build()
+            .map_err(|_| {
+                ShellOptionError("an extra pattern is no regular expression, or too large".into())
+            })?;
+        self.settings.patterns = Some(set);
+        Ok(self)
+    }
+
+    /// Sets an option by its name, as policy files and the command line give it: `deny_programs`, `allow_programs`,
+    /// `protected_paths`, `arguments` (lists with commas), `extra_patterns` (one expression a line), `unknown` (`block`
+    /// or `hitl`).
+    ///
+    /// # Errors
+    /// [`ShellOptionError`] for another name, or a value that does not fit.
+    pub fn with_option(self, name: &str, value: &str) -> Result<Self, ShellOptionError> {
+        let list = || {
+            value
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        match name {
+            "deny_programs" => Ok(self.deny_programs(list())),
+            "allow_programs" => Ok(self.allow_programs(list())),
+            "protected_paths" => Ok(self.protected_paths(list())),
+            "arguments" => Ok(self.arguments(list())),
+            "extra_patterns" => self.extra_patterns(value.lines().filter(|line| !line.is_empty())),
+            "unknown" => match value {
+                "block" => Ok(Self {
+                    unknown: Action::Block,
+                    ..self
+                }),
+                "hitl" => Ok(self.ask_when_unknown()),
+                _ => Err(ShellOptionError("`unknown` is `block` or `hitl`".into())),
+            },
+            _ => Err(ShellOptionError("`blocked_shell` has no such option".into())),
+        }
+    }
+
+    /// What it says of one command; `None` where it may run.
+    #[must_use]
+    pub fn judge(&self, command: &str) -> Option<Decision> {
+        let mut verdict = Verdict::default();
+        self.judge_text(command, Reading::Command, &mut verdict);
+        self.decide(&verdict)
+    }
+
+    fn decide(&self, verdict: &Verdict) -> Option<Decision> {
+        if let Some(reason) = verdict.blocked {
+            return Some(Decision::new(
+                Action::Block,
+                self.id.clone(),
+                format!("the command {reason}"),
+            ));
+        }
+        if let Some(reason) = verdict.refused {
+            return Some(Decision::new(
+                Action::Block,
+                self.id.clone(),
+                format!("the command cannot be judged: it {reason}"),
+            ));
+        }
+        verdict
+            .unknown
+            .map(|reason| Decision::new(self.unknown, self.id.clone(), format!("the command {reason}")))
+    }
+
+    fn judge_text(&self, text: &str, reading: Reading, verdict: &mut Verdict) {
+        if verdict.blocked.is_some() || text.trim().is_empty() {
+            return;
+        }
+        if text.len() > MAX_SCRIPT_BYTES {
+            if reading == Reading::Command {
+                verdict.refused.get_or_insert("is too long");
+                return;
+            }
+            // A long text that is no command: its head is what a shell would run first.
+            let mut end = MAX_SCRIPT_BYTES;
+            while !text.is_char_boundary(end) {
+                end = end.saturating_sub(1);
+            }
+            self.judge_text(text.get(..end).unwrap_or(""), reading, verdict);
+            return;
+        }
+        if let Some(patterns) = &self.settings.patterns
+            && patterns.is_match(text)
+        {
+            verdict.blocked = Some("matches a pattern that is blocked");
+            return;
+        }
+        if text.contains('\0') || marks::any(text) {
+            if reading == Reading::Command {
+                verdict
+                    .refused
+                    .get_or_insert("holds characters that no command has");
+            } else {
+                let clean: String = text.chars().filter(|&c| c != '\0' && !marks::is(c)).collect();
+                self.judge_text(&clean, reading, verdict);
+            }
+            return;
+        }
+        let strict = reading == Reading::Command;
+        let settings;
+        let used = if strict
+            || (self.settings.allow.is_empty()
+                && self.settings.protected.is_empty()
+                && self.settings.deny.is_empty())
+        {
+            &self.settings
+        } else {
+            // A list of what alone may run is no measure for texts that are no commands.
+            settings = Settings {
+                allow: Vec::new(),
+                ..self.settings.clone()
+            };
+            &settings
+        };
+        let mut machine = Machine::new(used);
+        match machine.run_all(text, strict) {
+            Ok(()) => {}
+            Err(Stop::Danger(reason)) => {
+                verdict.blocked = Some(reason);
+                return;
+            }
+            Err(Stop::Refuse(reason)) => {
+                if strict {
+                    verdict.refused.get_or_insert(reason);
+                }
+            }
+        }
+        if strict && let Some(reason) = machine.unknown {
+            verdict.unknown.get_or_insert(reason);
+        }
+    }
+
+    fn judge_words(&self, words: &[&str], reading: Reading, verdict: &mut Verdict) {
+        let text = words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
+        self.judge_text(&text, reading, verdict);
+    }
+
+    fn walk(&self, value: &Value, reading: Reading, depth: u32, left: &mut usize, verdict: &mut Verdict) {
+        if depth > MAX_DEPTH || *left == 0 {
+            verdict
+                .refused
+                .get_or_insert("lies too deep, or among too many others");
+            return;
+        }
+        *left = left.saturating_sub(1);
+        let deeper = depth.saturating_add(1);
+        match value {
+            Value::String(text) => self.judge_text(text, reading, verdict),
+            Value::Array(items) => {
+                let words: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+                let argv = words.len() == items.len() && !words.is_empty();
+                if argv {
+                    // Either the words of one command, or several commands.
+                    let program = words
+                        .first()
+                        .is_some_and(|first| !first.trim().contains([' ', '\n']));
+                    self.judge_words(&words, if program { reading } else { Reading::Text }, verdict);
+                    for item in items {
+                        self.walk(
+                            item,
+                            if program { Reading::Text } else { reading },
+                            deeper,
+                            left,
+                            verdict,
+                        );
+                    }
+                    return;
+                }
+                for item in items {
+                    self.walk(item, reading, deeper, left, verdict);
+                }
+            }
+            Value::Object(members) => {
+                let program = members
+                    .iter()
+                    .find(|(name, value)| is_program(name) && value.is_string())
+                    .and_then(|(_, value)| value.as_str());
+                let args = members
+                    .iter()
+                    .find(|(name, _)| is_arguments(name))
+                    .map(|(_, value)| value);
+                if let (Some(program), Some(args)) = (program, args) {
+                    match args {
+                        Value::Array(items) => {
+                            let mut words = vec![program];
+                            words.extend(items.iter().filter_map(Value::as_str));
+                            self.judge_words(&words, Reading::Command, verdict);
+                        }
+                        Value::String(rest) => {
+                            self.judge_text(&format!("{program} {rest}"), Reading::Command, verdict)
+                        }
+                        _ => {}
+                    }
+                }
+                for (name, value) in members {
+                    let inner = if is_command(name) || self.arguments.iter().any(|argument| argument == name)
+                    {
+                        Reading::Command
+                    } else if reading == Reading::Command
+                        && !is_other(name)
+                        && !(program.is_some() && is_arguments(name))
+                    {
+                        Reading::Command
+                    } else {
+                        Reading::Text
+                    };
+                    self.walk(value, inner, deeper, left, verdict);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+}
+
+fn plain(name: &str) -> String {
+    name.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .collect()
+}
+
+/// Names of members that hold commands.
+fn is_command(name: &str) -> bool {
+    matches!(
+        plain(name).as_str(),
+        "command"
+            | "commands"
+            | "cmd"
+            | "cmds"
+            | "cmdline"
+            | "commandline"
+            | "shell"
+            | "bash"
+            | "sh"
+            | "shellcommand"
+            | "bashcommand"
+            | "argv"
+            | "exec"
+            | "shellscript"
+            | "bashscript"
+    )
+}
+
+fn is_program(name: &str) -> bool {
+    matches!(
+        plain(name).as_str(),
+        "command" | "cmd" | "program" | "executable" | "binary" | "exe" | "bin" | "file" | "path"
+    )
+}
+
+fn is_arguments(name: &str) -> bool {
+    matches!(
+        plain(name).as_str(),
+        "args" | "argv" | "arguments" | "params" | "parameters" | "options" | "cmdargs" | "commandargs"
+    )
+}
+
+/// Names of members of a shell tool that hold no command.
+fn is_other(name: &str) -> bool {
+    matches!(
+        plain(name).as_str(),
+        "description"
+            | "reason"
+            | "explanation"
+            | "cwd"
+            | "workdir"
+            | "workingdirectory"
+            | "workingdir"
+            | "dir"
+            | "directory"
+            | "env"
+            | "environment"
+            | "title"
+            | "thought"
+            | "comment"
+            | "timeout"
+            | "justification"
+            | "user"
+            | "stdin"
+            | "input"
+            | "id"
+            | "name"
+            | "host"
+            | "hostname"
+            | "purpose"
+            | "summary"
+            | "message"
+            | "note"
+    )
+}
+
+/// Tools whose every string may be a command.
+fn is_shell_tool(tool: &str) -> bool {
+    let last = tool
+        .rsplit(['.', '/', ':'])
+        .next()
+        .unwrap_or(tool)
+        .to_ascii_lowercase();
+    let words = ["bash", "shell", "terminal", "sh", "zsh", "console", "powershell"];
+    last.split(['_', '-', ' ']).any(|word| words.contains(&word))
+        || matches!(
+            last.as_str(),
+            "exec"
+                | "execute"
+                | "run_command"
+                | "execute_command"
+                | "run_cmd"
+                | "runcommand"
+                | "exec_command"
+                | "command"
+                | "runinterminal"
+        )
+}
+
+impl Rule for BlockedShell {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn evaluate(&self, call: &Call, _: &PolicyContext) -> Result<Option<Decision>, RuleError> {
+        let Call::Tool(call) = call else { return Ok(None) };
+        let reading = if is_shell_tool(&call.tool) {
+            Reading::Command
+        } else {
+            Reading::Text
+        };
+        let mut verdict = Verdict::default();
+        let mut left = MAX_STRINGS;
+        self.walk(call.args.value(), reading, 0, &mut left, &mut verdict);
+        Ok(self.decide(&verdict))
+    }
+}

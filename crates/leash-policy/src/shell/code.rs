@@ -1,0 +1,617 @@
+//! Code in other languages, given on a command line. It is not parsed: its calls and its literals are looked at.
+#![expect(
+    clippy::redundant_closure_for_method_calls,
+    clippy::too_many_lines,
+    reason = "a list of checks, one after another"
+)]
+
+use super::machine::{Machine, Stop, quote};
+use super::paths;
+
+type Result<T> = std::result::Result<T, Stop>;
+
+const REVERSE: Stop = Stop::Danger("opens a shell to the network");
+const READS: Stop = Stop::Danger("reads credentials");
+const DESTROYS: Stop = Stop::Danger("destroys files of the system, of a home folder or all that is here");
+
+/// The escapes of `echo -e`, `printf` and most string literals.
+pub(super) fn unescape(text: &str) -> String {
+    if !text.contains('\\') {
+        return text.to_owned();
+    }
+    let mut bytes: Vec<u8> = Vec::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    let digits =
+        |chars: &mut std::iter::Peekable<std::str::Chars<'_>>, base: u32, most: usize| -> Option<u32> {
+            let mut value = None;
+            for _ in 0..most {
+                let Some(digit) = chars.peek().and_then(|c| c.to_digit(base)) else {
+                    break;
+                };
+                chars.next();
+                value = Some(value.unwrap_or(0_u32).wrapping_mul(base).wrapping_add(digit));
+            }
+            value
+        };
+    while let Some(character) = chars.next() {
+        if character != '\\' {
+            bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            continue;
+        }
+        match chars.next() {
+            Some('n') => bytes.push(b'\n'),
+            Some('t') => bytes.push(b'\t'),
+            Some('r') => bytes.push(b'\r'),
+            Some('a') => bytes.push(7),
+            Some('b') => bytes.push(8),
+            Some('e' | 'E') => bytes.push(27),
+            Some('x') => match digits(&mut chars, 16, 2) {
+                Some(value) => bytes.push(u8::try_from(value).unwrap_or(b'?')),
+                None => bytes.extend_from_slice(b"\\x"),
+            },
+            Some(kind @ ('u' | 'U')) => {
+                match digits(&mut chars, 16, if kind == 'u' { 4 } else { 8 }).and_then(char::from_u32) {
+                    Some(decoded) => bytes.extend_from_slice(decoded.encode_utf8(&mut [0; 4]).as_bytes()),
+                    None => bytes.extend_from_slice(b"\\u"),
+                }
+            }
+            Some(first @ '0'..='7') => {
+                let most = if first == '0' { 3 } else { 2 };
+                let start = first.to_digit(8).unwrap_or(0);
+                let mut value = start;
+                for _ in 0..most {
+                    let Some(digit) = chars.peek().and_then(|c| c.to_digit(8)) else {
+                        break;
+                    };
+                    chars.next();
+                    value = value.wrapping_mul(8).wrapping_add(digit);
+                }
+                bytes.push(u8::try_from(value & 0xff).unwrap_or(b'?'));
+            }
+            Some('c') => break,
+            Some(other @ ('\\' | '\'' | '"')) => bytes.push(u8::try_from(other).unwrap_or(b'?')),
+            Some(other) => {
+                bytes.push(b'\\');
+                bytes.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            None => bytes.push(b'\\'),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A literal, and what stands before it since the last one.
+#[derive(Debug)]
+struct Literal {
+    text: String,
+    before: String,
+    backquoted: bool,
+}
+
+/// The string literals of `code`; those that `+`, `.` or nothing joins are one.
+fn literals(code: &str) -> (Vec<Literal>, String) {
+    let mut found: Vec<Literal> = Vec::new();
+    let mut between = String::new();
+    let mut chars = code.chars().peekable();
+    while let Some(character) = chars.next() {
+        let close = match character {
+            '\'' | '"' | '`' => character,
+            _ => {
+                between.push(character);
+                continue;
+            }
+        };
+        let mut raw = String::new();
+        let mut closed = false;
+        while let Some(next) = chars.next() {
+            if next == close {
+                closed = true;
+                break;
+            }
+            raw.push(next);
+            if next == '\\'
+                && let Some(escaped) = chars.next()
+            {
+                raw.push(escaped);
+            }
+        }
+        if !closed && raw.is_empty() {
+            break;
+        }
+        let text = unescape(&raw);
+        let glue = between.trim();
+        let joins = !found.is_empty() && matches!(glue, "" | "+" | "." | ".." | "<>") && close != '`';
+        match found.last_mut() {
+            Some(last) if joins && !(last.text.is_empty() && glue.is_empty()) => last.text.push_str(&text),
+            _ => found.push(Literal {
+                text,
+                before: std::mem::take(&mut between),
+                backquoted: close == '`',
+            }),
+        }
+        between.clear();
+    }
+    (found, between)
+}
+
+const EXECUTES: [&str; 34] = [
+    "system",
+    "popen",
+    "subprocess",
+    "exec",
+    "execSync",
+    "spawn",
+    "child_process",
+    "shell_exec",
+    "passthru",
+    "proc_open",
+    "Open3",
+    "qx",
+    "%x",
+    "pty.",
+    "Runtime",
+    "os.execute",
+    "io.popen",
+    "do shell script",
+    "Start-Process",
+    "Invoke-Expression",
+    "iex",
+    "fork",
+    "Deno.Command",
+    "Deno.run",
+    "run(",
+    "IO.popen",
+    "Kernel",
+    "check_output",
+    "check_call",
+    "getoutput",
+    "posix_spawn",
+    "startfile",
+    "pcntl_exec",
+    "sh(",
+];
+
+const DELETES: [&str; 24] = [
+    "rmtree",
+    "remove(",
+    "unlink",
+    "rmdir",
+    "rimraf",
+    "rmSync",
+    "rm_rf",
+    "rm_r",
+    "remove_tree",
+    "removedirs",
+    "fs.rm",
+    "FileUtils.rm",
+    "delete(",
+    "remove_dir",
+    "truncate",
+    "Remove-Item",
+    "removeSync",
+    "emptyDir",
+    "Deno.remove",
+    "remove_entry",
+    "Dir.delete",
+    "File.delete",
+    "rmdirSync",
+    "os.remove",
+];
+
+const NETWORK: [&str; 12] = [
+    "socket",
+    "connect(",
+    "/inet/tcp",
+    "TCPSocket",
+    "fsockopen",
+    "net.Socket",
+    "IO::Socket",
+    "createConnection",
+    "Net.Sockets",
+    "TcpClient",
+    "net.connect",
+    "/dev/tcp",
+];
+
+const FETCHES: [&str; 16] = [
+    "urlopen",
+    "requests.get",
+    "urllib",
+    "http.get",
+    "https.get",
+    "fetch(",
+    "LWP",
+    "file_get_contents('http",
+    "file_get_contents(\"http",
+    "Net::HTTP",
+    "open-uri",
+    "DownloadString",
+    "Invoke-WebRequest",
+    "URI.open",
+    "httpx",
+    "HTTP::Tiny",
+];
+
+const WRITES: [&str; 16] = [
+    "'w'",
+    "\"w\"",
+    "'wb'",
+    "\"wb\"",
+    "'a'",
+    "\"a\"",
+    "writeFile",
+    "appendFile",
+    "write_text",
+    "File.write",
+    "file_put_contents",
+    "copyfile",
+    "shutil.move",
+    "os.rename",
+    "'>'",
+    "'>>'",
+];
+
+fn has(code: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| code.contains(word))
+}
+
+/// Whether code runs what it reads.
+pub(super) fn runs_input(code: &str) -> bool {
+    let reads = has(
+        code,
+        &[
+            "stdin",
+            "STDIN",
+            "input(",
+            "<>",
+            "fd 0",
+            "gets",
+            "readFileSync(0",
+            "ARGF",
+            "php://input",
+        ],
+    );
+    reads
+        && has(
+            code,
+            &["exec", "eval", "system", "spawn", "popen", "run(", "compile"],
+        )
+}
+
+/// Judges code of a language that is given on the command line.
+pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Result<()> {
+    machine.step()?;
+    machine.spend_bytes(code.len())?;
+    let (found, _) = literals(code);
+    let executes = has(code, &EXECUTES)
+        || found
+            .iter()
+            .any(|literal| literal.backquoted && matches!(program, "perl" | "ruby" | "php"));
+    let dynamic = has(
+        code,
+        &[
+            "eval(",
+            "exec(",
+            "__import__",
+            "getattr(",
+            "compile(",
+            "Function(",
+            "eval ",
+            "instance_eval",
+            "Invoke-Expression",
+            "iex ",
+            "marshal",
+            "importlib",
+        ],
+    );
+    let decodes = has(
+        code,
+        &[
+            "b64decode",
+            "base64",
+            "fromhex",
+            "codecs",
+            "rot13",
+            "chr(",
+            "unpack(",
+            "fromCharCode",
+            "Buffer.from",
+            "decode(",
+            "zlib",
+            "[::-1]",
+            "reverse",
+            "String.fromCharCode",
+            "pack(",
+        ],
+    );
+    let fetches = has(code, &FETCHES);
+    if has(code, &NETWORK)
+        && (executes
+            || has(
+                code,
+                &[
+                    "dup2",
+                    "/bin/sh",
+                    "/bin/bash",
+                    "cmd.exe",
+                    "\"sh\"",
+                    "'sh'",
+                    "pty.spawn",
+                    "-i",
+                ],
+            ))
+    {
+        return Err(REVERSE);
+    }
+    if fetches
+        && (executes && !has(code, &["subprocess.run([\"curl\""]) || dynamic)
+        && has(
+            code,
+            &["exec", "eval", "system", "popen", "spawn", "subprocess", "iex"],
+        )
+    {
+        return Err(Stop::Danger("runs what it downloads"));
+    }
+    let endless = has(
+        code,
+        &[
+            "while 1",
+            "while True",
+            "while(1)",
+            "while (1)",
+            "while(true)",
+            "while (true)",
+            "loop",
+            "for(;;)",
+            "for (;;)",
+            "fork while fork",
+            "while fork",
+        ],
+    );
+    if code.contains("fork") && endless && !code.contains("forkserver") {
+        return Err(Stop::Danger("multiplies itself until nothing else runs"));
+    }
+    if has(
+        code,
+        &[
+            "kill(-1",
+            "kill -9, -1",
+            "kill(9, -1",
+            "killpg(0",
+            "process.kill(-1",
+            "kill 9, -1",
+            "kill 'KILL', -1",
+        ],
+    ) {
+        return Err(Stop::Danger("kills every process"));
+    }
+    for literal in &found {
+        let text = literal.text.as_str();
+        if paths::is_credential(text, "") {
+            return Err(READS);
+        }
+        machine.judge_path(text)?;
+    }
+    if !machine.settings.protected.is_empty() {
+        for literal in &found {
+            for part in literal.text.split([' ', ',', ';']) {
+                machine.judge_path(part)?;
+            }
+        }
+    }
+    if has(code, &["environ", "process.env", "%ENV", "ENV.to_h", "getenv()"])
+        && (fetches || has(code, &NETWORK) || has(code, &["post(", "POST"]))
+        && has(code, &["post", "POST", "data=", "send("])
+    {
+        return Err(Stop::Danger("sends data out"));
+    }
+    let deletes = has(code, &DELETES) || (program == "perl" && code.contains("unlink"));
+    if deletes {
+        let mut any = false;
+        for literal in &found {
+            let text = literal.text.as_str();
+            if text.contains(['/', '~', '*', '.']) && !text.contains([' ', '(', '\n']) {
+                any = true;
+                let recursive = !has(&literal.before, &["unlink", "os.remove(", "File.delete"]);
+                machine.judge_removal(text, recursive)?;
+            }
+            if has(&literal.before, &["expanduser", "homedir", "Path.home", "HOME"])
+                && matches!(text, "~" | "HOME" | "")
+            {
+                return Err(DESTROYS);
+            }
+        }
+        if has(code, &["Path.home()", "os.homedir()", "Dir.home", "Dir.home()"])
+            && has(code, &["rmtree", "rmSync", "rm_rf", "rimraf"])
+            && !any
+        {
+            return Err(DESTROYS);
+        }
+        if !any
+            && has(code, &["rmtree", "rm_rf", "rmSync", "remove_tree", "rimraf"])
+            && !found.iter().any(|literal| {
+                has(
+                    &literal.before,
+                    &[
+                        "rmtree(",
+                        "rm_rf(",
+                        "rmSync(",
+                        "rm_rf ",
+                        "rmtree ",
+                        "remove_tree(",
+                    ],
+                )
+            })
+        {
+            machine.unknown("removes what is not known before it runs");
+        }
+    }
+    if has(code, &WRITES) {
+        for literal in &found {
+            let text = literal.text.as_str();
+            if text.starts_with(['/', '~']) && !text.contains(' ') {
+                machine.judge_write(text, None)?;
+            }
+        }
+    }
+    if has(code, &["chmod"]) && has(code, &["0o777", "0777", "0o666", "0666", "0o4755", "511"]) {
+        return Err(Stop::Danger("opens permissions wide"));
+    }
+    if executes {
+        let mut direct = false;
+        let mut listed: Vec<String> = Vec::new();
+        for literal in &found {
+            let separates = literal.before.trim_start().starts_with(',')
+                && literal.before.trim().trim_matches(',').trim().is_empty();
+            if !separates {
+                if listed.len() > 1 {
+                    machine.run_text(&words(&listed), "", false)?;
+                }
+                listed.clear();
+            }
+            listed.push(literal.text.clone());
+            direct = true;
+            machine.run_text(&literal.text, "", false)?;
+        }
+        if listed.len() > 1 {
+            machine.run_text(&words(&listed), "", false)?;
+        }
+        // Words that no quotes surround: `qx(…)`, `%x(…)`, `qw(…)`.
+        for marker in ["qx", "%x", "qw", "exec ", "system "] {
+            for (at, _) in code.match_indices(marker).take(16) {
+                let rest = code
+                    .get(at.saturating_add(marker.len())..)
+                    .unwrap_or("")
+                    .trim_start();
+                let close = match rest.chars().next() {
+                    Some('(') => ')',
+                    Some('{') => '}',
+                    Some('[') => ']',
+                    Some('/') => '/',
+                    Some('|') => '|',
+                    Some('!') => '!',
+                    _ => continue,
+                };
+                let inner = rest.get(1..).unwrap_or("").split(close).next().unwrap_or("");
+                machine.run_text(inner, "", false)?;
+                direct = true;
+            }
+        }
+        if (!direct || dynamic && decodes || argument_unknown(code)) && !machine_free(code) {
+            machine.unknown("runs code that is not known before it runs");
+        }
+    } else if dynamic && (decodes || fetches) {
+        machine.unknown("runs code that is not known before it runs");
+    }
+    Ok(())
+}
+
+/// A call that executes and whose argument is no literal.
+fn argument_unknown(code: &str) -> bool {
+    [
+        "os.system(",
+        "subprocess.run(",
+        "subprocess.call(",
+        "popen(",
+        "Popen(",
+        "execSync(",
+        "shell_exec(",
+        "passthru(",
+        "check_output(",
+        "check_call(",
+        "exec(",
+        "eval(",
+        "system(",
+    ]
+    .iter()
+    .any(|call| {
+        code.match_indices(call).any(|(at, _)| {
+            let rest = code
+                .get(at.saturating_add(call.len())..)
+                .unwrap_or("")
+                .trim_start();
+            !rest.starts_with(['\'', '"', '`', '[', ')', 'f', 'r', 'b'])
+                || rest.starts_with("f(")
+                || rest.starts_with("base64")
+                || rest.starts_with("bytes")
+        })
+    })
+}
+
+/// Words that look like execution and are none: a regular expression's `exec`, a module's name.
+fn machine_free(code: &str) -> bool {
+    !has(
+        code,
+        &[
+            "os.",
+            "subprocess",
+            "child_process",
+            "system",
+            "popen",
+            "shell_exec",
+            "passthru",
+            "exec(",
+            "eval",
+            "spawn",
+            "iex",
+            "Invoke",
+            "`",
+            "pty",
+        ],
+    )
+}
+
+fn words(list: &[String]) -> String {
+    list.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// An awk program: what `system()` and pipes run, and where `print >` writes.
+pub(super) fn judge_awk(machine: &mut Machine<'_>, code: &str) -> Result<()> {
+    if !code.contains(['"', '\'']) && !code.contains("system") {
+        return Ok(());
+    }
+    if code.contains("/inet/tcp") || code.contains("/inet/udp") || code.contains("/inet4/") {
+        return Err(REVERSE);
+    }
+    let (found, _) = literals(code);
+    let runs = code.contains("system(")
+        || code.contains("system (")
+        || code.contains("getline")
+        || code.contains('|');
+    for literal in &found {
+        if runs {
+            machine.run_text(&literal.text, "", false)?;
+        }
+        if literal.before.trim_end().ends_with('>') {
+            machine.judge_write(&literal.text, None)?;
+        }
+        if literal.before.contains("getline") && paths::is_credential(&literal.text, "") {
+            return Err(READS);
+        }
+    }
+    if code.match_indices("system(").any(|(at, call)| {
+        !code
+            .get(at.saturating_add(call.len())..)
+            .unwrap_or("")
+            .trim_start()
+            .starts_with('"')
+    }) {
+        machine.unknown("runs a program whose name is not known before it runs");
+    }
+    Ok(())
+}
+
+/// The command of sed's `e`: alone, or as a flag of `s`.
+pub(super) fn sed_command(script: &str) -> Option<String> {
+    let trimmed = script.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '$' | ',' | ' '));
+    if let Some(command) = trimmed.strip_prefix("e ") {
+        return Some(command.to_owned());
+    }
+    let rest = trimmed.strip_prefix('s')?;
+    let separator = rest.chars().next().filter(|c| c.is_ascii_punctuation())?;
+    let mut parts = rest.get(1..)?.split(separator);
+    let (_, with, flags) = (parts.next()?, parts.next()?, parts.next()?);
+    let flags = flags.split([';', '}', '\n']).next().unwrap_or("");
+    (flags.len() < 8 && flags.contains('e') && flags.chars().all(|c| c.is_ascii_alphanumeric()))
+        .then(|| with.to_owned())
+}

@@ -1,0 +1,1087 @@
+//! Programs that run other programs: opened, and what they run is judged.
+#![expect(
+    clippy::ignored_unit_patterns,
+    clippy::match_same_arms,
+    clippy::too_many_lines,
+    clippy::unnecessary_to_owned,
+    reason = "tables of programs, a line each, read best in one place"
+)]
+
+use super::code;
+use super::expand::mark;
+use super::judge::{has_flag, has_long, operands, option};
+use super::machine::{Machine, Stop};
+use super::marks;
+use super::paths::Place;
+
+type Result<T> = std::result::Result<T, Stop>;
+
+/// How a wrapper's own words end and the command begins.
+struct Shape {
+    /// Short options that take a value.
+    valued: &'static str,
+    /// Long options that take the next word as their value.
+    long: &'static [&'static str],
+    /// Operands before the command.
+    operands: usize,
+    /// Whether `NAME=value` may stand before the command.
+    assigns: bool,
+}
+
+const fn shape(valued: &'static str, long: &'static [&'static str], operands: usize, assigns: bool) -> Shape {
+    Shape {
+        valued,
+        long,
+        operands,
+        assigns,
+    }
+}
+
+fn shape_of(program: &str) -> Option<Shape> {
+    Some(match program {
+        "sudo" => shape(
+            "ughpCcrtTDR",
+            &[
+                "--user", "--group", "--host", "--prompt", "--chdir", "--role", "--type", "--chroot",
+            ],
+            0,
+            true,
+        ),
+        "doas" => shape("uC", &[], 0, false),
+        "env" => shape("uC", &["--unset", "--chdir"], 0, true),
+        "nice" => shape("n", &["--adjustment"], 0, false),
+        "ionice" => shape("cnpPu", &["--class", "--classdata"], 0, false),
+        "timeout" => shape("ks", &["--kill-after", "--signal"], 1, false),
+        "nohup" | "setsid" | "builtin" | "fakeroot" | "unbuffer" | "caffeinate" | "catchsegv"
+        | "dbus-run-session" | "busybox" | "toybox" | "setarch" | "linux32" | "linux64" | "proxychains"
+        | "proxychains4" | "torsocks" | "torify" | "ltrace" | "chronic" | "ts" | "pkexec" | "rlwrap"
+        | "sem" | "aoss" | "tini" | "dumb-init" | "npx" | "bunx" | "uvx" | "coproc" | "then" | "do"
+        | "lwp-request" | "winpty" | "grc" => shape("pc", &["--package", "--user"], 0, false),
+        "stdbuf" => shape("ioe", &["--input", "--output", "--error"], 0, false),
+        "time" => shape("fo", &["--format", "--output"], 0, false),
+        "chrt" => shape("TPD", &[], 1, false),
+        "taskset" => shape("", &[], 1, false),
+        "strace" => shape("eopsPuEaIObSX", &[], 0, false),
+        "unshare" => shape("SGRw", &["--root", "--wd", "--setuid", "--setgid"], 0, false),
+        "nsenter" => shape("tSGrw", &["--target", "--setuid", "--setgid"], 0, false),
+        "chroot" => shape("", &["--userspec", "--groups"], 1, false),
+        "runuser" => shape("ugG", &["--user", "--group"], 0, false),
+        "gosu" | "su-exec" => shape("", &[], 1, false),
+        "setpriv" | "firejail" | "bwrap" | "cgexec" | "numactl" | "prlimit" | "systemd-inhibit" => {
+            shape("g", &["--reuid", "--regid"], 0, false)
+        }
+        "systemd-run" => shape(
+            "ptMHu",
+            &[
+                "--unit",
+                "--property",
+                "--on-calendar",
+                "--on-active",
+                "--uid",
+                "--gid",
+                "--slice",
+                "--description",
+            ],
+            0,
+            false,
+        ),
+        "xvfb-run" => shape("enfs", &["--server-args", "--server-num"], 0, false),
+        "exec" => shape("a", &[], 0, false),
+        "flock" => shape("wE", &["--timeout", "--conflict-exit-code"], 1, false),
+        "entr" => shape("", &[], 0, false),
+        "hyperfine" => shape("wmMrspPLDn", &["--warmup", "--runs", "--prepare"], 0, false),
+        "command" => shape("", &[], 0, false),
+        "watch" => shape("nq", &["--interval"], 0, false),
+        "ifne" | "nocache" | "eatmydata" | "dotenv" => shape("f", &[], 0, false),
+        _ => return None,
+    })
+}
+
+/// What remains after the wrapper's own words.
+fn rest<'a>(shape: &Shape, args: &'a [String]) -> (Vec<&'a String>, &'a [String]) {
+    let mut at = 0_usize;
+    let mut left = shape.operands;
+    let mut assigns = Vec::new();
+    while let Some(arg) = args.get(at) {
+        at = at.saturating_add(1);
+        if arg == "--" {
+            at = at.saturating_add(left);
+            break;
+        }
+        if arg.starts_with("--") {
+            if shape.long.contains(&arg.as_str()) {
+                at = at.saturating_add(1);
+            }
+            continue;
+        }
+        if arg.starts_with('-') && arg.len() > 1 {
+            let valued = arg.chars().skip(1).position(|c| shape.valued.contains(c));
+            if valued.is_some_and(|at| at.saturating_add(2) == arg.chars().count()) {
+                at = at.saturating_add(1);
+            }
+            continue;
+        }
+        if shape.assigns && arg.find('=').is_some_and(|at| at > 0) {
+            assigns.push(arg);
+            continue;
+        }
+        if left > 0 {
+            left = left.saturating_sub(1);
+            continue;
+        }
+        at = at.saturating_sub(1);
+        break;
+    }
+    (assigns, args.get(at..).unwrap_or(&[]))
+}
+
+/// Runs what a wrapper runs. `None` where the program is none, or runs nothing this time.
+#[expect(clippy::too_many_lines, reason = "one table, a line a program")]
+pub(super) fn open(
+    machine: &mut Machine<'_>,
+    program: &str,
+    args: &[String],
+    input: &str,
+) -> Result<Option<String>> {
+    let first = args.first().map_or("", String::as_str);
+    let ran = match program {
+        "sh" => shell(machine, args, input)?,
+        "eval" => {
+            let text = args.join(" ");
+            machine.run_text(&text, input, true)?
+        }
+        "source" | "." => {
+            let Some(path) = args.iter().find(|arg| *arg != "--") else {
+                return Ok(None);
+            };
+            let content = machine.read(path)?;
+            if path.starts_with(marks::OUTPUT) {
+                machine.unknown("runs a script whose name is not known before it runs");
+            }
+            // An `.env` file sets variables.
+            let content = content.replace(marks::SENSITIVE, mark(marks::FILE));
+            machine.run_text(&content, input, true)?
+        }
+        "trap" => {
+            if first.starts_with('-') || first.is_empty() {
+                return Ok(None);
+            }
+            machine.run_text(&first.to_owned(), input, true)?
+        }
+        "alias" => {
+            // What an alias stands for will run under another name.
+            return Ok(None);
+        }
+        "complete" | "bind" => {
+            if let Some(command) = option(args, "-C", "").or_else(|| option(args, "-x", "")) {
+                machine.run_text(&command.to_owned(), "", false)?;
+            }
+            return Ok(None);
+        }
+        "command" if has_flag(args, 'v') || has_flag(args, 'V') => {
+            return Ok(Some(format!(
+                "{}\n",
+                operands(args, "").first().copied().unwrap_or("")
+            )));
+        }
+        "su" | "script" | "runuser" | "flock" | "watch" | "sg" | "newgrp"
+            if option(args, "-c", "--command").is_some() =>
+        {
+            let command = option(args, "-c", "--command").unwrap_or("").to_owned();
+            machine.run_text(&command, input, true)?
+        }
+        "su" => {
+            if input.contains(|c| c != '\n' && c != ' ') {
+                machine.run_text(&input.to_owned(), "", true)?;
+            }
+            String::new()
+        }
+        "env" if has_flag(args, 'S') || has_long(args, "--split-string") => {
+            let mut text = option(args, "-S", "--split-string").unwrap_or("").to_owned();
+            let at = args
+                .iter()
+                .position(|arg| arg.starts_with("-S") || arg.starts_with("--split"))
+                .unwrap_or(0);
+            let joined = args
+                .get(at)
+                .is_some_and(|arg| arg == "-S" || arg == "--split-string");
+            for arg in args.iter().skip(at.saturating_add(if joined { 2 } else { 1 })) {
+                text.push(' ');
+                text.push_str(&super::machine::quote(arg));
+            }
+            machine.run_text(&format!("env {text}"), input, true)?
+        }
+        "exec" | "env" | "sudo" | "nohup" if operands(args, "").is_empty() => return Ok(None),
+        "sudo" if has_flag(args, 'e') && !args.iter().any(|arg| arg == "-E") => {
+            for path in operands(args, "u") {
+                machine.judge_write(path, None)?;
+            }
+            return Ok(None);
+        }
+        "sudoedit" => {
+            for path in operands(args, "u") {
+                machine.judge_write(path, None)?;
+            }
+            return Ok(None);
+        }
+        "hyperfine" => {
+            for command in operands(args, "wmMrspPLDn") {
+                machine.run_text(&command.to_owned(), input, false)?;
+            }
+            String::new()
+        }
+        "watch" => {
+            let (_, command) = rest(&shape("nq", &["--interval"], 0, false), args);
+            let text = command.join(" ");
+            machine.run_text(&text, input, true)?
+        }
+        "xargs" | "parallel" => xargs(machine, program, args, input)?,
+        "find" | "fd" | "fdfind" => return find(machine, program, args, input),
+        "ssh" | "autossh" | "mosh" | "sshpass" | "plink" => {
+            if program == "sshpass" {
+                let (_, command) = rest(&shape("pfd", &[], 0, false), args);
+                let command = command.to_vec();
+                return machine.run(&command, input).map(Some);
+            }
+            for (at, arg) in args.iter().enumerate() {
+                let value = arg
+                    .strip_prefix("-o")
+                    .filter(|value| !value.is_empty())
+                    .or_else(|| {
+                        (arg == "-o").then(|| args.get(at.saturating_add(1)).map_or("", String::as_str))
+                    });
+                if let Some((name, command)) = value.and_then(|value| value.split_once(['=', ' ']))
+                    && matches!(
+                        name.to_ascii_lowercase().as_str(),
+                        "proxycommand" | "localcommand" | "knownhostscommand"
+                    )
+                {
+                    machine.run_text(&command.to_owned(), "", false)?;
+                }
+            }
+            let (_, command) = rest(&shape("BbcDEeFIiJLlmOopQRSWw", &[], 1, false), args);
+            if command.is_empty() {
+                if input.trim().is_empty() {
+                    return Ok(Some(mark(marks::OUTPUT).to_owned()));
+                }
+                machine.run_text(&input.to_owned(), "", true)?
+            } else {
+                if input.contains(marks::SENSITIVE)
+                    && !command.iter().any(|word| word == "psql" || word == "mysql")
+                {
+                    // Another machine of one's own gets it; keys and whole systems do not go there either.
+                    let text = command.join(" ");
+                    machine.run_text(&text, input, true)?;
+                    return Ok(Some(mark(marks::OUTPUT).to_owned()));
+                }
+                let text = command.join(" ");
+                machine.run_text(&text, input, true)?
+            }
+        }
+        "docker" | "docker-compose" | "kubectl" | "oc" | "lxc" | "vagrant" | "gcloud" | "flatpak-spawn"
+        | "nix-shell" => {
+            if program == "vagrant" || program == "gcloud" {
+                if let Some(command) = option(args, "-c", "--command") {
+                    machine.run_text(&command.to_owned(), input, true)?;
+                }
+                return Ok(None);
+            }
+            if program == "nix-shell" {
+                if let Some(command) = option(args, "", "--run").or_else(|| option(args, "", "--command")) {
+                    machine.run_text(&command.to_owned(), input, true)?;
+                }
+                return Ok(None);
+            }
+            return container(machine, program, args, input);
+        }
+        "npm" | "pnpm" | "yarn" | "poetry" | "pipenv" | "uv" | "bundle" | "rye" | "hatch" | "conda"
+        | "mise" | "asdf" | "direnv" | "aws-vault" | "op" | "doppler" | "pdm" | "pipx" | "mamba"
+        | "micromamba" => {
+            let Some(at) = args
+                .iter()
+                .position(|arg| matches!(arg.as_str(), "exec" | "run" | "x" | "dlx"))
+            else {
+                return Ok(None);
+            };
+            let after = args.get(at.saturating_add(1)..).unwrap_or(&[]);
+            if matches!(program, "npm" | "pnpm" | "yarn")
+                && matches!(args.get(at).map(String::as_str), Some("run"))
+            {
+                return Ok(None);
+            }
+            let after = match after.iter().position(|arg| arg == "--") {
+                Some(at) => after.get(at.saturating_add(1)..).unwrap_or(&[]),
+                None => {
+                    rest(
+                        &shape(
+                            "np",
+                            &["--name", "--prefix", "--with", "--python", "--env-file"],
+                            usize::from(matches!(program, "direnv" | "aws-vault")),
+                            false,
+                        ),
+                        after,
+                    )
+                    .1
+                }
+            };
+            if after.is_empty() {
+                return Ok(None);
+            }
+            let command = after.to_vec();
+            machine.run(&command, input)?
+        }
+        "git" => return git(machine, args, input),
+        "python" | "perl" | "ruby" | "node" | "php" | "lua" | "deno" | "bun" | "osascript" | "awk"
+        | "tclsh" | "Rscript" | "julia" | "powershell" | "expect" | "groovy" | "elixir" | "ts-node"
+        | "tsx" | "luajit" | "jshell" | "guile" => {
+            return interpreter(machine, program, args, input);
+        }
+        "sed" => {
+            for arg in operands(args, "fEil")
+                .into_iter()
+                .take(1)
+                .chain(option(args, "-e", "--expression"))
+            {
+                if let Some(command) = code::sed_command(arg) {
+                    machine.run_text(&command, "", true)?;
+                }
+            }
+            return Ok(None);
+        }
+        "vi" | "emacs" | "ed" | "gdb" | "sqlite3" | "psql" | "mysql" | "less" | "tcpdump" | "nmap"
+        | "ftp" | "make" | "man" | "rsync" | "crontab" | "tmux" | "screen" | "at" | "expect_" => {
+            for arg in args {
+                for marker in [
+                    "!",
+                    "shell ",
+                    "\\!",
+                    ".shell ",
+                    ".system ",
+                    "PROGRAM '",
+                    "program '",
+                    "system ",
+                    "os.execute(",
+                ] {
+                    if let Some((_, command)) = arg.split_once(marker)
+                        && (program != "make"
+                            && (marker.starts_with(['!', '\\']) && program != "rsync"
+                                || !marker.starts_with('!') && !matches!(program, "make" | "rsync" | "man")))
+                    {
+                        machine.run_text(command.trim_end_matches(['\'', '"', ')', ';']), "", false)?;
+                    }
+                }
+            }
+            if program == "tmux" || program == "screen" {
+                for arg in args.iter().skip(1).filter(|arg| arg.contains(' ')) {
+                    machine.run_text(&arg.clone(), "", false)?;
+                }
+            }
+            if program == "rsync"
+                && let Some(command) = option(args, "-e", "--rsh")
+            {
+                machine.run_text(&format!("{command} host"), "", false)?;
+            }
+            if program == "ed" && !input.is_empty() {
+                for line in input.lines().filter_map(|line| line.strip_prefix('!')) {
+                    machine.run_text(&line.to_owned(), "", false)?;
+                }
+            }
+            return Ok(None);
+        }
+        "ansible" => {
+            if let Some(command) = option(args, "-a", "--args") {
+                machine.run_text(&command.to_owned(), "", false)?;
+            }
+            return Ok(None);
+        }
+        _ => {
+            let Some(shape) = shape_of(program) else {
+                return Ok(None);
+            };
+            if program == "ltrace" || program == "ts" {
+                return Ok(None);
+            }
+            if program == "builtin" && first == "eval" {
+                return open(machine, "eval", args.get(1..).unwrap_or(&[]), input);
+            }
+            let (assigns, command) = rest(&shape, args);
+            for assign in assigns {
+                if let Some((name, value)) = assign.split_once('=') {
+                    machine.judge_assignment(name, &[value.to_owned()])?;
+                }
+            }
+            if command.is_empty() {
+                // A root shell that reads what comes in.
+                if matches!(
+                    program,
+                    "sudo" | "doas" | "chroot" | "unshare" | "nsenter" | "pkexec"
+                ) && (has_flag(args, 's') || has_flag(args, 'i'))
+                    && !input.trim().is_empty()
+                {
+                    machine.run_text(&input.to_owned(), "", true)?;
+                }
+                return Ok(None);
+            }
+            if program == "systemd-run" && args.iter().any(|arg| arg.starts_with("--on-")) {
+                return Err(Stop::Danger("makes something run or log in later"));
+            }
+            let command = command.to_vec();
+            machine.run(&command, input)?
+        }
+    };
+    Ok(Some(ran))
+}
+
+/// `sh`, with `-c`, a file, or what comes in.
+fn shell(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<String> {
+    let mut rest = args;
+    let mut command = false;
+    let mut reads = false;
+    while let Some((arg, after)) = rest.split_first() {
+        if arg == "--" || arg == "-" {
+            rest = after;
+            break;
+        }
+        if matches!(arg.as_str(), "--rcfile" | "--init-file") {
+            if let Some((file, after)) = after.split_first() {
+                let content = machine.read(file)?;
+                machine.run_text(&content, "", false)?;
+                rest = after;
+            } else {
+                rest = after;
+            }
+            continue;
+        }
+        if arg.starts_with("--") {
+            rest = after;
+            continue;
+        }
+        if arg.starts_with(['-', '+']) && arg.len() > 1 {
+            command |= arg.contains('c') && arg.starts_with('-');
+            reads |= arg.contains('s') && arg.starts_with('-');
+            rest = after;
+            if arg.ends_with(['o', 'O']) && !rest.is_empty() {
+                rest = rest.get(1..).unwrap_or(&[]);
+            }
+            continue;
+        }
+        break;
+    }
+    let saved = std::rc::Rc::clone(&machine.env);
+    let result = if command {
+        let Some((text, parameters)) = rest.split_first() else {
+            return Ok(String::new());
+        };
+        machine.env_mut().args = if parameters.is_empty() {
+            vec!["bash".to_owned()]
+        } else {
+            parameters.to_vec()
+        };
+        machine.run_text(&text.clone(), input, true)
+    } else if let Some((file, parameters)) = rest.split_first().filter(|_| !reads) {
+        machine.env_mut().args = std::iter::once(file.clone())
+            .chain(parameters.iter().cloned())
+            .collect();
+        let script = file == "/dev/stdin" || file == "/proc/self/fd/0" || file == "/dev/fd/0";
+        let content = if script {
+            Ok(input.to_owned())
+        } else {
+            machine.read(file)
+        };
+        if file.starts_with([marks::OUTPUT, marks::SENSITIVE]) {
+            machine.unknown("runs a script whose name is not known before it runs");
+        }
+        if file.starts_with(marks::NETWORK) {
+            return Err(Stop::Danger("runs what it downloads"));
+        }
+        let content = content?.replace(marks::SENSITIVE, mark(marks::FILE));
+        machine.run_text(&content, "", true)
+    } else {
+        machine.env_mut().args = std::iter::once("bash".to_owned())
+            .chain(rest.iter().cloned())
+            .collect();
+        if input.trim().is_empty() {
+            // A shell whose commands come from whoever is connected: what it says is theirs.
+            machine.env = saved;
+            return Ok(mark(marks::SENSITIVE).to_owned());
+        }
+        machine.run_text(&input.to_owned(), "", true)
+    };
+    machine.env = saved;
+    result
+}
+
+fn xargs(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str) -> Result<String> {
+    let shape = if program == "xargs" {
+        shape(
+            "aEdILnPs",
+            &[
+                "--arg-file",
+                "--delimiter",
+                "--max-args",
+                "--max-procs",
+                "--max-lines",
+                "--replace",
+            ],
+            0,
+            false,
+        )
+    } else {
+        shape(
+            "jIanNLSs",
+            &["--jobs", "--colsep", "--joblog", "--timeout", "--delay"],
+            0,
+            false,
+        )
+    };
+    let (_, command) = rest(&shape, args);
+    let mut command: Vec<String> = command.to_vec();
+    let mut items: Vec<String> = Vec::new();
+    if program == "parallel"
+        && let Some(at) = command.iter().position(|word| word.starts_with(":::"))
+    {
+        items = command.split_off(at).into_iter().skip(1).collect();
+    }
+    if let Some(file) = option(args, "-a", "--arg-file") {
+        items.push(machine.read(&file.to_owned())?);
+    } else if items.is_empty() {
+        if input.contains('\u{fdd5}') || marks::any(input) {
+            items.extend(input.split_whitespace().take(64).map(str::to_owned));
+        } else {
+            // Quotes and backslashes count in what xargs reads.
+            items.extend(
+                input
+                    .split([' ', '\t', '\n', '\0'])
+                    .filter(|item| !item.is_empty())
+                    .take(256)
+                    .map(|item| item.replace(['\'', '"', '\\'], "")),
+            );
+        }
+    }
+    if command.is_empty() {
+        if program == "parallel" {
+            for item in items {
+                machine.run_text(&item, "", true)?;
+            }
+            return Ok(String::new());
+        }
+        return Ok(items.join(" "));
+    }
+    let place = option(args, "-I", "--replace").map(str::to_owned).or_else(|| {
+        (has_flag(args, 'i')
+            || program == "parallel"
+            || command
+                .iter()
+                .any(|word| word.contains("{}") && has_long(args, "--replace")))
+        .then(|| "{}".to_owned())
+    });
+    let place =
+        place.filter(|place| !place.is_empty() && command.iter().any(|word| word.contains(place.as_str())));
+    if let Some(place) = place {
+        let mut output = String::new();
+        for item in items.iter().take(32) {
+            let words: Vec<String> = command.iter().map(|word| word.replace(&place, item)).collect();
+            output.push_str(&run_or_text(machine, program, &words)?);
+        }
+        return Ok(output);
+    }
+    command.extend(items);
+    run_or_text(machine, program, &command)
+}
+
+fn run_or_text(machine: &mut Machine<'_>, program: &str, words: &[String]) -> Result<String> {
+    match words {
+        // `parallel 'rm {}'`: a shell reads it.
+        [text, ..] if program == "parallel" && text.contains(' ') => {
+            machine.run_text(&words.join(" "), "", true)
+        }
+        words => machine.run(words, ""),
+    }
+}
+
+fn find(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str) -> Result<Option<String>> {
+    let mut roots: Vec<String> = if program == "find" {
+        args.iter()
+            .skip_while(|arg| matches!(arg.as_str(), "-H" | "-L" | "-P") || arg.starts_with("-O"))
+            .take_while(|arg| !arg.starts_with('-') && !matches!(arg.as_str(), "(" | "!" | ","))
+            .cloned()
+            .collect()
+    } else {
+        operands(args, "etdxXE")
+            .into_iter()
+            .skip(1)
+            .map(str::to_owned)
+            .collect()
+    };
+    if roots.is_empty() {
+        roots.push(".".to_owned());
+    }
+    let filtered = program != "find"
+        || args.iter().any(|arg| {
+            matches!(
+                arg.as_str(),
+                "-name"
+                    | "-iname"
+                    | "-path"
+                    | "-regex"
+                    | "-mtime"
+                    | "-atime"
+                    | "-ctime"
+                    | "-mmin"
+                    | "-empty"
+                    | "-newer"
+                    | "-wholename"
+                    | "-ipath"
+                    | "-size"
+                    | "-user"
+                    | "-perm"
+                    | "-iregex"
+                    | "-prune"
+                    | "-type"
+                    | "-maxdepth"
+                    | "-mindepth"
+                    | "-links"
+                    | "-inum"
+                    | "-xtype"
+                    | "-cmin"
+                    | "-amin"
+                    | "-samefile"
+            )
+        });
+    let found: Vec<String> = roots
+        .iter()
+        .map(|root| {
+            let root = root.trim_end_matches('/');
+            // What is found below a folder is some of it; without a filter it is all of it.
+            let wide = !filtered
+                || matches!(
+                    machine.place(if root.is_empty() { "/" } else { root }),
+                    Place::Root | Place::Home
+                )
+                || matches!(machine.place(root), Place::System)
+                    && !root.starts_with("/var/log")
+                    && !root.starts_with("/opt")
+                    && !root.starts_with("/srv")
+                    && !root.starts_with("/home");
+            if wide {
+                if root.is_empty() {
+                    "/".to_owned()
+                } else {
+                    root.to_owned()
+                }
+            } else {
+                format!("{root}/{}", marks::HARMLESS)
+            }
+        })
+        .collect();
+    let mut at = 0_usize;
+    let mut ran = false;
+    while let Some(arg) = args.get(at) {
+        at = at.saturating_add(1);
+        match arg.as_str() {
+            "-delete" => {
+                for path in &found {
+                    machine.judge_removal(path, true)?;
+                }
+                ran = true;
+            }
+            "-exec" | "-execdir" | "-ok" | "-okdir" | "-x" | "-X" | "--exec" | "--exec-batch"
+                if program == "find"
+                    || arg.starts_with("-x")
+                    || arg.starts_with("-X")
+                    || arg.starts_with("--exec") =>
+            {
+                let command: Vec<String> = args
+                    .iter()
+                    .skip(at)
+                    .take_while(|word| *word != ";" && *word != "+")
+                    .cloned()
+                    .collect();
+                at = at.saturating_add(command.len());
+                ran = true;
+                for path in &found {
+                    let mut words: Vec<String> =
+                        command.iter().map(|word| word.replace("{}", path)).collect();
+                    if program != "find" && !command.iter().any(|word| word.contains("{}")) {
+                        words.push(path.clone());
+                    }
+                    // The names it finds decide: keys among them are looked for on purpose.
+                    for pattern in [
+                        option(args, "-name", ""),
+                        option(args, "-iname", ""),
+                        option(args, "-path", ""),
+                    ]
+                    .into_iter()
+                    .flatten()
+                    {
+                        if super::paths::is_credential(pattern, "")
+                            && !matches!(
+                                words.first().map(String::as_str),
+                                Some("chmod" | "ls" | "rm" | "chown" | "stat")
+                            )
+                        {
+                            return Err(Stop::Danger("reads credentials"));
+                        }
+                    }
+                    machine.run(&words, input)?;
+                }
+            }
+            "-fprint" | "-fprintf" | "-fls" | "-fprint0" => {
+                if let Some(path) = args.get(at) {
+                    machine.judge_write(&path.clone(), None)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    if !ran {
+        return Ok(None);
+    }
+    Ok(Some(mark(marks::OUTPUT).to_owned()))
+}
+
+fn container(
+    machine: &mut Machine<'_>,
+    program: &str,
+    args: &[String],
+    input: &str,
+) -> Result<Option<String>> {
+    let valued = "euwvpnlfcLhmaiR".to_owned();
+    let Some(at) = args
+        .iter()
+        .position(|arg| matches!(arg.as_str(), "exec" | "run" | "create" | "debug"))
+    else {
+        return Ok(None);
+    };
+    // `-i` and `-t` take no value for containers.
+    let valued = if program == "kubectl" || program == "oc" {
+        "ncfl".to_owned()
+    } else {
+        valued.replace(['i', 'a', 'R', 'f', 'c', 'L'], "")
+    };
+    let after = args.get(at.saturating_add(1)..).unwrap_or(&[]);
+    let command: Vec<String> = if program == "kubectl" || program == "oc" || program == "lxc" {
+        match after.iter().position(|arg| arg == "--") {
+            Some(at) => after.get(at.saturating_add(1)..).unwrap_or(&[]).to_vec(),
+            None if args.get(at).is_some_and(|verb| verb == "exec") => rest(
+                &shape(
+                    "ncfl",
+                    &["--namespace", "--container", "--context", "--kubeconfig"],
+                    1,
+                    false,
+                ),
+                after,
+            )
+            .1
+            .to_vec(),
+            None => Vec::new(),
+        }
+    } else {
+        const LONG: &[&str] = &[
+            "--name",
+            "--env",
+            "--volume",
+            "--publish",
+            "--network",
+            "--workdir",
+            "--user",
+            "--entrypoint",
+            "--mount",
+            "--memory",
+            "--cpus",
+            "--platform",
+            "--restart",
+            "--hostname",
+            "--label",
+            "--env-file",
+            "--add-host",
+            "--gpus",
+            "--ulimit",
+            "--cap-add",
+            "--security-opt",
+            "--device",
+            "--log-driver",
+            "--net",
+            "--pid",
+            "--shm-size",
+            "--tmpfs",
+            "--ip",
+            "--dns",
+            "--pull",
+            "--expose",
+            "--link",
+            "--volumes-from",
+            "--userns",
+            "--ipc",
+            "--cidfile",
+            "--index",
+        ];
+        let operand = Shape {
+            valued: "",
+            long: LONG,
+            operands: 1,
+            assigns: false,
+        };
+        let mut words = after;
+        // Short options with a value, skipped here since which they are depends on the program.
+        let mut kept: Vec<String> = Vec::new();
+        let mut done = false;
+        while let Some((word, left)) = words.split_first() {
+            words = left;
+            if !done
+                && word.starts_with('-')
+                && !word.starts_with("--")
+                && word.chars().last().is_some_and(|c| valued.contains(c))
+            {
+                words = words.get(1..).unwrap_or(&[]);
+                continue;
+            }
+            if !done && LONG.contains(&word.as_str()) {
+                words = words.get(1..).unwrap_or(&[]);
+                continue;
+            }
+            done |= !word.starts_with('-');
+            kept.push(word.clone());
+        }
+        rest(&operand, &kept).1.to_vec()
+    };
+    if command.is_empty() {
+        return Ok(None);
+    }
+    let entry = option(args, "", "--entrypoint").map(str::to_owned);
+    let command = match entry {
+        Some(entry) if !entry.is_empty() => std::iter::once(entry).chain(command).collect(),
+        _ if command.first().is_some_and(|word| word.starts_with('-')) => return Ok(None),
+        _ => command,
+    };
+    // The container's own folders are not the machine's, but whoever cleans them all means all of them.
+    let saved = std::rc::Rc::clone(&machine.env);
+    let output = machine.run(&command, input);
+    machine.env = saved;
+    let output = output?;
+    // The options of the container itself are judged as well.
+    let _ = output;
+    Ok(None)
+}
+
+fn git(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<Option<String>> {
+    for pair in args.windows(2) {
+        let [flag, value] = pair else { continue };
+        if (flag == "-c" || flag == "config" || flag == "--config-env")
+            && let Some((name, command)) = value.split_once('=')
+        {
+            let name = name.to_ascii_lowercase();
+            if name.starts_with("alias.") {
+                if let Some(command) = command.strip_prefix('!') {
+                    machine.run_text(command, "", true)?;
+                }
+            } else if matches!(
+                name.as_str(),
+                "core.sshcommand"
+                    | "core.pager"
+                    | "core.editor"
+                    | "core.fsmonitor"
+                    | "credential.helper"
+                    | "diff.external"
+                    | "sequence.editor"
+                    | "core.gitproxy"
+                    | "core.askpass"
+            ) {
+                machine.run_text(command.trim_start_matches('!'), "", false)?;
+            }
+        }
+    }
+    let words = operands(args, "cC");
+    match words.first().copied() {
+        Some("bisect") if words.get(1) == Some(&"run") => {
+            let command: Vec<String> = words.iter().skip(2).map(|word| (*word).to_owned()).collect();
+            machine.run(&command, input)?;
+        }
+        Some("submodule") if words.get(1) == Some(&"foreach") => {
+            let text = words.get(2..).unwrap_or(&[]).join(" ");
+            machine.run_text(&text, "", true)?;
+        }
+        Some("rebase") => {
+            if let Some(command) = option(args, "-x", "--exec") {
+                machine.run_text(&command.to_owned(), "", true)?;
+            }
+        }
+        Some("filter-branch") => {
+            for long in [
+                "--tree-filter",
+                "--index-filter",
+                "--msg-filter",
+                "--env-filter",
+                "--commit-filter",
+            ] {
+                if let Some(command) = option(args, "", long) {
+                    machine.run_text(&command.to_owned(), "", true)?;
+                }
+            }
+        }
+        Some("config") => {
+            if let [.., name, command] = args
+                && name.starts_with("alias.")
+                && let Some(command) = command.strip_prefix('!')
+            {
+                machine.run_text(command, "", true)?;
+            }
+        }
+        Some("clone" | "fetch" | "pull" | "ls-remote") => {
+            for arg in args {
+                if let Some(command) = arg.strip_prefix("ext::") {
+                    machine.run_text(command, "", true)?;
+                }
+            }
+            if let Some(command) = option(args, "-u", "--upload-pack") {
+                machine.run_text(&command.to_owned(), "", false)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(None)
+}
+
+fn interpreter(
+    machine: &mut Machine<'_>,
+    program: &str,
+    args: &[String],
+    input: &str,
+) -> Result<Option<String>> {
+    let output = |_: ()| Ok(Some(mark(marks::OUTPUT).to_owned()));
+    let mut texts: Vec<String> = Vec::new();
+    let flags: &[&str] = match program {
+        "python" => &["-c"],
+        "perl" => &["-e", "-E"],
+        "ruby" | "lua" | "luajit" | "osascript" | "Rscript" | "julia" | "elixir" | "groovy" => &["-e", "-E"],
+        "node" | "bun" | "ts-node" | "tsx" => &["-e", "--eval", "-p", "--print", "-pe"],
+        "deno" => &["eval"],
+        "php" => &["-r", "-B", "-R", "-E"],
+        "powershell" => &["-c", "-Command", "-command", "-C"],
+        "expect" | "guile" => &["-c"],
+        _ => &[],
+    };
+    let mut rest = args.iter();
+    let mut file: Option<&String> = None;
+    let mut module = false;
+    while let Some(arg) = rest.next() {
+        if arg.to_ascii_lowercase().starts_with("-enc")
+            || (program == "powershell" && arg.eq_ignore_ascii_case("-e"))
+        {
+            machine.unknown("runs code that is encoded");
+            continue;
+        }
+        if flags.contains(&arg.as_str()) {
+            texts.extend(rest.next().cloned());
+            if program == "powershell" {
+                texts.extend(rest.by_ref().cloned());
+            }
+            continue;
+        }
+        // A cluster: `perl -ne code`, `python -Ic code`, `perl -MFoo -e code`; or code glued to it.
+        if arg.starts_with('-') && !arg.starts_with("--") && arg.len() > 2 {
+            let letters: Vec<char> = flags
+                .iter()
+                .filter_map(|flag| flag.strip_prefix('-'))
+                .filter(|flag| flag.len() == 1)
+                .filter_map(|flag| flag.chars().next())
+                .collect();
+            let at = arg
+                .char_indices()
+                .skip(1)
+                .find(|(_, c)| letters.contains(c))
+                .map(|(at, _)| at);
+            if let Some(at) = at
+                && !arg.starts_with("-M")
+                && !arg.starts_with("-m")
+                && !arg.starts_with("-I")
+                && arg
+                    .get(1..at)
+                    .is_some_and(|head| head.chars().all(|c| c.is_ascii_alphanumeric()))
+            {
+                let glued = arg.get(at.saturating_add(1)..).unwrap_or("");
+                if glued.is_empty() {
+                    texts.extend(rest.next().cloned());
+                } else {
+                    texts.push(glued.to_owned());
+                }
+                continue;
+            }
+        }
+        if program == "python" && arg == "-m" {
+            module = true;
+            break;
+        }
+        if !arg.starts_with('-') || arg == "-" {
+            file = Some(arg);
+            break;
+        }
+        if program == "perl" && matches!(arg.as_str(), "-I" | "-M")
+            || program == "node" && matches!(arg.as_str(), "-r" | "--require")
+            || program == "awk" && matches!(arg.as_str(), "-F" | "-v" | "-f")
+            || program == "python" && matches!(arg.as_str(), "-W" | "-X")
+        {
+            rest.next();
+        }
+    }
+    if program == "awk" {
+        if option(args, "-f", "--file").is_none()
+            && let Some(code) = file
+        {
+            code::judge_awk(machine, code)?;
+        }
+        return Ok(None);
+    }
+    if module {
+        return Ok(None);
+    }
+    if texts.is_empty() {
+        match file {
+            Some(file) if file != "-" && file != "/dev/stdin" => {
+                let content = machine.read(&file.clone())?;
+                if content.contains(marks::NETWORK) || file.starts_with(marks::NETWORK) {
+                    return Err(Stop::Danger("runs what it downloads"));
+                }
+                if file.starts_with(marks::OUTPUT) {
+                    machine.unknown("runs a script whose name is not known before it runs");
+                }
+                if !marks::any(&content) {
+                    code::judge(machine, program, &content)?;
+                } else if content.contains(marks::OUTPUT) {
+                    machine.unknown("runs code that is not known before it runs");
+                }
+                return output(());
+            }
+            _ => {
+                if input.trim().is_empty() {
+                    return output(());
+                }
+                if input.contains(marks::NETWORK) {
+                    return Err(Stop::Danger("runs what it downloads"));
+                }
+                if input.contains([marks::OUTPUT, marks::SENSITIVE]) {
+                    machine.unknown("runs code that is not known before it runs");
+                }
+                code::judge(machine, program, input)?;
+                return output(());
+            }
+        }
+    }
+    let text = texts.join("\n");
+    if text.contains(marks::NETWORK) {
+        return Err(Stop::Danger("runs what it downloads"));
+    }
+    if text.contains(marks::OUTPUT) && text.trim().chars().all(marks::is) {
+        machine.unknown("runs code that is not known before it runs");
+    }
+    // Code that runs its own input.
+    if input.contains(marks::NETWORK) && code::runs_input(&text) {
+        return Err(Stop::Danger("runs what it downloads"));
+    }
+    code::judge(machine, program, &text)?;
+    let carried = marks::of(input, None);
+    if carried.contains(marks::NETWORK) {
+        return Ok(Some(mark(marks::NETWORK).to_owned()));
+    }
+    output(())
+}

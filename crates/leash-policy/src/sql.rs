@@ -1,0 +1,664 @@
+//! [`BlockedSql`]: what SQL a tool may be given, by what it does and not by how it is written.
+//!
+//! Every statement is parsed, and everything in it is looked at: sub-queries, common table expressions, what is
+//! explained with `ANALYZE`, functions, tables. What does not parse is refused. What the rule does not promise: it does not
+//! know what functions and procedures of your own do, nor views with side effects, and it does not replace a database
+//! user without rights.
+
+mod guess;
+mod judge;
+mod names;
+mod text;
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use leash_core::{Action, Call, Decision, PolicyContext, Rule, RuleError};
+use sqlparser::ast::Statement;
+use sqlparser::dialect;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use self::judge::{Class, Findings};
+use self::text::Refused;
+use crate::args::{self, Hint, Leaf, Role};
+use crate::registry::{OptionKind, RuleKind, Shape};
+
+/// A dialect that may be used on another thread.
+type AnyDialect = dyn dialect::Dialect + Send + Sync;
+
+/// How much of one call's arguments is parsed, in bytes: what takes longer than a call may wait for is refused.
+const MAX_CALL_BYTES: usize = 128 * 1024;
+/// The stack of a thread for statements that are nested. Only what is used of it takes memory.
+const BIG_STACK_BYTES: usize = 32 << 20;
+
+/// What may be done, before the lists of a rule are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SqlMode {
+    /// Reading. Nothing that changes rows, tables, rights, settings or sessions, takes locks, waits, or reaches files, programs or
+    /// other hosts.
+    #[default]
+    ReadOnly,
+    /// Reading and changing rows. Nothing that changes tables, rights or settings, runs what cannot be read, waits, or
+    /// reaches files, programs or other hosts.
+    NoDdl,
+    /// Everything but what the lists of the rule name, and what does not parse.
+    ExtraDeny,
+}
+
+impl SqlMode {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read_only",
+            Self::NoDdl => "no_ddl",
+            Self::ExtraDeny => "extra_deny",
+        }
+    }
+
+    const fn allows(self, class: Class) -> bool {
+        match class {
+            Class::Read | Class::Session => true,
+            Class::Write | Class::Lock | Class::Maintenance => !matches!(self, Self::ReadOnly),
+            Class::Ddl
+            | Class::Admin
+            | Class::Dynamic
+            | Class::File
+            | Class::Command
+            | Class::Network
+            | Class::Sleep => matches!(self, Self::ExtraDeny),
+            Class::Unknown => false,
+        }
+    }
+}
+
+/// Whose SQL it is. Comments, quotes and escapes differ, and so does what a text does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SqlDialect {
+    /// `PostgreSQL` and what speaks like it.
+    Postgres,
+    /// `MySQL`, `MariaDB`.
+    Mysql,
+    /// `SQLite`.
+    Sqlite,
+    /// SQL Server.
+    Mssql,
+    /// The standard, read generously.
+    Ansi,
+    /// Any of them: of all readings the worst counts.
+    #[default]
+    Unknown,
+}
+
+/// Blocks SQL that does what it must not, in any string of a tool's arguments.
+///
+/// Default id: `blocked_sql`; default mode: [`SqlMode::ReadOnly`]; default dialect: [`SqlDialect::Unknown`]. A string
+/// named `sql` must be SQL that parses; of any other string the rule finds out whether it is. Fenced code is taken out of
+/// its fence. Model calls are none of its business.
+///
+/// ```
+/// use leash_core::{Action, Call, Caller, PolicyContext, Rule, SessionId, Timestamp, ToolCall};
+/// use leash_policy::{BlockedSql, SqlDialect, SqlMode};
+///
+/// let rule = BlockedSql::new(SqlMode::ReadOnly).dialect(SqlDialect::Postgres);
+/// let decide = |sql: &str| {
+///     let caller = Caller::session(SessionId::new("s_1")?);
+///     let call = Call::Tool(ToolCall::new("db", serde_json::json!({"sql": sql}), caller));
+///     let decision = rule.evaluate(&call, &PolicyContext::new(Timestamp::EPOCH))?;
+///     Ok::<_, Box<dyn std::error::Error>>(decision.map(|decision| decision.action))
+/// };
+/// assert_eq!(decide("SELECT 'DROP TABLE users'")?, None);
+/// assert_eq!(decide("WITH gone AS (DELETE FROM users RETURNING *) SELECT * FROM gone")?, Some(Action::Block));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct BlockedSql {
+    id: String,
+    mode: SqlMode,
+    dialect: SqlDialect,
+    extra_deny: Vec<String>,
+    allow_statements: Vec<String>,
+    allow_functions: Vec<String>,
+    deny_functions: Vec<String>,
+    allow_tables: Vec<String>,
+    deny_tables: Vec<String>,
+    require_where: bool,
+    fields: Vec<String>,
+}
+
+impl Default for BlockedSql {
+    fn default() -> Self {
+        Self::new(SqlMode::default())
+    }
+}
+
+fn lower<I: IntoIterator<Item: Into<String>>>(words: I) -> Vec<String> {
+    words
+        .into_iter()
+        .map(|word| word.into().trim().to_lowercase())
+        .collect()
+}
+
+impl BlockedSql {
+    /// In `mode`, for any dialect.
+    #[must_use]
+    pub fn new(mode: SqlMode) -> Self {
+        Self {
+            id: "blocked_sql".into(),
+            mode,
+            dialect: SqlDialect::Unknown,
+            extra_deny: Vec::new(),
+            allow_statements: Vec::new(),
+            allow_functions: Vec::new(),
+            deny_functions: Vec::new(),
+            allow_tables: Vec::new(),
+            deny_tables: Vec::new(),
+            require_where: false,
+            fields: Vec::new(),
+        }
+    }
+
+    /// The same under another id.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// For this dialect.
+    #[must_use]
+    pub fn dialect(mut self, dialect: SqlDialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
+    /// Also blocks these, by the first word of a statement (`SHOW`), by the name of a function, or of a table.
+    #[must_use]
+    pub fn extra_deny<I: IntoIterator<Item: Into<String>>>(mut self, words: I) -> Self {
+        self.extra_deny = lower(words);
+        self
+    }
+
+    /// Lets these statements through whatever the mode says, by their first word: `INSERT`, `CALL`.
+    #[must_use]
+    pub fn allow_statements<I: IntoIterator<Item: Into<String>>>(mut self, words: I) -> Self {
+        self.allow_statements = lower(words);
+        self
+    }
+
+    /// Lets these functions through whatever they are known to do.
+    #[must_use]
+    pub fn allow_functions<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
+        self.allow_functions = lower(names);
+        self
+    }
+
+    /// Blocks calls of these functions.
+    #[must_use]
+    pub fn deny_functions<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
+        self.deny_functions = lower(names);
+        self
+    }
+
+    /// Blocks every table but these: `users` in any schema, `public.users` in one, `public.*` all of one.
+    #[must_use]
+    pub fn allow_tables<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
+        self.allow_tables = lower(names);
+        self
+    }
+
+    /// Blocks these tables, named as in [`Self::allow_tables`].
+    #[must_use]
+    pub fn deny_tables<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
+        self.deny_tables = lower(names);
+        self
+    }
+
+    /// Blocks a `DELETE` or `UPDATE` without a `WHERE` that chooses among rows; `1=1`, `id = id` and the like do not.
+    #[must_use]
+    pub fn require_where(mut self, required: bool) -> Self {
+        self.require_where = required;
+        self
+    }
+
+    /// Takes what is under these names for SQL, besides what is named `sql`.
+    #[must_use]
+    pub fn fields<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
+        self.fields = lower(names);
+        self
+    }
+
+    /// Why `sql` must not run; `None` where it may. A text that does not parse must not.
+    ///
+    /// ```
+    /// use leash_policy::BlockedSql;
+    ///
+    /// assert_eq!(BlockedSql::default().judge("SELECT 1"), None);
+    /// assert!(BlockedSql::default().judge("SELECT 1; DROP TABLE users").is_some());
+    /// ```
+    #[must_use]
+    pub fn judge(&self, sql: &str) -> Option<String> {
+        match self.read(guess::unfenced(sql)) {
+            Read::Parsed(findings) => findings.iter().find_map(|findings| self.objects(findings)),
+            Read::Failed(reason) => Some(reason),
+        }
+    }
+
+    /// What the text does, in each reading that the dialect asks for.
+    fn read(&self, sql: &str) -> Read {
+        let one = |dialect: &AnyDialect, sql: &str| match parse(dialect, sql, &self.allow_functions) {
+            Parsed::Tree(findings) => Read::Parsed(vec![findings]),
+            Parsed::Refused(refused) | Parsed::Broken(refused) => Read::Failed(explain(&refused)),
+        };
+        match self.dialect {
+            SqlDialect::Postgres => one(&dialect::PostgreSqlDialect {}, sql),
+            SqlDialect::Sqlite => one(&dialect::SQLiteDialect {}, sql),
+            SqlDialect::Mssql => one(&dialect::MsSqlDialect {}, sql),
+            SqlDialect::Mysql => {
+                let open = text::lay_open(sql);
+                one(&dialect::MySqlDialect {}, open.as_deref().unwrap_or(sql))
+            }
+            SqlDialect::Ansi => {
+                let all: [&AnyDialect; 3] = [
+                    &dialect::GenericDialect {},
+                    &dialect::AnsiDialect {},
+                    &dialect::PostgreSqlDialect {},
+                ];
+                read_all(&all, sql, &self.allow_functions)
+            }
+            SqlDialect::Unknown => {
+                let all: [&AnyDialect; 5] = [
+                    &dialect::GenericDialect {},
+                    &dialect::PostgreSqlDialect {},
+                    &dialect::MySqlDialect {},
+                    &dialect::SQLiteDialect {},
+                    &dialect::MsSqlDialect {},
+                ];
+                read_all(&all, sql, &self.allow_functions)
+            }
+        }
+    }
+
+    /// What is to be said against `findings`.
+    fn objects(&self, findings: &Findings) -> Option<String> {
+        let mode = self.mode.as_str();
+        for finding in &findings.found {
+            let first = finding.what.split(' ').next().unwrap_or_default().to_lowercase();
+            if finding.statement
+                && self
+                    .extra_deny
+                    .iter()
+                    .any(|denied| *denied == first || *denied == finding.what.to_lowercase())
+            {
+                return Some(format!("{} is denied", finding.what));
+            }
+            let allowed = finding.statement && self.allow_statements.contains(&first);
+            if !allowed && !self.mode.allows(finding.class) {
+                return Some(format!("{} is not allowed in mode `{mode}`", finding.what));
+            }
+        }
+        if self.require_where && findings.everywhere {
+            return Some("DELETE or UPDATE without a `WHERE` that chooses among rows".into());
+        }
+        let denied = |name: &String| self.deny_functions.contains(name) || self.extra_deny.contains(name);
+        if findings.functions.iter().any(denied) {
+            return Some("it calls a function that is denied".into());
+        }
+        let denied = |name: &String| {
+            [&self.deny_tables, &self.extra_deny]
+                .iter()
+                .any(|list| list.iter().any(|table| is_table(table, name)))
+        };
+        if findings.tables.iter().any(denied) {
+            return Some("it uses a table that is denied".into());
+        }
+        let unknown = |name: &String| {
+            !findings.common.contains(name) && !self.allow_tables.iter().any(|table| is_table(table, name))
+        };
+        if !self.allow_tables.is_empty() && findings.tables.iter().any(unknown) {
+            return Some("it uses a table that is not on the list of allowed tables".into());
+        }
+        None
+    }
+
+    /// Why the string of an argument must not be given to a tool.
+    fn look(&self, tool: &str, leaf: &Leaf<'_>, left: &mut usize) -> Option<String> {
+        if leaf.role == Role::Folded || leaf.text.len() < 3 {
+            return None;
+        }
+        let hint = match leaf.role {
+            Role::Key => Hint::None,
+            _ => guess::hint(tool, leaf.names, &self.fields),
+        };
+        let sql = guess::unfenced(leaf.text);
+        let mut pay = |text: &str| match left.checked_sub(text.len()) {
+            Some(rest) => {
+                *left = rest;
+                None
+            }
+            None => Some("it cannot be judged: there is too much of it".to_owned()),
+        };
+        if hint == Hint::Yes && leaf.role == Role::Value {
+            if let Some(reason) = pay(sql) {
+                return Some(reason);
+            }
+            return self.judge(sql);
+        }
+        let starts = guess::starts_as_sql(sql);
+        if starts || guess::may_start_sql(sql) && !guess::is_for_people(leaf.names) {
+            // What is longer than one statement may be costs nothing: it is not parsed.
+            if sql.len() <= text::MAX_BYTES
+                && let Some(reason) = pay(sql)
+            {
+                return Some(reason);
+            }
+            let marks = guess::marks(sql);
+            match self.read(sql) {
+                Read::Parsed(findings) if starts || marks > 0 => {
+                    return findings.iter().find_map(|findings| self.objects(findings));
+                }
+                Read::Failed(reason)
+                    if leaf.role == Role::Value
+                        && starts
+                        && !guess::is_for_people(leaf.names)
+                        && (marks >= guess::prose(sql) && marks > 0 || guess::prose(sql) == 0) =>
+                {
+                    return Some(reason);
+                }
+                _ => {}
+            }
+        }
+        if leaf.role != Role::Value || sql.len() > text::MAX_BYTES {
+            return None;
+        }
+        let mut pieces = sql
+            .split(';')
+            .skip(1)
+            .take(64)
+            .filter(|piece| guess::starts_as_sql(piece));
+        pieces.find_map(|piece| pay(piece).or_else(|| self.injected(piece)))
+    }
+
+    /// What is to be said against a statement behind a semicolon of a text that is none itself: `1; DROP TABLE users --`.
+    fn injected(&self, piece: &str) -> Option<String> {
+        match self.read(piece) {
+            Read::Parsed(findings) => findings.iter().find_map(|findings| self.objects(findings)),
+            Read::Failed(_) => None,
+        }
+    }
+}
+
+fn is_table(pattern: &str, name: &str) -> bool {
+    if let Some(schema) = pattern.strip_suffix(".*") {
+        return name
+            .rsplit_once('.')
+            .is_some_and(|(before, _)| before == schema || before.ends_with(&format!(".{schema}")));
+    }
+    name == pattern
+        || name
+            .strip_suffix(pattern)
+            .is_some_and(|before| before.ends_with('.'))
+}
+
+/// What a text does, in each of its readings; or why it cannot be said.
+enum Read {
+    Parsed(Vec<Findings>),
+    Failed(String),
+}
+
+/// What one dialect makes of a text.
+enum Parsed {
+    Tree(Findings),
+    /// Past a limit, or no tokens.
+    Refused(Refused),
+    /// Tokens, but no statements: where the parser stopped.
+    Broken(Refused),
+}
+
+fn parse(dialect: &AnyDialect, sql: &str, harmless: &[String]) -> Parsed {
+    let first = parse_as_it_is(dialect, sql, harmless);
+    if matches!(first, Parsed::Tree(_) | Parsed::Refused(Refused::Limit(_))) {
+        return first;
+    }
+    match text::fill_in(sql).map(|filled| parse_as_it_is(dialect, &filled, harmless)) {
+        Some(tree @ Parsed::Tree(_)) => tree,
+        _ => first,
+    }
+}
+
+fn parse_as_it_is(dialect: &AnyDialect, sql: &str, harmless: &[String]) -> Parsed {
+    let tokens = match text::tokens(dialect, sql) {
+        Ok(tokens) => text::smooth(dialect, tokens),
+        Err(refused) => return Parsed::Refused(refused),
+    };
+    let failed = || Parsed::Refused(Refused::Limit("the parser failed"));
+    if !text::is_deep(&tokens) {
+        let parse = AssertUnwindSafe(|| parse_tokens(dialect, tokens, harmless));
+        return catch_unwind(parse).unwrap_or_else(|_| failed());
+    }
+    // The parser, the walk over its tree and the tree's end all recurse. What is nested gets a stack of its own, whatever is
+    // left of the caller's.
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("sql".to_owned())
+            .stack_size(BIG_STACK_BYTES)
+            .spawn_scoped(scope, || parse_tokens(dialect, tokens, harmless));
+        thread.map_or_else(|_| failed(), |thread| thread.join().unwrap_or_else(|_| failed()))
+    })
+}
+
+fn parse_tokens(dialect: &AnyDialect, tokens: Vec<TokenWithSpan>, harmless: &[String]) -> Parsed {
+    let mut parser = Parser::new(dialect).with_tokens_with_locations(tokens);
+    let parsed: Result<Vec<Statement>, ParserError> = parser.parse_statements();
+    match parsed {
+        Ok(statements) => Parsed::Tree(judge::judge(&statements, harmless)),
+        Err(ParserError::RecursionLimitExceeded) => {
+            Parsed::Refused(Refused::Limit("the statement is nested too deeply"))
+        }
+        Err(_) => {
+            let at = parser.peek_token().span.start;
+            Parsed::Broken(Refused::Unreadable(at.line, at.column))
+        }
+    }
+}
+
+fn explain(refused: &Refused) -> String {
+    match refused {
+        Refused::Limit(what) => format!("it cannot be judged: {what}"),
+        Refused::Unreadable(0, _) => "it does not parse: it stops before its end".into(),
+        Refused::Unreadable(line, column) => {
+            format!("it does not parse: it stops making sense near line {line}, column {column}")
+        }
+    }
+}
+
+/// The text in every dialect in which it is a different one; the worst counts, so all are given.
+fn read_all(dialects: &[&AnyDialect], sql: &str, harmless: &[String]) -> Read {
+    let open = text::lay_open(sql);
+    let texts = std::iter::once(Cow::Borrowed(sql)).chain(open.map(Cow::Owned));
+    let mut found = Vec::new();
+    let mut failed = None;
+    for sql in texts {
+        let disputed = is_disputed(&sql);
+        let mut any = false;
+        let mut first = None;
+        for dialect in dialects {
+            match parse(*dialect, &sql, harmless) {
+                Parsed::Tree(findings) => {
+                    found.push(findings);
+                    any = true;
+                    if !disputed {
+                        break;
+                    }
+                }
+                Parsed::Refused(limit @ Refused::Limit(_)) => return Read::Failed(explain(&limit)),
+                Parsed::Refused(refused) => {
+                    first.get_or_insert(refused);
+                }
+                Parsed::Broken(refused) => {
+                    if disputed
+                        && let Ok(tokens) = text::tokens(*dialect, &sql)
+                        && let Some(findings) = scan(&tokens)
+                    {
+                        found.push(findings);
+                    }
+                    first.get_or_insert(refused);
+                }
+            }
+        }
+        if !any {
+            failed = failed.or(first);
+        }
+    }
+    match failed {
+        Some(refused) => Read::Failed(explain(&refused)),
+        None => Read::Parsed(found),
+    }
+}
+
+/// Whether dialects may take the text apart in different ways.
+fn is_disputed(sql: &str) -> bool {
+    sql.contains(['\\', '`', '[', '#', '$', '{'])
+        || sql.matches("/*").count() > 1
+        || sql.contains("/*!")
+        || sql.match_indices("--").any(|(at, _)| {
+            !sql.get(at.saturating_add(2)..)
+                .is_some_and(|rest| rest.starts_with(char::is_whitespace))
+        })
+}
+
+/// What tokens that do not parse may do: a statement that starts with a word of writing.
+fn scan(tokens: &[TokenWithSpan]) -> Option<Findings> {
+    const WRITING: &[&str] = &[
+        "insert", "update", "delete", "merge", "replace", "drop", "alter", "create", "truncate", "rename",
+        "grant", "revoke", "exec", "execute", "call", "do", "copy", "load", "attach", "set", "lock", "kill",
+        "prepare", "handler", "shutdown",
+    ];
+    let mut starts = true;
+    for token in tokens {
+        match &token.token {
+            Token::SemiColon => starts = true,
+            Token::LParen => {}
+            Token::Word(word) if starts => {
+                if word.quote_style.is_none()
+                    && WRITING.iter().any(|name| word.value.eq_ignore_ascii_case(name))
+                {
+                    let mut findings = Findings::default();
+                    findings.found.push(judge::Finding {
+                        class: Class::Unknown,
+                        what: "a statement that another dialect may run",
+                        statement: false,
+                    });
+                    return Some(findings);
+                }
+                starts = false;
+            }
+            _ => starts = false,
+        }
+    }
+    None
+}
+
+impl Rule for BlockedSql {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn evaluate(&self, call: &Call, _: &PolicyContext) -> Result<Option<Decision>, RuleError> {
+        let Call::Tool(call) = call else { return Ok(None) };
+        let mut left = MAX_CALL_BYTES;
+        let reason = args::walk(call.args.value(), &mut |leaf: Leaf<'_>| match self
+            .look(&call.tool, &leaf, &mut left)
+        {
+            Some(reason) => ControlFlow::Break(reason),
+            None => ControlFlow::Continue(()),
+        })?;
+        Ok(reason.map(|reason| Decision::new(Action::Block, self.id.clone(), format!("SQL: {reason}"))))
+    }
+}
+
+/// How a policy makes one.
+pub(crate) const KIND: RuleKind = RuleKind {
+    name: "blocked_sql",
+    about: "Blocks SQL that does what it must not, in any string of a tool's arguments.",
+    options: &[
+        OptionKind {
+            name: "mode",
+            shape: Shape::Choice(&["read_only", "no_ddl", "extra_deny"]),
+            about: "What may be done: reading; reading and changing rows; everything but what the lists name.",
+        },
+        OptionKind {
+            name: "dialect",
+            shape: Shape::Choice(&["postgres", "mysql", "sqlite", "mssql", "ansi", "unknown"]),
+            about: "Whose SQL it is; `unknown` takes the worst reading of all.",
+        },
+        OptionKind {
+            name: "extra_deny",
+            shape: Shape::List,
+            about: "Statements (by their first word), functions and tables that are blocked besides.",
+        },
+        OptionKind {
+            name: "allow_statements",
+            shape: Shape::List,
+            about: "Statements that are let through whatever the mode says, by their first word.",
+        },
+        OptionKind {
+            name: "allow_functions",
+            shape: Shape::List,
+            about: "Functions that are let through whatever they are known to do.",
+        },
+        OptionKind {
+            name: "deny_functions",
+            shape: Shape::List,
+            about: "Functions that are blocked.",
+        },
+        OptionKind {
+            name: "allow_tables",
+            shape: Shape::List,
+            about: "The only tables that may be used.",
+        },
+        OptionKind {
+            name: "deny_tables",
+            shape: Shape::List,
+            about: "Tables that must not be used.",
+        },
+        OptionKind {
+            name: "require_where",
+            shape: Shape::Flag,
+            about: "Blocks DELETE and UPDATE without a WHERE that chooses among rows.",
+        },
+        OptionKind {
+            name: "fields",
+            shape: Shape::List,
+            about: "Names of arguments that are SQL, besides those that say so.",
+        },
+    ],
+    make: |options| {
+        let modes = [
+            ("read_only", SqlMode::ReadOnly),
+            ("no_ddl", SqlMode::NoDdl),
+            ("extra_deny", SqlMode::ExtraDeny),
+        ];
+        let dialects = [
+            ("postgres", SqlDialect::Postgres),
+            ("postgresql", SqlDialect::Postgres),
+            ("mysql", SqlDialect::Mysql),
+            ("sqlite", SqlDialect::Sqlite),
+            ("mssql", SqlDialect::Mssql),
+            ("ansi", SqlDialect::Ansi),
+            ("unknown", SqlDialect::Unknown),
+        ];
+        let rule = BlockedSql::new(options.choice("mode", &modes)?.unwrap_or_default())
+            .dialect(options.choice("dialect", &dialects)?.unwrap_or_default())
+            .extra_deny(options.list("extra_deny"))
+            .allow_statements(options.list("allow_statements"))
+            .allow_functions(options.list("allow_functions"))
+            .deny_functions(options.list("deny_functions"))
+            .allow_tables(options.list("allow_tables"))
+            .deny_tables(options.list("deny_tables"))
+            .require_where(options.flag("require_where")?.unwrap_or(false))
+            .fields(options.list("fields"));
+        Ok(Arc::new(rule))
+    },
+};

@@ -1,0 +1,386 @@
+//! SQL as text: limits, versioned comments, place holders. What has to be known before a parser is let at it.
+
+use sqlparser::dialect::{Dialect, MsSqlDialect};
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+/// Longest statement text that is looked at, in bytes.
+pub(super) const MAX_BYTES: usize = 64 * 1024;
+/// Most tokens, without white space and comments.
+pub(super) const MAX_TOKENS: usize = 10_000;
+/// Most tokens between two commas, counted through the parentheses around them. A chain of operators becomes a tree
+/// that deep, and a tree too deep overflows the stack when it is dropped.
+const MAX_CHAIN: usize = 1_500;
+/// Most set operations (`UNION` and its like): the parser takes quadratic time over them.
+const MAX_SET_OPERATIONS: usize = 100;
+/// Deepest parentheses. The parser looks ahead at each, which costs time that is exponential in the depth.
+const MAX_PARENS: usize = 40;
+
+/// Why a text is not given to the parser, or what the tokenizer could not read. Quotes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Past a limit.
+    Limit(&'static str),
+    /// No tokens: where they end, line and column from 1.
+    Unreadable(u64, u64),
+}
+
+/// The tokens of `text`, within limits.
+pub(super) fn tokens(dialect: &dyn Dialect, text: &str) -> Result<Vec<TokenWithSpan>, Refused> {
+    if text.len() > MAX_BYTES {
+        return Err(Refused::Limit("the statement is longer than 64 KiB"));
+    }
+    let mut tokens = Tokenizer::new(dialect, text)
+        .tokenize_with_location()
+        .map_err(|error| Refused::Unreadable(error.location.line, error.location.column))?;
+    // The parser skips them one by one, and again each time it looks ahead.
+    tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
+    check(&tokens)?;
+    Ok(tokens)
+}
+
+/// Whether parsing may need more of the stack than a caller is sure to have.
+pub(super) fn is_deep(tokens: &[TokenWithSpan]) -> bool {
+    let (mut depth, mut nesting, mut chain, mut signs) = (0_usize, 0_usize, 0_usize, 0_usize);
+    tokens.iter().any(|token| {
+        chain = chain.saturating_add(1);
+        match &token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => depth = depth.saturating_add(1),
+            Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
+            Token::Comma | Token::SemiColon => chain = 0,
+            Token::Minus | Token::Plus | Token::Tilde | Token::Lt | Token::ExclamationMark => {
+                signs = signs.saturating_add(1);
+            }
+            Token::Word(word) => {
+                let nests = matches!(
+                    word.keyword,
+                    Keyword::CASE
+                        | Keyword::NOT
+                        | Keyword::EXPLAIN
+                        | Keyword::BEGIN
+                        | Keyword::IF
+                        | Keyword::WHILE
+                        | Keyword::INTERVAL
+                        | Keyword::WITH
+                        | Keyword::ARRAY
+                        | Keyword::STRUCT
+                );
+                nesting = nesting.saturating_add(usize::from(nests));
+            }
+            _ => {}
+        }
+        depth > 5 || nesting > 8 || chain > 400 || signs > 40
+    })
+}
+
+fn check(tokens: &[TokenWithSpan]) -> Result<(), Refused> {
+    if tokens.len() > MAX_TOKENS {
+        return Err(Refused::Limit("the statement has more than 10,000 tokens"));
+    }
+    // How many tokens there were since the last comma, at each level of parentheses, and all levels together.
+    let mut levels = vec![0_usize];
+    let mut chain = 0_usize;
+    let mut set_operations = 0_usize;
+    for token in tokens {
+        match &token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => levels.push(0),
+            Token::RParen | Token::RBracket | Token::RBrace => {
+                if levels.len() > 1 {
+                    chain = chain.saturating_sub(levels.pop().unwrap_or(0));
+                }
+            }
+            Token::Comma | Token::SemiColon => {
+                if let Some(level) = levels.last_mut() {
+                    chain = chain.saturating_sub(*level);
+                    *level = 0;
+                }
+            }
+            other => {
+                if let Token::Word(word) = other
+                    && matches!(
+                        word.keyword,
+                        Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::MINUS
+                    )
+                {
+                    set_operations = set_operations.saturating_add(1);
+                }
+                if let Some(level) = levels.last_mut() {
+                    *level = level.saturating_add(1);
+                    chain = chain.saturating_add(1);
+                }
+            }
+        }
+        if levels.len() > MAX_PARENS {
+            return Err(Refused::Limit("the statement is nested too deeply"));
+        }
+        if chain > MAX_CHAIN {
+            return Err(Refused::Limit("the statement has an expression that is too long"));
+        }
+        if set_operations > MAX_SET_OPERATIONS {
+            return Err(Refused::Limit("the statement has too many set operations"));
+        }
+    }
+    Ok(())
+}
+
+/// The tokens with what the parser does not know written as what it knows: `TABLE t` is `SELECT * FROM t`, the argument of a
+/// pragma is a string, and hints to SQL Server (`OPTION (MAXDOP 1)`) are nothing.
+pub(super) fn smooth(dialect: &dyn Dialect, tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let is = |token: Option<&TokenWithSpan>, name: &str| matches!(token.map(|token| &token.token), Some(Token::Word(word)) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(name));
+    let concerned = |token: &TokenWithSpan| matches!(&token.token, Token::Word(word) if matches!(word.keyword, Keyword::TABLE | Keyword::PRAGMA | Keyword::OPTION));
+    if !tokens.iter().any(concerned) {
+        return tokens;
+    }
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len().saturating_add(8));
+    let (mut starts, mut pragma) = (true, false);
+    let mut i = 0_usize;
+    while let Some(token) = tokens.get(i) {
+        let next = tokens.get(i.saturating_add(1));
+        let is_word =
+            |token: Option<&TokenWithSpan>| matches!(token.map(|token| &token.token), Some(Token::Word(_)));
+        if starts && is(Some(token), "table") && is_word(next) {
+            for new in [
+                Token::make_keyword("SELECT"),
+                Token::Mul,
+                Token::make_keyword("FROM"),
+            ] {
+                out.push(TokenWithSpan {
+                    token: new,
+                    span: token.span,
+                });
+            }
+        } else if pragma
+            && let Token::Word(word) = &token.token
+            && matches!(
+                out.last().map(|token| &token.token),
+                Some(Token::LParen | Token::Eq)
+            )
+        {
+            let text = Token::SingleQuotedString(word.value.clone());
+            out.push(TokenWithSpan {
+                token: text,
+                span: token.span,
+            });
+        } else if dialect.is::<MsSqlDialect>()
+            && is(Some(token), "option")
+            && matches!(next.map(|token| &token.token), Some(Token::LParen))
+            && let Some(len) = hints(tokens.get(i..).unwrap_or(&[]))
+        {
+            i = i.saturating_add(len);
+            continue;
+        } else {
+            out.push(token.clone());
+        }
+        pragma = (pragma || starts && is(Some(token), "pragma")) && token.token != Token::SemiColon;
+        starts = match token.token {
+            Token::SemiColon => true,
+            Token::LParen => starts,
+            _ => false,
+        };
+        i = i.saturating_add(1);
+    }
+    out
+}
+
+/// How many tokens the hints at the start of `tokens` take, if words and numbers are all they are.
+fn hints(tokens: &[TokenWithSpan]) -> Option<usize> {
+    let end = tokens.iter().position(|token| token.token == Token::RParen)?;
+    let plain = tokens.get(2..end)?.iter().all(|token| {
+        matches!(
+            token.token,
+            Token::Word(_) | Token::Number(..) | Token::Comma | Token::Eq
+        )
+    });
+    plain.then_some(end.saturating_add(1))
+}
+
+/// `text` with the comments that `MySQL` and `MariaDB` execute (`/*!50000 … */`, `/*M! … */`) laid open, where there are any.
+///
+/// Every byte keeps its place, so that what is said of the result is true of the text.
+pub(super) fn lay_open(text: &str) -> Option<String> {
+    if !text.contains("/*!") && !text.contains("/*M!") {
+        return None;
+    }
+    let mut out: Vec<u8> = text.as_bytes().to_vec();
+    let mut blank = |from: usize, to: usize| {
+        for byte in out.iter_mut().take(to).skip(from) {
+            *byte = b' ';
+        }
+    };
+    let bytes = text.as_bytes();
+    let at = |index: usize| bytes.get(index).copied().unwrap_or(0);
+    let rest = |index: usize| bytes.get(index..).unwrap_or(&[]);
+    let (mut i, mut open) = (0_usize, 0_usize);
+    while i < bytes.len() {
+        let next = i.saturating_add(1);
+        i = match at(i) {
+            quote @ (b'\'' | b'"' | b'`') => end_of_quoted(bytes, i, quote),
+            b'#' => end_of_line(bytes, i),
+            b'-' if at(next) == b'-' && (at(i.saturating_add(2)) <= b' ') => end_of_line(bytes, i),
+            b'/' if rest(i).starts_with(b"/*!") || rest(i).starts_with(b"/*M!") => {
+                let mut end = i.saturating_add(if at(i.saturating_add(2)) == b'!' { 3 } else { 4 });
+                let digits = rest(end)
+                    .iter()
+                    .take(6)
+                    .take_while(|byte| byte.is_ascii_digit())
+                    .count();
+                if digits >= 5 {
+                    end = end.saturating_add(digits);
+                }
+                blank(i, end);
+                open = open.saturating_add(1);
+                end
+            }
+            b'/' if at(next) == b'*' => {
+                let found = rest(i.saturating_add(2)).windows(2).position(|two| two == b"*/");
+                found.map_or(bytes.len(), |found| i.saturating_add(found).saturating_add(4))
+            }
+            b'*' if open > 0 && at(next) == b'/' => {
+                blank(i, i.saturating_add(2));
+                open = open.saturating_sub(1);
+                i.saturating_add(2)
+            }
+            _ => next,
+        };
+    }
+    String::from_utf8(out).ok()
+}
+
+fn end_of_line(bytes: &[u8], from: usize) -> usize {
+    let rest = bytes.get(from..).unwrap_or(&[]);
+    let found = rest.iter().position(|byte| *byte == b'\n');
+    found.map_or(bytes.len(), |found| from.saturating_add(found))
+}
+
+fn end_of_quoted(bytes: &[u8], from: usize, quote: u8) -> usize {
+    let mut i = from.saturating_add(1);
+    while let Some(byte) = bytes.get(i) {
+        i = i.saturating_add(1);
+        if *byte == b'\\' && quote != b'`' {
+            i = i.saturating_add(1);
+        } else if *byte == quote {
+            if bytes.get(i) == Some(&quote) {
+                i = i.saturating_add(1);
+            } else {
+                return i;
+            }
+        }
+    }
+    bytes.len()
+}
+
+/// `text` with the place holders of Python drivers (`%s`, `%(name)s`) and the simplest calls of dbt's templates
+/// (`{{ ref('model') }}`) replaced by what a parser knows, where there are any.
+///
+/// No database understands either, so that a text that has them never runs as it is; what replaces them keeps what is
+/// around them as it was. Only tried on a text that does not parse.
+pub(super) fn fill_in(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut filled = false;
+    while let Some(at) = rest.find(['%', '{']) {
+        let (before, after) = rest.split_at_checked(at)?;
+        out.push_str(before);
+        if let Some((replacement, len)) = place_holder(after).or_else(|| template(after)) {
+            out.push_str(replacement);
+            rest = after.get(len..)?;
+            filled = true;
+        } else {
+            let len = after.chars().next().map_or(1, char::len_utf8);
+            out.push_str(after.get(..len)?);
+            rest = after.get(len..)?;
+        }
+    }
+    out.push_str(rest);
+    filled.then_some(out)
+}
+
+fn place_holder(text: &str) -> Option<(&'static str, usize)> {
+    let rest = text.strip_prefix('%')?;
+    let after = match rest.strip_prefix('(') {
+        Some(named) => {
+            let (name, after) = named.split_once(')')?;
+            let is_name = !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            is_name.then_some(after)?
+        }
+        None => rest,
+    };
+    let after = after.strip_prefix('s')?;
+    let ends = !after.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '(');
+    ends.then(|| (" NULL ", text.len().saturating_sub(after.len())))
+}
+
+/// `{{ ref('a') }}`, `{{ source('a', 'b') }}`, `{{ var("a") }}`, `{{ this }}`, `{{ config(…) }}`, and `{% if … %}`.
+fn template(text: &str) -> Option<(&'static str, usize)> {
+    let plain = |inner: &str| {
+        inner
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-. ,='\"()\n".contains(&byte))
+    };
+    if let Some(rest) = text.strip_prefix("{%") {
+        let (inner, after) = rest.split_once("%}")?;
+        let word = inner.trim_start_matches('-').trim_start();
+        let known = ["if ", "endif", "else"]
+            .iter()
+            .any(|known| word.starts_with(known));
+        return (known && plain(inner)).then(|| (" ", text.len().saturating_sub(after.len())));
+    }
+    let rest = text.strip_prefix("{{")?;
+    let (inner, after) = rest.split_once("}}")?;
+    let len = text.len().saturating_sub(after.len());
+    let call = inner.trim_start_matches('-').trim_end_matches('-').trim();
+    if call == "this" {
+        return Some(("dbt_model", len));
+    }
+    let (name, arguments) = call.split_once('(')?;
+    let arguments = arguments.strip_suffix(')')?;
+    match name.trim_end() {
+        "config" => plain(inner).then_some((" ", len)),
+        "ref" | "source" | "var" => {
+            let quoted = |argument: &str| {
+                let argument = argument.trim();
+                let inner = argument
+                    .strip_prefix('\'')
+                    .and_then(|rest| rest.strip_suffix('\''))
+                    .or_else(|| argument.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')));
+                inner.is_some_and(|name| {
+                    name.bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+                })
+            };
+            arguments.split(',').all(quoted).then_some(("dbt_model", len))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versioned_comments_are_laid_open_and_nothing_else_is() {
+        for (text, open) in [
+            ("/*!50000 DROP TABLE t */", Some("         DROP TABLE t   ")),
+            ("/*M!100100 DROP*/", Some("           DROP  ")),
+            ("SELECT '/*! DROP */'", Some("SELECT '/*! DROP */'")),
+            ("SELECT 1 /* x */", None),
+            ("-- /*! x\n/*! y */", Some("-- /*! x\n    y   ")),
+        ] {
+            assert_eq!(lay_open(text).as_deref(), open, "{text}");
+        }
+    }
+
+    #[test]
+    fn place_holders_are_filled_in() {
+        assert_eq!(fill_in("a = %s").as_deref(), Some("a =  NULL "));
+        assert_eq!(fill_in("a = %(id)s").as_deref(), Some("a =  NULL "));
+        assert_eq!(fill_in("a %sum"), None);
+        assert_eq!(fill_in("from {{ ref('x') }}").as_deref(), Some("from dbt_model"));
+        assert_eq!(fill_in("from {{ run_query('x') }}"), None);
+        assert_eq!(fill_in("'{{ var(' INTO t FROM u WHERE a=') }}'"), None);
+    }
+}

@@ -1,0 +1,6 @@
+//! The rules over their cases, and what must hold of them for any input.
+
+mod content;
+mod file;
+mod shell;
+mod sql;
