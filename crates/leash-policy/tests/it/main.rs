@@ -4,3 +4,4 @@ mod file;
 mod content;
 mod shell;
 mod sql;
+mod sqlite;
