@@ -495,12 +495,15 @@ fn parse_tokens(dialect: &AnyDialect, tokens: Vec<TokenWithSpan>, harmless: &[St
     let mut parser = Parser::new(dialect).with_tokens_with_locations(tokens);
     let parsed: Result<Vec<Statement>, ParserError> = parser.parse_statements();
     match parsed {
-        Ok(statements) => Parsed::Tree(judge::judge(&statements, harmless)),
+        // The parser stops at an `END` that closes nothing, and says nothing of what is behind it.
+        Ok(statements) if parser.peek_token_ref().token == Token::EOF => {
+            Parsed::Tree(judge::judge(&statements, harmless))
+        }
         Err(ParserError::RecursionLimitExceeded) => {
             Parsed::Refused(Refused::Limit("the statement is nested too deeply"))
         }
-        Err(_) => {
-            let at = parser.peek_token().span.start;
+        Ok(_) | Err(_) => {
+            let at = parser.peek_token_ref().span.start;
             Parsed::Broken(Refused::Unreadable(at.line, at.column))
         }
     }

@@ -164,6 +164,13 @@ const PROSE: &[&str] = &[
     "diff",
     "patch",
     "markdown",
+    "commit",
+    "task",
+    "todo",
+    "goal",
+    "answer",
+    "reply",
+    "feedback",
 ];
 
 /// Whether what is under these names is for people to read.
@@ -230,11 +237,11 @@ pub(super) fn runs_client(text: &str) -> bool {
         .any(|command| {
             let mut words = command
                 .split_whitespace()
-                .skip_while(|word| word.contains('=') || matches!(*word, "sudo" | "env" | "exec" | "time"));
+                .skip_while(|word| word.contains('=') || matches!(*word, "env" | "exec" | "time"));
             let program = words.next().unwrap_or_default();
             let name = program.rsplit('/').next().unwrap_or_default();
             CLIENTS.contains(&name) && words.next().is_some()
-                || matches!(name, "docker" | "podman" | "kubectl" | "ssh")
+                || matches!(name, "docker" | "podman" | "kubectl" | "ssh" | "sudo")
                     && words.any(|word| CLIENTS.contains(&word.rsplit('/').next().unwrap_or_default()))
         })
 }
@@ -469,6 +476,8 @@ pub(super) fn starts_as_nothing_else(text: &str) -> bool {
     };
     let (first, second) = (at(0), at(1));
     match first.as_str() {
+        "create" if second == "role" => false,
+        "create" if second == "event" => words.iter().any(|word| word.eq_ignore_ascii_case("schedule")),
         "drop" | "alter" | "create" => matches!(
             second.as_str(),
             "database"
@@ -481,7 +490,9 @@ pub(super) fn starts_as_nothing_else(text: &str) -> bool {
                 | "extension"
                 | "system"
         ),
-        "backup" | "restore" => second == "database",
+        "backup" | "restore" => {
+            second == "database" && words.iter().any(|word| word.eq_ignore_ascii_case("disk"))
+        }
         "reset" | "change" | "start" | "stop" => {
             matches!(second.as_str(), "master" | "slave" | "replica" | "replication")
         }

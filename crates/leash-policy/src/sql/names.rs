@@ -18,7 +18,7 @@ pub(super) fn function(parts: &[String]) -> Option<Class> {
         before
             .iter()
             .find(|part| {
-                ["utl_", "dbms_", "aws_"]
+                ["utl_", "dbms_", "aws_", "cron"]
                     .iter()
                     .any(|prefix| part.starts_with(prefix))
             })

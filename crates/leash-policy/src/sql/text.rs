@@ -248,6 +248,13 @@ fn bare_word(token: Option<&TokenWithSpan>) -> Option<String> {
     }
 }
 
+/// Words that an operand follows: `NOT NULL` behind one of them is `NULL`, denied.
+const BEFORE_OPERANDS: &[&str] = &[
+    "all", "and", "between", "by", "case", "distinct", "else", "escape", "glob", "having", "in", "is",
+    "like", "limit", "match", "not", "offset", "on", "or", "regexp", "select", "set", "then", "values",
+    "when", "where",
+];
+
 /// What the start of `tokens` is in other words, and how many of them that replaces.
 fn in_other_words(before: Option<&Token>, tokens: &[TokenWithSpan]) -> Option<(usize, Vec<Token>)> {
     let at = |index: usize| tokens.get(index);
@@ -255,17 +262,20 @@ fn in_other_words(before: Option<&Token>, tokens: &[TokenWithSpan]) -> Option<(u
     let is_word = |index: usize| matches!(at(index).map(|token| &token.token), Some(Token::Word(_)));
     let key = Token::make_keyword;
     let starts = matches!(before, None | Some(Token::SemiColon));
-    let is_operand = matches!(
-        before,
+    let is_operand = match before {
+        Some(Token::Word(word)) => {
+            word.quote_style.is_some() || !BEFORE_OPERANDS.contains(&word.value.to_ascii_lowercase().as_str())
+        }
         Some(
-            Token::Word(_)
-                | Token::RParen
-                | Token::Number(..)
-                | Token::SingleQuotedString(_)
-                | Token::Placeholder(_)
-                | Token::HexStringLiteral(_)
-        )
-    );
+            Token::RParen
+            | Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::DoubleQuotedString(_)
+            | Token::Placeholder(_)
+            | Token::HexStringLiteral(_),
+        ) => true,
+        _ => false,
+    };
     match &at(0)?.token {
         Token::ShiftLeft | Token::ShiftRight => return Some((1, vec![Token::Plus])),
         Token::Overlap => return Some((1, vec![key("AND")])),
@@ -280,11 +290,7 @@ fn in_other_words(before: Option<&Token>, tokens: &[TokenWithSpan]) -> Option<(u
             Some((1, vec![key("IS"), key("NULL")]))
         }
         ("notnull", ..) if is_operand => Some((1, vec![key("IS"), key("NOT"), key("NULL")])),
-        ("not", Some("null"), _)
-            if is_operand && !matches!(before, Some(Token::Word(word)) if word.keyword == Keyword::IS) =>
-        {
-            Some((2, vec![key("IS"), key("NOT"), key("NULL")]))
-        }
+        ("not", Some("null"), _) if is_operand => Some((2, vec![key("IS"), key("NOT"), key("NULL")])),
         (
             "is",
             Some("not"),
@@ -332,6 +338,9 @@ fn in_other_words(before: Option<&Token>, tokens: &[TokenWithSpan]) -> Option<(u
                 len = len.saturating_add(2);
             }
             Some((len, Vec::new()))
+        }
+        ("mod", ..) if is_operand && at(1).is_some_and(|next| next.token != Token::LParen) => {
+            Some((1, vec![Token::Mod]))
         }
         ("with", Some("consistent"), Some("snapshot"))
         | ("overriding", Some("system" | "user"), Some("value")) => Some((3, Vec::new())),
@@ -410,6 +419,19 @@ fn shown(tokens: &[TokenWithSpan]) -> Option<(usize, Vec<Token>)> {
                 | Token::Comma
         ) || matches!(&token.token, Token::AtSign)
     });
+    if !known
+        && plain
+        && let Some(filter) = (3..end).find(|index| bare_word(tokens.get(*index)).as_deref() == Some("where"))
+    {
+        return Some((
+            end,
+            tokens
+                .get(..filter)?
+                .iter()
+                .map(|token| token.token.clone())
+                .collect(),
+        ));
+    }
     (known && plain).then(|| {
         (
             end,
@@ -488,6 +510,10 @@ fn parted(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
                         "insert" | "if" | "while" | "create" | "alter" | "with"
                     )
                 }
+                "if" => matches!(
+                    first.as_str(),
+                    "if" | "while" | "create" | "alter" | "drop" | "truncate"
+                ),
                 "insert" | "update" | "delete" => matches!(
                     first.as_str(),
                     "with" | "if" | "while" | "create" | "alter" | "merge" | "grant" | "deny" | "revoke"
