@@ -359,10 +359,9 @@ fn respelled(sql: &str, gap: &str, lower: bool) -> String {
     for c in sql.chars() {
         match quote {
             Some(end) if c == end => quote = None,
-            Some(_) => {}
             None if matches!(c, '\'' | '"' | '`') => quote = Some(c),
             None if c == '[' => quote = Some(']'),
-            None => {}
+            _ => {}
         }
         match c {
             ' ' if quote.is_none() => out.push_str(gap),
