@@ -4,3 +4,4 @@ mod content;
 mod file;
 mod shell;
 mod sql;
+mod sqlite;
