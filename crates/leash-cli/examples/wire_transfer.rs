@@ -9,10 +9,12 @@
 //! it or that the variable `LLM_LEASH` names.
 #![expect(clippy::print_stdout, reason = "a program that talks to people")]
 
+use std::cell::Cell;
 use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,18 +142,29 @@ async fn human(path: &Path, entry: &Entry) -> Result<(), Failure> {
 async fn run(folder: &Path, waits: bool) -> Result<bool, Failure> {
     let path = folder.join("approvals.db");
     let queue: Arc<dyn HitlQueue> = Arc::new(SqliteQueue::open(&path).await?);
-    let others = async {
+    let is_asked = Cell::new(false);
+    let mut others = pin!(async {
         let entry = asked(queue.as_ref()).await?;
+        is_asked.set(true);
         tell(&path, &entry);
         if !waits {
             human(&path, &entry).await?;
         }
-        // From here on the agent has the word.
-        std::future::pending::<Result<bool, Failure>>().await
-    };
+        Ok::<(), Failure>(())
+    });
+    let mut agent = pin!(agent(folder, queue.clone()));
     tokio::select! {
-        ended = agent(folder, queue.clone()) => ended,
-        failed = others => failed,
+        ended = &mut agent => {
+            // It may be quicker than the command that approved; a request that was approved before asks nobody.
+            if is_asked.get() {
+                others.await?;
+            }
+            ended
+        }
+        told = &mut others => {
+            told?;
+            agent.await
+        }
     }
 }
 
