@@ -139,6 +139,17 @@ impl Machine<'_> {
         Ok(())
     }
 
+    /// The word of `${x:-word}`: where nothing quotes it, its own text is split as well.
+    fn expand_word(&mut self, word: &[Piece], quoted: bool, fields: &mut Fields) -> Result<()> {
+        for piece in word {
+            match piece {
+                Piece::Lit(text) if !quoted => self.add(text, false, fields),
+                piece => self.expand(std::slice::from_ref(piece), quoted, fields)?,
+            }
+        }
+        Ok(())
+    }
+
     fn add(&mut self, text: &str, quoted: bool, fields: &mut Fields) {
         if quoted {
             fields.push(text);
@@ -226,13 +237,13 @@ impl Machine<'_> {
                         let text = self.text(word)?;
                         self.assign(&param.name, vec![text], false)?;
                     }
-                    self.expand(word, quoted, fields)?;
+                    self.expand_word(word, quoted, fields)?;
                 }
             }
             ParamOp::Alternative(word) => {
                 // Of the environment, either may be: the word is what could do harm.
                 if set || value.is_some() && !plain.is_empty() {
-                    self.expand(word, quoted, fields)?;
+                    self.expand_word(word, quoted, fields)?;
                 }
             }
             ParamOp::Error | ParamOp::Transform(b'Q' | b'E' | b'P' | b'A' | b'a' | b'K' | b'k') => {

@@ -149,7 +149,10 @@ const fn is_wide_place(place: Place) -> bool {
 
 impl Machine<'_> {
     pub(super) fn place(&self, path: &str) -> Place {
-        paths::place(path, &self.env.cwd)
+        match self.follow(path) {
+            Some(target) => paths::place(&target, &self.env.cwd),
+            None => paths::place(path, &self.env.cwd),
+        }
     }
 
     /// Judges and follows one program.
@@ -171,6 +174,24 @@ impl Machine<'_> {
             }
             return Ok(mark(marks::OUTPUT).to_owned());
         }
+        let copied = if self.copies.is_empty() {
+            None
+        } else {
+            self.copies.get(&self.file_name(name)).cloned()
+        };
+        let name = copied.as_deref().unwrap_or(name);
+        // Where upper and lower case are one in the names of files, `RM` is `rm`.
+        let lower;
+        let name = if self.strict
+            && name.bytes().any(|byte| byte.is_ascii_uppercase())
+            && !name.bytes().any(|byte| byte.is_ascii_lowercase())
+            && !matches!(name, "GET" | "POST" | "HEAD" | "R")
+        {
+            lower = name.to_ascii_lowercase();
+            lower.as_str()
+        } else {
+            name
+        };
         if name.contains(['*', '?']) || (name.contains('[') && name != "[" && name != "[[") {
             self.unknown("runs a program whose name is not known before it runs");
             return Ok(mark(marks::OUTPUT).to_owned());
@@ -179,9 +200,23 @@ impl Machine<'_> {
         self.judge_lists(name, program, args)?;
         self.judge_arguments(program, args)?;
         // A file that this script wrote is run as what it holds.
-        if name.contains('/') {
-            let file = self.file_name(name);
-            if let Some(content) = self.files.get(&file).cloned() {
+        if !self.files.is_empty() {
+            let content = if name.contains('/') {
+                self.files.get(&self.file_name(name))
+            } else {
+                const FOLDERS: [&str; 6] = [
+                    "/usr/local/bin",
+                    "/usr/bin",
+                    "/bin",
+                    "/usr/sbin",
+                    "~/bin",
+                    "~/.local/bin",
+                ];
+                FOLDERS
+                    .iter()
+                    .find_map(|folder| self.files.get(&format!("{folder}/{name}")))
+            };
+            if let Some(content) = content.cloned() {
                 if content.contains(marks::NETWORK) {
                     return Err(DOWNLOADS);
                 }
@@ -319,8 +354,14 @@ impl Machine<'_> {
         if USERS.contains(&program) {
             if matches!(program, "scp" | "rsync" | "openssl") {
                 let words = operands(args, "iFeoPlcS");
-                if words.iter().any(|word| paths::is_credential(word, &self.env.cwd)) && program != "openssl"
-                {
+                let shown = program != "openssl"
+                    || args
+                        .first()
+                        .is_some_and(|first| matches!(first.as_str(), "rsa" | "pkey" | "pkcs8" | "ec" | "enc" | "base64"))
+                        && !args
+                            .iter()
+                            .any(|arg| matches!(arg.as_str(), "-pubout" | "-noout" | "-check"));
+                if shown && words.iter().any(|word| paths::is_credential(word, &self.env.cwd)) {
                     return Err(READS);
                 }
             }
@@ -354,7 +395,7 @@ impl Machine<'_> {
                 | "scp"
         );
         for arg in args {
-            if arg.len() < 4 || skipped.as_ref() == Some(arg) {
+            if (arg.len() < 4 && self.env.cwd.is_empty()) || skipped.as_ref() == Some(arg) {
                 continue;
             }
             for part in parts(arg) {
@@ -622,6 +663,8 @@ impl Machine<'_> {
         match self.place(path) {
             Place::Disk => return Err(DISK),
             Place::Root | Place::System | Place::Home => return Err(DESTROYS),
+            // Some of the logs are old ones; all of them are what happened.
+            Place::InSystem if path.starts_with("/var/log/") && is_some_of(path) => {}
             Place::InSystem => {
                 if recursive || path.contains('*') || paths::is_vital(path, &self.env.cwd) {
                     return Err(DESTROYS);
@@ -693,13 +736,13 @@ impl Machine<'_> {
     fn judge_program(&mut self, program: &str, args: &[String], input: &str) -> Result<()> {
         let first = args.first().map_or("", String::as_str);
         match program {
-            "rm" | "unlink" | "rimraf" | "del-cli" | "trash" | "srm" | "rmdir" | "Remove-Item" | "del"
-            | "rd" => {
+            "rm" | "unlink" | "rimraf" | "del-cli" | "trash" | "srm" | "rmdir" | "remove-item" | "del"
+            | "rd" | "ri" | "erase" => {
                 let recursive = has_flag(args, 'r')
                     || has_flag(args, 'R')
                     || has_long(args, "--recursive")
                     || has_long(args, "--no-preserve-root")
-                    || matches!(program, "rimraf" | "srm" | "rd")
+                    || matches!(program, "rimraf" | "srm" | "rd" | "remove-item" | "ri")
                     || args
                         .iter()
                         .any(|arg| arg.eq_ignore_ascii_case("-recurse") || arg.eq_ignore_ascii_case("/s"));
@@ -713,6 +756,33 @@ impl Machine<'_> {
                     self.judge_removal(path, recursive)?;
                 }
             }
+            "stop-computer" | "restart-computer" => return Err(STOPS),
+            "dbus-send" | "busctl" | "gdbus"
+                if args.iter().any(|arg| arg.contains("login1") || arg.contains("ConsoleKit"))
+                    && args.iter().any(|arg| {
+                        let method = arg.rsplit('.').next().unwrap_or(arg);
+                        matches!(
+                            method,
+                            "PowerOff" | "Reboot" | "Halt" | "Suspend" | "Hibernate" | "Stop" | "Restart"
+                        )
+                    }) =>
+            {
+                return Err(STOPS);
+            }
+            "osascript"
+                if args.iter().any(|arg| arg.contains("tell app"))
+                    && args.iter().any(|arg| arg.contains("shut down") || arg.contains("to restart")) =>
+            {
+                return Err(STOPS);
+            }
+            "debugfs" if has_flag(args, 'w') && args.iter().any(|arg| self.place(arg) == Place::Disk) => {
+                return Err(DISK);
+            }
+            "xterm" if has_long(args, "-display") && option(args, "-display", "").is_some_and(|at| !at.starts_with(':')) => {
+                return Err(REVERSE);
+            }
+            "ztcp" => return Err(REVERSE),
+            "zmodload" if args.iter().any(|arg| arg.contains("net/tcp")) => return Err(REVERSE),
             "shred" | "wipe" | "scrub" => {
                 for path in operands(args, "ns") {
                     match self.place(path) {
@@ -739,7 +809,12 @@ impl Machine<'_> {
                         if path.starts_with(marks::is) && !path.starts_with(marks::HARMLESS) {
                             self.unknown("writes to what is not known before it runs");
                         }
+                        let content = match args.iter().find_map(|arg| arg.strip_prefix("if=")) {
+                            Some(source) => self.read(source)?,
+                            None => input.to_owned(),
+                        };
                         self.judge_write(path, None)?;
+                        self.write(path, &content, false)?;
                     } else if let Some(path) = arg.strip_prefix("if=") {
                         self.read(path)?;
                     } else if marks::any(arg) && !arg.contains('=') {
@@ -832,6 +907,14 @@ impl Machine<'_> {
                 let recursive = has_flag(args, 'R') || has_long(args, "--recursive");
                 for path in operands(args, "").into_iter().skip(1) {
                     let place = self.place(path);
+                    // The folders of a web server or of a service are given to it every day.
+                    let served = ["/var/www", "/srv", "/opt"].iter().any(|folder| {
+                        path.strip_prefix(folder)
+                            .is_some_and(|rest| *folder == "/var/www" || rest.trim_matches('/').len() > 1)
+                    });
+                    if served {
+                        continue;
+                    }
                     if (recursive && is_wide_place(place) && place != Place::Home)
                         || (recursive
                             && place == Place::InSystem
@@ -856,6 +939,8 @@ impl Machine<'_> {
             {
                 return Err(OPENS);
             }
+            // Words about it, in a text that is no command.
+            "reboot" | "halt" | "poweroff" | "shutdown" if !self.strict && !is_order(program, args) => {}
             "shutdown" => {
                 if !(has_flag(args, 'c') || has_long(args, "--help") || has_long(args, "--show")) {
                     return Err(STOPS);
@@ -1056,6 +1141,9 @@ impl Machine<'_> {
                         || matches!(arg.as_str(), "yaml" | "json")
                         || arg.contains("jsonpath")
                 });
+                if words.first() == Some(&"config") && args.iter().any(|arg| arg == "--raw") {
+                    return Err(READS);
+                }
                 if words.first() == Some(&"get") && secret && shown {
                     return Err(READS);
                 }
@@ -1072,13 +1160,19 @@ impl Machine<'_> {
                 }
             }
             "tar" | "zip" | "7z" => self.judge_archive(program, args)?,
-            "curl" | "wget" | "http" | "https" | "xh" => self.judge_transfer(program, args, input)?,
+            "curl" | "wget" | "http" | "https" | "xh" | "aria2c" => {
+                self.judge_transfer(program, args, input)?
+            }
             "nc" | "telnet" | "socat" => self.judge_net(program, args, input)?,
             "dig" | "nslookup" | "host" | "ping" | "ping6" | "traceroute" => {
-                if args
-                    .iter()
-                    .any(|arg| arg.contains([marks::OUTPUT, marks::SENSITIVE, marks::FILE]))
-                {
+                if args.iter().any(|arg| {
+                    arg.contains([marks::SENSITIVE])
+                        || arg.contains([marks::OUTPUT, marks::FILE, marks::HARMLESS])
+                            && arg
+                                .find('.')
+                                .is_some_and(|dot| arg.get(..dot).is_some_and(marks::any))
+                        || (arg.contains(marks::OUTPUT) && matches!(program, "dig" | "nslookup" | "host"))
+                }) {
                     return Err(SENDS);
                 }
             }
@@ -1108,6 +1202,19 @@ impl Machine<'_> {
             }
             "sed" => {
                 if has_flag(args, 'i') || has_long(args, "--in-place") {
+                    if args.iter().any(|arg| {
+                        ["PermitRootLogin yes", "PermitEmptyPasswords yes", "PasswordAuthentication yes"]
+                            .iter()
+                            .any(|line| {
+                                arg.rfind(line).is_some_and(|at| {
+                                    arg.get(at.saturating_add(line.len())..)
+                                        .is_some_and(|rest| rest.matches(['/', '|', '#']).count() <= 1)
+                                })
+                            })
+                    }) && args.iter().any(|arg| arg.ends_with("sshd_config"))
+                    {
+                        return Err(PERSISTS);
+                    }
                     for path in operands(args, "ef")
                         .into_iter()
                         .skip(usize::from(option(args, "-e", "--expression").is_none()))
@@ -1186,7 +1293,7 @@ impl Machine<'_> {
             if target == "-1" || target == "1" || target.trim_start_matches('0') == "1" {
                 return Err(KILLS);
             }
-            if target.contains(marks::SENSITIVE) {
+            if target.contains([marks::SENSITIVE, '*', '?']) || target.starts_with('[') {
                 return Err(KILLS);
             }
             if target.contains([marks::OUTPUT, marks::NETWORK]) {
@@ -1210,6 +1317,17 @@ impl Machine<'_> {
         if program == "ln" {
             // A link to the root or to a key makes another name for it.
             if let Some(source) = sources.first() {
+                if let Some(name) = program_file(source) {
+                    self.copy_program(target, name);
+                } else if source.starts_with(['/', '~', '.']) && self.links.len() < 256 {
+                    let name = self.file_name(target);
+                    let source = source.trim_end_matches('/').to_owned();
+                    self.links
+                        .insert(name, if source.is_empty() { "/".to_owned() } else { source });
+                }
+                if paths::persists(target, &self.env.cwd) && !paths::Path::new(target).parts.first().is_some_and(|part| part.ends_with("rc") || part.ends_with("profile")) {
+                    return Err(PERSISTS);
+                }
                 if paths::is_credential(source, &self.env.cwd) {
                     return Err(READS);
                 }
@@ -1243,11 +1361,40 @@ impl Machine<'_> {
             }
             return Ok(());
         }
+        // What comes from another machine is a download.
+        if program == "scp" {
+            for source in sources {
+                if let Some((host, path)) = source.split_once(':')
+                    && !host.contains('/')
+                {
+                    let file = path.rsplit('/').next().unwrap_or("");
+                    let whole = if matches!(*target, "." | "./") || target.ends_with('/') {
+                        format!("{}{file}", target.trim_start_matches("./").trim_start_matches('.'))
+                    } else {
+                        (*target).to_owned()
+                    };
+                    let name = self.file_name(&whole);
+                    self.files.insert(name, mark(marks::NETWORK).to_owned());
+                }
+            }
+        }
         if program == "rsync"
             && args.iter().any(|arg| arg.starts_with("--del"))
             && is_wide_place(self.place(target))
         {
             return Err(DESTROYS);
+        }
+        if program == "install"
+            && let Some(mode) = option(args, "-m", "--mode")
+            && u32::from_str_radix(mode, 8).is_ok_and(|bits| bits & 0o4000 != 0 || bits & 0o002 != 0)
+        {
+            return Err(OPENS);
+        }
+        // A copy of a program is that program.
+        if let [source] = sources
+            && let Some(name) = program_file(source)
+        {
+            self.copy_program(target, name);
         }
         if program == "cp" || program == "install" {
             let mut content = String::new();
@@ -1283,6 +1430,17 @@ impl Machine<'_> {
             return Err(DESTROYS);
         }
         if paths::persists(target, &self.env.cwd) {
+            return Err(PERSISTS);
+        }
+        // A file put into a folder keeps its name.
+        if !target.ends_with(".service")
+            && sources.iter().any(|source| {
+                let name = source.rsplit('/').next().unwrap_or("");
+                !name.is_empty()
+                    && !marks::any(name)
+                    && paths::persists(&format!("{}/{name}", target.trim_end_matches('/')), &self.env.cwd)
+            })
+        {
             return Err(PERSISTS);
         }
         Ok(())
@@ -1358,7 +1516,13 @@ impl Machine<'_> {
             if readable && credential && !paths::is_dotenv(target) {
                 return Err(OPENS);
             }
-            if recursive && (is_wide_place(place) && place != Place::Home || place == Place::InSystem) {
+            let served = target.starts_with("/var/www")
+                && !readable_to_write(mode)
+                && octal.is_none_or(|bits| bits & 0o700 == 0o700);
+            if recursive
+                && !served
+                && (is_wide_place(place) && place != Place::Home || place == Place::InSystem)
+            {
                 return Err(OPENS);
             }
             if locks && is_wide_place(place) {
@@ -1369,7 +1533,7 @@ impl Machine<'_> {
     }
 
     /// What is nobody else's business: keys, system files, all of a home.
-    fn is_private(&self, path: &str) -> bool {
+    pub(super) fn is_private(&self, path: &str) -> bool {
         if path.starts_with('-') && path.len() < 3 {
             return false;
         }
@@ -1451,6 +1615,9 @@ impl Machine<'_> {
     }
 
     fn judge_docker(&mut self, args: &[String]) -> Result<()> {
+        if args.iter().any(|arg| arg == "--privileged") && args.iter().any(|arg| arg == "--pid=host") {
+            return Err(HOST);
+        }
         for (at, arg) in args.iter().enumerate() {
             let volume = if matches!(arg.as_str(), "-v" | "--volume" | "--mount") {
                 args.get(at.saturating_add(1)).map(String::as_str)
@@ -1561,7 +1728,9 @@ impl Machine<'_> {
                 && !local
             {
                 // In the address itself. A version that was looked up before is an everyday thing.
-                if arg.contains([marks::SENSITIVE, marks::FILE])
+                // An address that is a line of a file comes from a list of them.
+                let listed = arg.chars().all(|c| c == marks::FILE);
+                if arg.contains([marks::SENSITIVE, marks::FILE]) && !listed
                     || arg.find(marks::is).is_some_and(|at| {
                         at > 0
                             && (arg.contains('?')
@@ -1585,6 +1754,15 @@ impl Machine<'_> {
                     });
                 }
             }
+        }
+        if headers.iter().any(|header| {
+            let lower = header.to_ascii_lowercase();
+            header.contains(marks::SENSITIVE)
+                && !["authorization", "token", "key", "secret"]
+                    .iter()
+                    .any(|name| lower.contains(name))
+        }) {
+            return Err(SENDS);
         }
         if headers.iter().any(|header| {
             header.contains([marks::FILE])
@@ -1635,9 +1813,33 @@ impl Machine<'_> {
             }
             _ => None,
         });
-        let named = output.or(cluster).filter(|path| *path != "-").map(str::to_owned);
+        let glued = (program == "wget")
+            .then(|| {
+                args.iter().find_map(|arg| {
+                    let (flags, file) = arg.strip_prefix('-')?.split_once('O')?;
+                    (flags.len() < 6 && flags.bytes().all(|byte| byte.is_ascii_lowercase()) && !file.is_empty())
+                        .then_some(file)
+                })
+            })
+            .flatten();
+        let folder = match program {
+            "wget" => option(args, "-P", "--directory-prefix"),
+            "aria2c" => option(args, "-d", "--dir"),
+            _ => option(args, "", "--output-dir"),
+        };
+        let named = output
+            .or(cluster)
+            .or(glued)
+            .filter(|path| *path != "-")
+            .map(|path| match folder {
+                Some(folder) if !path.starts_with('/') && program != "wget" => {
+                    format!("{}/{path}", folder.trim_end_matches('/'))
+                }
+                _ => path.to_owned(),
+            });
         let by_url = named.is_none()
-            && (program == "wget"
+            && (program == "aria2c"
+                || program == "wget"
                 && !args
                     .iter()
                     .any(|arg| arg.ends_with("O-") || arg == "-O" || arg == "--output-document=-")
@@ -1658,7 +1860,11 @@ impl Machine<'_> {
                     .unwrap_or("")
                     .to_owned();
                 if !name.is_empty() {
-                    self.write(&name, mark(marks::NETWORK), false)?;
+                    let path = match folder {
+                        Some(folder) => format!("{}/{name}", folder.trim_end_matches('/')),
+                        None => name,
+                    };
+                    self.write(&path, mark(marks::NETWORK), false)?;
                 }
             }
         }
@@ -1739,7 +1945,7 @@ impl Machine<'_> {
                 }
                 let mut text = String::new();
                 for name in names {
-                    if name == "-" {
+                    if is_stdin(name) {
                         text.push_str(input);
                     } else {
                         match self.read(name) {
@@ -1783,7 +1989,23 @@ impl Machine<'_> {
             }
             "mktemp" => "/tmp/tmp.unique\n".to_owned(),
             "which" | "type" | "whereis" => {
-                format!("{}\n", operands(args, "").first().copied().unwrap_or(""))
+                let name = operands(args, "").first().copied().unwrap_or("").to_owned();
+                if name.is_empty() || name.contains('/') || marks::any(&name) || program != "which" {
+                    format!("{name}\n")
+                } else {
+                    format!("/usr/bin/{name}\n")
+                }
+            }
+            "seq" => sequence(args).unwrap_or_else(|| out(marks::HARMLESS)),
+            "dd" => {
+                if args.iter().any(|arg| arg.starts_with("of=")) {
+                    String::new()
+                } else {
+                    match args.iter().find_map(|arg| arg.strip_prefix("if=")) {
+                        Some(source) => self.read(source).unwrap_or_else(|_| out(marks::SENSITIVE)),
+                        None => input.to_owned(),
+                    }
+                }
             }
             "basename" => {
                 let name = args.first().map_or("", String::as_str);
@@ -1806,7 +2028,7 @@ impl Machine<'_> {
             "realpath" | "readlink" => operands(args, "")
                 .first()
                 .map_or_else(String::new, |path| (*path).to_owned()),
-            "date" | "id" | "nproc" | "uname" | "hostname" | "whoami" | "arch" | "seq" | "wc" | "tput"
+            "date" | "id" | "nproc" | "uname" | "hostname" | "whoami" | "arch" | "wc" | "tput"
             | "git" | "node" | "npm" | "cargo" | "rustc" | "go" | "lsb_release" | "dpkg" | "brew"
             | "direnv" | "ssh-agent" | "pyenv" | "rbenv" | "nodenv" | "fnm" | "opam" | "starship"
             | "zoxide" | "conda" | "mise" | "asdf" | "rtx" | "dircolors" | "thefuck" | "minikube"
@@ -1883,6 +2105,10 @@ impl Machine<'_> {
             }
             "find" | "fd" | "fdfind" | "ls" | "locate" => {
                 let folder = operands(args, "").first().copied().unwrap_or(".").to_owned();
+                // Whoever looks for keys by name finds keys.
+                if let Some(name) = option(args, "-name", "").filter(|name| paths::is_credential(name, "")) {
+                    return format!("{}/{name}\n", folder.trim_end_matches('/'));
+                }
                 let place = self.place(&folder);
                 if is_wide_place(place) || place == Place::InSystem || program == "locate" {
                     format!("{folder}/{}", marks::OUTPUT)
@@ -2105,6 +2331,77 @@ impl Machine<'_> {
     }
 }
 
+/// Whether `reboot …` in a text that may be prose is what somebody would type.
+fn is_order(program: &str, args: &[String]) -> bool {
+    match operands(args, "").first() {
+        None => program != "shutdown" || !args.is_empty(),
+        Some(time) => {
+            program == "shutdown"
+                && (*time == "now" && args.len() <= 2
+                    || args.iter().any(|arg| arg.starts_with('-'))
+                    || time.starts_with('+')
+                    || time.bytes().all(|byte| byte.is_ascii_digit() || byte == b':'))
+        }
+    }
+}
+
+/// The program that a file in one of the folders of programs is.
+fn program_file(path: &str) -> Option<&str> {
+    let (folder, name) = path.rsplit_once('/')?;
+    (matches!(
+        folder,
+        "/bin" | "/sbin" | "/usr/bin" | "/usr/sbin" | "/usr/local/bin" | "/usr/local/sbin"
+    ) && !name.is_empty()
+        && !name.contains(['*', '?', '[']))
+    .then_some(name)
+}
+
+/// Whether a path names some of the files in a folder, by more than a star.
+fn is_some_of(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or("");
+    name.chars().any(|c| matches!(c, '*' | '?' | marks::HARMLESS))
+        && (name.contains(marks::HARMLESS) || name.chars().filter(char::is_ascii_alphanumeric).count() > 1)
+}
+
+/// Whether a path is what comes in.
+pub(super) fn is_stdin(path: &str) -> bool {
+    matches!(path, "-" | "/dev/stdin" | "/proc/self/fd/0" | "/dev/fd/0")
+}
+
+/// Whether a symbolic mode lets others write.
+fn readable_to_write(mode: &str) -> bool {
+    mode.split(',').any(|clause| {
+        clause
+            .find(['+', '='])
+            .is_some_and(|at| clause.get(at..).is_some_and(|what| what.contains('w')) && !clause.starts_with('u'))
+    })
+}
+
+/// What `seq` prints, cut short.
+fn sequence(args: &[String]) -> Option<String> {
+    let numbers: Vec<i64> = operands(args, "sf")
+        .into_iter()
+        .map(|word| word.parse().ok())
+        .collect::<Option<_>>()?;
+    let (first, step, last) = match numbers.as_slice() {
+        [last] => (1, 1, *last),
+        [first, last] => (*first, 1, *last),
+        [first, step, last] => (*first, *step, *last),
+        _ => return None,
+    };
+    let mut text = String::new();
+    let mut value = first;
+    for _ in 0..100 {
+        if step == 0 || (step > 0 && value > last) || (step < 0 && value < last) {
+            break;
+        }
+        text.push_str(&value.to_string());
+        text.push('\n');
+        value = value.checked_add(step)?;
+    }
+    Some(text)
+}
+
 fn creates(args: &[String]) -> bool {
     args.first()
         .is_some_and(|flags| flags.trim_start_matches('-').contains('c') && !flags.starts_with("--"))
@@ -2124,6 +2421,10 @@ fn only_exports(content: &str) -> bool {
         }
         if line.contains(['`', ';', '|', '&', '<', '>']) || line.contains("$(") {
             return false;
+        }
+        // A short name for a program with options.
+        if let Some((name, value)) = line.strip_prefix("alias ").and_then(|rest| rest.split_once('=')) {
+            return is_plain_alias(name, value.trim_matches(['"', '\'']));
         }
         let line = line.strip_prefix("export ").unwrap_or("");
         let Some((name, value)) = line.split_once('=') else {
@@ -2148,10 +2449,33 @@ fn only_exports(content: &str) -> bool {
             "LD_AUDIT",
         ];
         name_ok
-            && !RUN.contains(&name)
+            && (!RUN.contains(&name)
+                || matches!(name, "EDITOR" | "PAGER")
+                    && value
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-')))
             && !(name == "PATH"
                 && (value.starts_with("/tmp") || value.starts_with('.') || value.contains("/tmp/")))
     })
+}
+
+/// Whether an alias only shortens what somebody types: no path, no variable, and no name that others rely on.
+fn is_plain_alias(name: &str, value: &str) -> bool {
+    let first = value.split_whitespace().next().unwrap_or("");
+    let own = first == name;
+    const RELIED_ON: [&str; 12] = [
+        "sudo", "su", "ssh", "cd", "ls", "git", "passwd", "doas", "scp", "rm", "cat", "docker",
+    ];
+    const RUNS: [&str; 16] = [
+        "sh", "bash", "zsh", "eval", "exec", "sudo", "curl", "wget", "nc", "ssh", "rm", "python", "python3",
+        "perl", "node", "ruby",
+    ];
+    (own || !RELIED_ON.contains(&name))
+        && !name.is_empty()
+        && !RUNS.contains(&first)
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-' | b'_' | b'.' | b'='))
 }
 
 /// What in an argument may be a path: itself, and what stands behind `=`, `@`, `:` or a short option.
