@@ -174,7 +174,8 @@ const EXECUTES: [&str; 37] = [
     "sh(",
 ];
 
-const DELETES: [&str; 24] = [
+const DELETES: [&str; 25] = [
+    ").rm(",
     "rmtree",
     "remove(",
     "unlink",
@@ -331,6 +332,30 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
             "pack(",
         ],
     );
+    // A name that is put together and then looked up.
+    let executes = executes
+        || dynamic
+            && found
+                .iter()
+                .any(|literal| matches!(literal.text.as_str(), "system" | "popen" | "exec" | "execSync" | "spawn"));
+    if program == "python" {
+        for line in code.lines() {
+            if let Some(command) = line.trim_start().strip_prefix('!') {
+                machine.run_text(command, "", false)?;
+            }
+        }
+        for (at, call) in code.match_indices("exec(open(").take(4) {
+            let rest = code.get(at.saturating_add(call.len())..).unwrap_or("");
+            let name = rest
+                .trim_start_matches(['"', '\''])
+                .split(['"', '\''])
+                .next()
+                .unwrap_or("");
+            if machine.read(name)?.contains(super::marks::NETWORK) {
+                return Err(Stop::Danger("runs what it downloads"));
+            }
+        }
+    }
     let fetches = has(code, &FETCHES);
     if has(code, &NETWORK)
         && (executes
@@ -435,6 +460,17 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
             }
         }
     }
+    if program == "osascript" && has(code, &["shut down", "to restart", "to log out"]) {
+        return Err(Stop::Danger("shuts the machine down"));
+    }
+    // Code in code: `exec("…")`.
+    if has(code, &["exec(", "eval(", "eval ", "compile(", "Function("]) {
+        for literal in &found {
+            if literal.text.len() < code.len() && literal.text.contains('(') && literal.text.len() > 6 {
+                judge(machine, program, &literal.text)?;
+            }
+        }
+    }
     let deletes = has(code, &DELETES) || (program == "perl" && code.contains("unlink"));
     if deletes {
         let mut any = false;
@@ -445,7 +481,7 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
                 let recursive = !has(&literal.before, &["unlink", "os.remove(", "File.delete"]);
                 machine.judge_removal(text, recursive)?;
             }
-            if has(&literal.before, &["expanduser", "homedir", "Path.home", "HOME"])
+            if has(&literal.before, &["expanduser", "homedir", "Path.home", "HOME", "environ", "getenv", "ENV[", "env["])
                 && matches!(text, "~" | "HOME" | "")
             {
                 return Err(DESTROYS);
@@ -580,10 +616,13 @@ fn argument_unknown(code: &str) -> bool {
                 .get(at.saturating_add(call.len())..)
                 .unwrap_or("")
                 .trim_start();
-            !rest.starts_with(['\'', '"', '`', '[', ')', 'f', 'r', 'b'])
-                || rest.starts_with("f(")
-                || rest.starts_with("base64")
-                || rest.starts_with("bytes")
+            // A script that lies on the disk.
+            let script = *call == "exec(" && (rest.starts_with("open('") || rest.starts_with("open(\""));
+            !script
+                && (!rest.starts_with(['\'', '"', '`', '[', ')', 'f', 'r', 'b'])
+                    || rest.starts_with("f(")
+                    || rest.starts_with("base64")
+                    || rest.starts_with("bytes"))
         })
     })
 }

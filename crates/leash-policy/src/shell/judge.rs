@@ -68,8 +68,8 @@ pub(super) fn canonical(name: &str) -> &str {
     }
     let plain = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
     match plain {
-        "python" | "pypy" | "perl" | "ruby" | "php" | "lua" | "node" | "bash" => {
-            if plain == "pypy" {
+        "python" | "pypy" | "ipython" | "perl" | "ruby" | "php" | "lua" | "node" | "bash" => {
+            if matches!(plain, "pypy" | "ipython") {
                 "python"
             } else if plain == "bash" {
                 "sh"
@@ -287,6 +287,10 @@ impl Machine<'_> {
     fn judge_arguments(&mut self, program: &str, args: &[String]) -> Result<()> {
         if !self.settings.protected.is_empty() {
             self.judge_protected(program, args)?;
+        }
+        // What a wrapper runs is judged by itself.
+        if program == "xargs" || wrappers::is_plain_wrapper(program) {
+            return Ok(());
         }
         // Those that only name a file, or use a key for what it is for.
         const USERS: [&str; 60] = [
@@ -567,6 +571,20 @@ impl Machine<'_> {
             return Err(STOPS);
         }
         if paths::is_vital(path, &self.env.cwd) {
+            // Settings of the kernel that a reboot takes back.
+            const TUNED: [&str; 8] = [
+                "/proc/sys/net/",
+                "/proc/sys/vm/",
+                "/proc/sys/fs/",
+                "/sys/class/",
+                "/sys/devices/",
+                "/sys/block/",
+                "/sys/module/",
+                "/sys/kernel/mm/",
+            ];
+            if TUNED.iter().any(|folder| path.starts_with(folder)) && !path.contains("..") {
+                return Ok(());
+            }
             // A line more in the table of hosts is an everyday thing.
             let hosts = path == "/etc/hosts" && content.is_some_and(|content| !content.trim().is_empty());
             if !hosts {
@@ -579,6 +597,9 @@ impl Machine<'_> {
             } else {
                 Err(PERSISTS)
             };
+        }
+        if path.ends_with("_history") && content.is_none_or(|content| content.trim().is_empty()) {
+            return Err(Stop::Danger("wipes its traces"));
         }
         if paths::is_credential(path, &self.env.cwd) && path.starts_with("/etc") {
             return Err(DESTROYS);
@@ -702,8 +723,14 @@ impl Machine<'_> {
                 {
                     return Err(DESTROYS);
                 }
+                if found.parts.len() == 1 && first.ends_with("_history") {
+                    return Err(Stop::Danger("wipes its traces"));
+                }
             }
             Place::Unknown => {
+                if below_a_variable(path) {
+                    return Ok(());
+                }
                 if recursive || !path.starts_with(marks::ENV) {
                     self.unknown("removes what is not known before it runs");
                 }
@@ -769,12 +796,6 @@ impl Machine<'_> {
             {
                 return Err(STOPS);
             }
-            "osascript"
-                if args.iter().any(|arg| arg.contains("tell app"))
-                    && args.iter().any(|arg| arg.contains("shut down") || arg.contains("to restart")) =>
-            {
-                return Err(STOPS);
-            }
             "debugfs" if has_flag(args, 'w') && args.iter().any(|arg| self.place(arg) == Place::Disk) => {
                 return Err(DISK);
             }
@@ -798,7 +819,7 @@ impl Machine<'_> {
                 for path in operands(args, "sr") {
                     self.judge_write(path, None)?;
                     self.judge_removal(path, false)?;
-                    if matches!(self.place(path), Place::InSystem) {
+                    if matches!(self.place(path), Place::InSystem) && !path.starts_with("/var/log/") {
                         return Err(DESTROYS);
                     }
                 }
@@ -1067,7 +1088,7 @@ impl Machine<'_> {
                 }
             }
             "at" | "batch" => {
-                if !(has_flag(args, 'l') || has_flag(args, 'r') || has_flag(args, 'd') || has_flag(args, 'V'))
+                if !(has_flag(args, 'l') || has_flag(args, 'c') || has_flag(args, 'r') || has_flag(args, 'd') || has_flag(args, 'V'))
                 {
                     return Err(PERSISTS);
                 }
@@ -1615,7 +1636,11 @@ impl Machine<'_> {
     }
 
     fn judge_docker(&mut self, args: &[String]) -> Result<()> {
-        if args.iter().any(|arg| arg == "--privileged") && args.iter().any(|arg| arg == "--pid=host") {
+        let host_processes = args.iter().any(|arg| arg == "--pid=host")
+            || args
+                .windows(2)
+                .any(|pair| matches!(pair, [flag, value] if flag == "--pid" && value == "host"));
+        if args.iter().any(|arg| arg == "--privileged") && host_processes {
             return Err(HOST);
         }
         for (at, arg) in args.iter().enumerate() {
@@ -1658,6 +1683,19 @@ impl Machine<'_> {
             .iter()
             .any(|host| rest.starts_with(host))
         });
+        if args.iter().any(|arg| {
+            let rest = arg.split_once("://").map_or(arg.as_str(), |(_, rest)| rest);
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
+            let host = authority.rsplit('@').next().unwrap_or("");
+            let host = if host.starts_with('[') {
+                host.split_inclusive(']').next().unwrap_or(host)
+            } else {
+                host.split(':').next().unwrap_or(host)
+            };
+            arg.contains("://") && crate::net::is_metadata(host)
+        }) {
+            return Err(READS);
+        }
         if args.iter().any(|arg| {
             arg.contains("169.254.169.254")
                 || arg.contains("metadata.google.internal")
@@ -1969,6 +2007,11 @@ impl Machine<'_> {
             }
             "openssl" if args.first().is_some_and(|first| first == "s_client") => out(marks::NETWORK),
             "dig" | "nslookup" | "host" => out(marks::NETWORK),
+            "set" | "export" | "declare" | "typeset"
+                if args.is_empty() || matches!(args, [flag] if matches!(flag.as_str(), "-p" | "-x" | "-px")) =>
+            {
+                out(marks::SENSITIVE)
+            }
             "true" | "false" | ":" | "cd" | "export" | "set" | "mkdir" | "touch" | "rm" | "cp" | "mv"
             | "chmod" | "sleep" | "wait" | "test" | "[" | "unset" | "exit" | "ln" | "chown" | "source"
             | "mkfifo" => {
@@ -2108,6 +2151,14 @@ impl Machine<'_> {
                 // Whoever looks for keys by name finds keys.
                 if let Some(name) = option(args, "-name", "").filter(|name| paths::is_credential(name, "")) {
                     return format!("{}/{name}\n", folder.trim_end_matches('/'));
+                }
+                // Files that are named are what is listed.
+                if program == "ls"
+                    && operands(args, "")
+                        .iter()
+                        .any(|name| name.contains('*') || paths::is_credential(name, &self.env.cwd))
+                {
+                    return operands(args, "").join("\n");
                 }
                 let place = self.place(&folder);
                 if is_wide_place(place) || place == Place::InSystem || program == "locate" {
@@ -2361,6 +2412,15 @@ fn is_some_of(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or("");
     name.chars().any(|c| matches!(c, '*' | '?' | marks::HARMLESS))
         && (name.contains(marks::HARMLESS) || name.chars().filter(char::is_ascii_alphanumeric).count() > 1)
+}
+
+/// Whether a path leads below what a variable of the environment names, and would harm nothing if that were empty.
+fn below_a_variable(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix(marks::ENV).and_then(|rest| rest.strip_prefix('/')) else {
+        return false;
+    };
+    let place = paths::place(&format!("/{rest}"), "");
+    !marks::any(rest) && !rest.contains("..") && place == Place::Ordinary
 }
 
 /// Whether a path is what comes in.

@@ -586,7 +586,9 @@ impl<'r> Machine<'r> {
         self.step()?;
         let saved = Rc::clone(&self.env);
         let choice = std::mem::replace(&mut self.choice, 0);
-        let output = self.script(script, "");
+        // It reads what the command reads that it stands in.
+        let input = self.input.clone();
+        let output = self.script(script, &input);
         self.choice = choice;
         self.env = saved;
         let mut output = output?;

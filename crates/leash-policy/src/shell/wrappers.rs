@@ -97,6 +97,11 @@ fn shape_of(program: &str) -> Option<Shape> {
     })
 }
 
+/// Whether a program does nothing but run the words after its own.
+pub(super) fn is_plain_wrapper(program: &str) -> bool {
+    shape_of(program).is_some() && !matches!(program, "dotenv" | "busybox" | "toybox")
+}
+
 /// What remains after the wrapper's own words.
 fn rest<'a>(shape: &Shape, args: &'a [String]) -> (Vec<&'a String>, &'a [String]) {
     let mut at = 0_usize;
@@ -107,6 +112,9 @@ fn rest<'a>(shape: &Shape, args: &'a [String]) -> (Vec<&'a String>, &'a [String]
         if arg == "--" {
             at = at.saturating_add(left);
             break;
+        }
+        if arg == "-" && shape.assigns {
+            continue;
         }
         if arg.starts_with("--") {
             if shape.long.contains(&arg.as_str()) {
@@ -404,6 +412,16 @@ pub(super) fn open(
             }
             return Ok(None);
         }
+        "java" | "dotnet" | "mono" | "wine" => {
+            for arg in args {
+                if let Some(content) = machine.files.get(&machine.file_name(arg))
+                    && content.contains(marks::NETWORK)
+                {
+                    return Err(Stop::Danger("runs what it downloads"));
+                }
+            }
+            return Ok(None);
+        }
         "vi" | "ed" | "gdb" | "sqlite3" | "psql" | "mysql" | "less" | "tcpdump" | "nmap"
         | "ftp" | "man" | "rsync" | "crontab" | "tmux" | "screen" | "at" | "expect_" => {
             for arg in args {
@@ -423,6 +441,32 @@ pub(super) fn open(
                             || !marker.starts_with('!') && !matches!(program, "rsync" | "man"))
                     {
                         machine.run_text(command.trim_end_matches(['\'', '"', ')', ';']), "", false)?;
+                    }
+                }
+            }
+            if program == "vi" || program == "ed" {
+                // An editor that is told what to do reads and writes like any other program.
+                let told = args.iter().any(|arg| arg == "-c" || arg.starts_with('+')) || program == "ed";
+                let orders = if program == "ed" {
+                    input.to_owned()
+                } else {
+                    args.iter()
+                        .filter(|arg| arg.contains([':', '%', 'w', 'x']))
+                        .cloned()
+                        .collect::<Vec<_>>()
+                        .join("\n")
+                };
+                let writes = orders
+                    .split(['\n', '|', ':'])
+                    .any(|order| matches!(order.trim(), "w" | "wq" | "x" | "w!" | "wq!" | "%d" | "wqa" | "xa"));
+                for arg in args.iter().filter(|arg| !arg.starts_with('-')) {
+                    if told && writes && arg.starts_with('/') {
+                        machine.judge_write(arg, None)?;
+                    }
+                    for word in arg.split_whitespace() {
+                        if super::paths::is_credential(word, &machine.env.cwd) {
+                            return Err(Stop::Danger("reads credentials"));
+                        }
                     }
                 }
             }
@@ -771,6 +815,16 @@ fn find(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str) 
                     .collect();
                 at = at.saturating_add(command.len());
                 ran = true;
+                let names_only = command
+                    .first()
+                    .is_some_and(|name| matches!(name.as_str(), "chmod" | "ls" | "rm" | "chown" | "stat" | "test"));
+                if !names_only
+                    && roots
+                        .iter()
+                        .any(|root| super::paths::is_credential(root, &machine.env.cwd))
+                {
+                    return Err(Stop::Danger("reads credentials"));
+                }
                 for path in &found {
                     let mut words: Vec<String> =
                         command.iter().map(|word| word.replace("{}", path)).collect();
@@ -793,7 +847,11 @@ fn find(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str) 
                             && roots
                                 .iter()
                                 .any(|root| matches!(machine.place(root), Place::Root | Place::Home));
-                        if (keys || super::paths::is_credential(pattern, ""))
+                        let settings = super::paths::is_dotenv(pattern)
+                            && roots
+                                .iter()
+                                .any(|root| matches!(machine.place(root), Place::Root | Place::Home | Place::System));
+                        if (keys || settings || super::paths::is_credential(pattern, ""))
                             && !matches!(
                                 words.first().map(String::as_str),
                                 Some("chmod" | "ls" | "rm" | "chown" | "stat")
@@ -1237,6 +1295,9 @@ fn interpreter(
         return Err(Stop::Danger("runs what it downloads"));
     }
     if program == "powershell" {
+        if text.trim() == "-" && input.contains(marks::NETWORK) {
+            return Err(Stop::Danger("runs what it downloads"));
+        }
         powershell(machine, &text)?;
     }
     code::judge(machine, program, &text)?;
