@@ -540,11 +540,13 @@ pub(crate) fn is_metadata(host: &str) -> bool {
     let host = host.to_ascii_lowercase();
     let host = host.trim_end_matches('.');
     if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return inner.parse::<Ipv6Addr>().is_ok_and(|address| match address.segments() {
-            [0xfd00, 0xec2, ..] => true,
-            [0, 0, 0, 0, 0, 0xffff, high, low] => [high, low] == [0xa9fe, 0xa9fe],
-            _ => false,
-        });
+        return inner
+            .parse::<Ipv6Addr>()
+            .is_ok_and(|address| match address.segments() {
+                [0xfd00, 0xec2, ..] => true,
+                [0, 0, 0, 0, 0, 0xffff, high, low] => [high, low] == [0xa9fe, 0xa9fe],
+                _ => false,
+            });
     }
     match ipv4(host) {
         Some(Numeric::Address(address)) => {

@@ -482,14 +482,34 @@ fn is_one_command(name: &str, words: &[&str]) -> bool {
 fn is_label(name: &str) -> bool {
     matches!(
         plain(name).as_str(),
-        "label" | "labels" | "tag" | "tags" | "state" | "status" | "title" | "subject" | "category"
-            | "categories" | "type" | "kind" | "priority" | "level" | "event" | "events" | "topic" | "keywords"
+        "label"
+            | "labels"
+            | "tag"
+            | "tags"
+            | "state"
+            | "status"
+            | "title"
+            | "subject"
+            | "category"
+            | "categories"
+            | "type"
+            | "kind"
+            | "priority"
+            | "level"
+            | "event"
+            | "events"
+            | "topic"
+            | "keywords"
     )
 }
 
 /// The most words that a string of `value` has; many where it is no string and no list of strings.
 fn value_words(value: &Value) -> usize {
-    let words = |value: &Value| value.as_str().map_or(usize::MAX, |text| text.split_whitespace().count());
+    let words = |value: &Value| {
+        value
+            .as_str()
+            .map_or(usize::MAX, |text| text.split_whitespace().count())
+    };
     match value {
         Value::Array(items) => items.iter().map(words).max().unwrap_or(0),
         value => words(value),
@@ -500,10 +520,10 @@ fn value_words(value: &Value) -> usize {
 /// prose does. In a line that begins with a program's name a shell would run it.
 fn without_code_spans(text: &str) -> String {
     const PROGRAMS: [&str; 40] = [
-        "echo", "printf", "ls", "cat", "cd", "rm", "cp", "mv", "sudo", "sh", "bash", "eval", "exec", "export",
-        "curl", "wget", "git", "python", "python3", "node", "env", "find", "xargs", "test", "kill", "grep",
-        "awk", "sed", "touch", "mkdir", "chmod", "chown", "ssh", "docker", "kubectl", "tar", "true", "false",
-        "source", "time",
+        "echo", "printf", "ls", "cat", "cd", "rm", "cp", "mv", "sudo", "sh", "bash", "eval", "exec",
+        "export", "curl", "wget", "git", "python", "python3", "node", "env", "find", "xargs", "test", "kill",
+        "grep", "awk", "sed", "touch", "mkdir", "chmod", "chown", "ssh", "docker", "kubectl", "tar", "true",
+        "false", "source", "time",
     ];
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
@@ -511,8 +531,7 @@ fn without_code_spans(text: &str) -> String {
         let first = trimmed.split_whitespace().next().unwrap_or("");
         let marked = first.starts_with(['#', '*', '>', '|'])
             || first == "-"
-            || first.bytes().next().is_some_and(|byte| byte.is_ascii_digit())
-                && first.ends_with(['.', ')']);
+            || first.bytes().next().is_some_and(|byte| byte.is_ascii_digit()) && first.ends_with(['.', ')']);
         let word = first
             .trim_end_matches([',', ':', '.', ';', '!', '?'])
             .bytes()
@@ -650,5 +669,129 @@ impl Rule for BlockedShell {
         let mut left = MAX_STRINGS;
         self.walk(call.args.value(), reading, "", 0, &mut left, &mut verdict);
         Ok(self.decide(&verdict))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::process::{Command, Stdio};
+
+    use proptest::prelude::*;
+
+    use super::machine::Machine;
+    use super::{Settings, marks};
+
+    /// What `script` writes in a shell that finds no program, in an empty folder.
+    fn bash(script: &str) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Command::new("/bin/bash")
+            .args(["--norc", "--noprofile", "-c", script])
+            .env_clear()
+            .env("PATH", "/nonexistent")
+            .env("LC_ALL", "C.UTF-8")
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .ok()?;
+        if !output.status.success() || !output.stderr.is_empty() {
+            return None;
+        }
+        String::from_utf8(output.stdout).ok()
+    }
+
+    /// What the judge takes `script` to write; nothing where it does not claim to know.
+    fn judged(script: &str) -> Option<String> {
+        let settings = Settings::default();
+        let mut machine = Machine::new(&settings);
+        let output = machine.run_text(script, "", true).ok()?;
+        (!marks::any(&output)).then_some(output)
+    }
+
+    const ASSIGNMENTS: [&str; 10] = [
+        "v='a b'",
+        "v=ab",
+        "v=\"x'y\"",
+        "w=$'p\\tq'",
+        "w=\"$v-$v\"",
+        "v+=z",
+        "a=(r 's t' u)",
+        "w=${v:-k}",
+        "v=$(echo one two)",
+        "set -- m 'n o'",
+    ];
+
+    const PIECES: [&str; 54] = [
+        "a",
+        "B",
+        "0",
+        "-x",
+        "=",
+        "'q r'",
+        "\"s t\"",
+        "\\d",
+        "\\ ",
+        "\\\\",
+        "\"\\\"\"",
+        "\"\\$v\"",
+        "'\\'",
+        "\"a\\b\"",
+        "$'\\x72'",
+        "$'\\162m'",
+        "$'\\u00e9'",
+        "$'\\t'",
+        "$'a\\'b'",
+        "''",
+        "\"\"",
+        "$v",
+        "\"$v\"",
+        "${v}",
+        "${w}z",
+        "\"${w}\"",
+        "${v:-d e}",
+        "${nope:-d}",
+        "${nope-'d e'}",
+        "${v:+alt}",
+        "${v#a}",
+        "${v##*a}",
+        "${v%b}",
+        "${v/a/x}",
+        "${v//a/x}",
+        "${v^^}",
+        "${v,,}",
+        "${v:1}",
+        "${v:0:1}",
+        "${#v}",
+        "{p,q}",
+        "{1..3}",
+        "{c..a}",
+        "{p,q{r,s}}",
+        "$((1+2*3))",
+        "$(echo x y)",
+        "\"$(echo x y)\"",
+        "`echo z`",
+        "\\\n",
+        "${a[1]}",
+        "\"${a[@]}\"",
+        "$1",
+        "\"$@\"",
+        "$\"l\"",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 384, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn words_are_those_that_bash_makes(
+            assignments in proptest::collection::vec(proptest::sample::select(&ASSIGNMENTS[..]), 0..4),
+            words in proptest::collection::vec(proptest::collection::vec(proptest::sample::select(&PIECES[..]), 1..5), 1..4),
+        ) {
+            let line = words.iter().map(|pieces| pieces.concat()).collect::<Vec<_>>().join(" ");
+            let script = format!("unset v w a nope; {}\nprintf '<%s>' {line}", assignments.join("; "));
+            if let (Some(expected), Some(found)) = (bash(&script), judged(&script)) {
+                prop_assert_eq!(found, expected, "{}", script);
+            }
+        }
     }
 }

@@ -299,6 +299,7 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
         code,
         &[
             "eval(",
+            "(eval)",
             "exec(",
             "__import__",
             "getattr(",
@@ -335,9 +336,12 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
     // A name that is put together and then looked up.
     let executes = executes
         || dynamic
-            && found
-                .iter()
-                .any(|literal| matches!(literal.text.as_str(), "system" | "popen" | "exec" | "execSync" | "spawn"));
+            && found.iter().any(|literal| {
+                matches!(
+                    literal.text.as_str(),
+                    "system" | "popen" | "exec" | "execSync" | "spawn"
+                )
+            });
     if program == "python" {
         for line in code.lines() {
             if let Some(command) = line.trim_start().strip_prefix('!') {
@@ -438,8 +442,12 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
         return Err(Stop::Danger("sends data out"));
     }
     // What is read from the machine and goes out with the same few lines.
-    if has(code, &["post(", "put(", "POST", "PUT", "upload", "sendall(", "send(", "sendmail"])
-        && (fetches || has(code, &NETWORK) || has(code, &["requests", "http", "smtplib", "ftplib"]))
+    if has(
+        code,
+        &[
+            "post(", "put(", "POST", "PUT", "upload", "sendall(", "send(", "sendmail",
+        ],
+    ) && (fetches || has(code, &NETWORK) || has(code, &["requests", "http", "smtplib", "ftplib"]))
         && found.iter().any(|literal| {
             literal.text.starts_with(['/', '~', '.'])
                 && !literal.text.contains(' ')
@@ -481,8 +489,19 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
                 let recursive = !has(&literal.before, &["unlink", "os.remove(", "File.delete"]);
                 machine.judge_removal(text, recursive)?;
             }
-            if has(&literal.before, &["expanduser", "homedir", "Path.home", "HOME", "environ", "getenv", "ENV[", "env["])
-                && matches!(text, "~" | "HOME" | "")
+            if has(
+                &literal.before,
+                &[
+                    "expanduser",
+                    "homedir",
+                    "Path.home",
+                    "HOME",
+                    "environ",
+                    "getenv",
+                    "ENV[",
+                    "env[",
+                ],
+            ) && matches!(text, "~" | "HOME" | "")
             {
                 return Err(DESTROYS);
             }
@@ -675,11 +694,7 @@ pub(super) fn judge_awk(machine: &mut Machine<'_>, code: &str) -> Result<()> {
                 .map_or(tail.as_str(), |next| next.before.as_str())
                 .trim_start();
             if after.starts_with('$') && literal.before.trim_end().ends_with("system(") {
-                machine.run_text(
-                    &format!("{}{}", literal.text, super::marks::OUTPUT),
-                    "",
-                    false,
-                )?;
+                machine.run_text(&format!("{}{}", literal.text, super::marks::OUTPUT), "", false)?;
             }
             machine.run_text(&literal.text, "", false)?;
         }

@@ -462,8 +462,9 @@ impl Machine<'_> {
                 for rest in &rests {
                     self.step()?;
                     let mut whole = before.clone();
-                    whole.extend(inner.iter().cloned());
-                    whole.extend(rest.iter().cloned());
+                    for piece in inner.iter().chain(rest) {
+                        push_piece(&mut whole, piece);
+                    }
                     out.push(whole);
                     if out.len() > MAX_WORDS {
                         return Err(Stop::Refuse("expands to too many words"));
@@ -640,6 +641,29 @@ fn is_all(param: &Param) -> bool {
         Some(index) => is_literal(index, "@") || is_literal(index, "*"),
         None => param.name == "@" || param.name == "*",
     }
+}
+
+/// Adds a piece to a word that braces make: `$a{b,c}` is `$ab $ac`.
+fn push_piece(word: &mut Word, piece: &Piece) {
+    if let Some(Piece::Param(param)) = word.last_mut()
+        && param.bare
+        && param
+            .name
+            .starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && let Piece::Lit(text) = piece
+    {
+        let end = text
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(text.len());
+        let (name, rest) = text.split_at(end);
+        param.name.push_str(name);
+        if !rest.is_empty() {
+            param.bare = false;
+            word.push(Piece::Lit(rest.to_owned()));
+        }
+        return;
+    }
+    word.push(piece.clone());
 }
 
 /// A place in a word: the piece, and the byte in it.

@@ -359,12 +359,11 @@ impl Machine<'_> {
             if matches!(program, "scp" | "rsync" | "openssl") {
                 let words = operands(args, "iFeoPlcS");
                 let shown = program != "openssl"
-                    || args
-                        .first()
-                        .is_some_and(|first| matches!(first.as_str(), "rsa" | "pkey" | "pkcs8" | "ec" | "enc" | "base64"))
-                        && !args
-                            .iter()
-                            .any(|arg| matches!(arg.as_str(), "-pubout" | "-noout" | "-check"));
+                    || args.first().is_some_and(|first| {
+                        matches!(first.as_str(), "rsa" | "pkey" | "pkcs8" | "ec" | "enc" | "base64")
+                    }) && !args
+                        .iter()
+                        .any(|arg| matches!(arg.as_str(), "-pubout" | "-noout" | "-check"));
                 if shown && words.iter().any(|word| paths::is_credential(word, &self.env.cwd)) {
                     return Err(READS);
                 }
@@ -715,6 +714,9 @@ impl Machine<'_> {
                 ];
                 let found = paths::Path::new(path);
                 let first = found.parts.first().copied().unwrap_or("");
+                if found.parts.contains(&"Trash") {
+                    return Ok(());
+                }
                 if KEPT.iter().any(|kept| paths::same(first, kept))
                     && (found.parts.len() == 1
                         || first.starts_with(".s")
@@ -785,7 +787,9 @@ impl Machine<'_> {
             }
             "stop-computer" | "restart-computer" => return Err(STOPS),
             "dbus-send" | "busctl" | "gdbus"
-                if args.iter().any(|arg| arg.contains("login1") || arg.contains("ConsoleKit"))
+                if args
+                    .iter()
+                    .any(|arg| arg.contains("login1") || arg.contains("ConsoleKit"))
                     && args.iter().any(|arg| {
                         let method = arg.rsplit('.').next().unwrap_or(arg);
                         matches!(
@@ -799,7 +803,10 @@ impl Machine<'_> {
             "debugfs" if has_flag(args, 'w') && args.iter().any(|arg| self.place(arg) == Place::Disk) => {
                 return Err(DISK);
             }
-            "xterm" if has_long(args, "-display") && option(args, "-display", "").is_some_and(|at| !at.starts_with(':')) => {
+            "xterm"
+                if has_long(args, "-display")
+                    && option(args, "-display", "").is_some_and(|at| !at.starts_with(':')) =>
+            {
                 return Err(REVERSE);
             }
             "ztcp" => return Err(REVERSE),
@@ -1088,7 +1095,11 @@ impl Machine<'_> {
                 }
             }
             "at" | "batch" => {
-                if !(has_flag(args, 'l') || has_flag(args, 'c') || has_flag(args, 'r') || has_flag(args, 'd') || has_flag(args, 'V'))
+                if !(has_flag(args, 'l')
+                    || has_flag(args, 'c')
+                    || has_flag(args, 'r')
+                    || has_flag(args, 'd')
+                    || has_flag(args, 'V'))
                 {
                     return Err(PERSISTS);
                 }
@@ -1181,7 +1192,7 @@ impl Machine<'_> {
                 }
             }
             "tar" | "zip" | "7z" => self.judge_archive(program, args)?,
-            "curl" | "wget" | "http" | "https" | "xh" | "aria2c" => {
+            "curl" | "wget" | "http" | "https" | "xh" | "aria2c" | "fetch" => {
                 self.judge_transfer(program, args, input)?
             }
             "nc" | "telnet" | "socat" => self.judge_net(program, args, input)?,
@@ -1224,14 +1235,18 @@ impl Machine<'_> {
             "sed" => {
                 if has_flag(args, 'i') || has_long(args, "--in-place") {
                     if args.iter().any(|arg| {
-                        ["PermitRootLogin yes", "PermitEmptyPasswords yes", "PasswordAuthentication yes"]
-                            .iter()
-                            .any(|line| {
-                                arg.rfind(line).is_some_and(|at| {
-                                    arg.get(at.saturating_add(line.len())..)
-                                        .is_some_and(|rest| rest.matches(['/', '|', '#']).count() <= 1)
-                                })
+                        [
+                            "PermitRootLogin yes",
+                            "PermitEmptyPasswords yes",
+                            "PasswordAuthentication yes",
+                        ]
+                        .iter()
+                        .any(|line| {
+                            arg.rfind(line).is_some_and(|at| {
+                                arg.get(at.saturating_add(line.len())..)
+                                    .is_some_and(|rest| rest.matches(['/', '|', '#']).count() <= 1)
                             })
+                        })
                     }) && args.iter().any(|arg| arg.ends_with("sshd_config"))
                     {
                         return Err(PERSISTS);
@@ -1346,7 +1361,12 @@ impl Machine<'_> {
                     self.links
                         .insert(name, if source.is_empty() { "/".to_owned() } else { source });
                 }
-                if paths::persists(target, &self.env.cwd) && !paths::Path::new(target).parts.first().is_some_and(|part| part.ends_with("rc") || part.ends_with("profile")) {
+                if paths::persists(target, &self.env.cwd)
+                    && !paths::Path::new(target)
+                        .parts
+                        .first()
+                        .is_some_and(|part| part.ends_with("rc") || part.ends_with("profile"))
+                {
                     return Err(PERSISTS);
                 }
                 if paths::is_credential(source, &self.env.cwd) {
@@ -1390,7 +1410,10 @@ impl Machine<'_> {
                 {
                     let file = path.rsplit('/').next().unwrap_or("");
                     let whole = if matches!(*target, "." | "./") || target.ends_with('/') {
-                        format!("{}{file}", target.trim_start_matches("./").trim_start_matches('.'))
+                        format!(
+                            "{}{file}",
+                            target.trim_start_matches("./").trim_start_matches('.')
+                        )
                     } else {
                         (*target).to_owned()
                     };
@@ -1555,7 +1578,7 @@ impl Machine<'_> {
 
     /// What is nobody else's business: keys, system files, all of a home.
     pub(super) fn is_private(&self, path: &str) -> bool {
-        if path.starts_with('-') && path.len() < 3 {
+        if (path.starts_with('-') && path.len() < 3) || path.ends_with(".pub") {
             return false;
         }
         let path = path.trim_start_matches(['@', '<']);
@@ -1855,8 +1878,10 @@ impl Machine<'_> {
             .then(|| {
                 args.iter().find_map(|arg| {
                     let (flags, file) = arg.strip_prefix('-')?.split_once('O')?;
-                    (flags.len() < 6 && flags.bytes().all(|byte| byte.is_ascii_lowercase()) && !file.is_empty())
-                        .then_some(file)
+                    (flags.len() < 6
+                        && flags.bytes().all(|byte| byte.is_ascii_lowercase())
+                        && !file.is_empty())
+                    .then_some(file)
                 })
             })
             .flatten();
@@ -1878,9 +1903,9 @@ impl Machine<'_> {
         let by_url = named.is_none()
             && (program == "aria2c"
                 || program == "wget"
-                && !args
-                    .iter()
-                    .any(|arg| arg.ends_with("O-") || arg == "-O" || arg == "--output-document=-")
+                    && !args
+                        .iter()
+                        .any(|arg| arg.ends_with("O-") || arg == "-O" || arg == "--output-document=-")
                 || program == "curl" && (has_flag(args, 'O') || has_long(args, "--remote-name")));
         if let Some(path) = named {
             self.write(&path, mark(marks::NETWORK), false)?;
@@ -2008,7 +2033,8 @@ impl Machine<'_> {
             "openssl" if args.first().is_some_and(|first| first == "s_client") => out(marks::NETWORK),
             "dig" | "nslookup" | "host" => out(marks::NETWORK),
             "set" | "export" | "declare" | "typeset"
-                if args.is_empty() || matches!(args, [flag] if matches!(flag.as_str(), "-p" | "-x" | "-px")) =>
+                if args.is_empty()
+                    || matches!(args, [flag] if matches!(flag.as_str(), "-p" | "-x" | "-px")) =>
             {
                 out(marks::SENSITIVE)
             }
@@ -2071,16 +2097,16 @@ impl Machine<'_> {
             "realpath" | "readlink" => operands(args, "")
                 .first()
                 .map_or_else(String::new, |path| (*path).to_owned()),
-            "date" | "id" | "nproc" | "uname" | "hostname" | "whoami" | "arch" | "wc" | "tput"
-            | "git" | "node" | "npm" | "cargo" | "rustc" | "go" | "lsb_release" | "dpkg" | "brew"
-            | "direnv" | "ssh-agent" | "pyenv" | "rbenv" | "nodenv" | "fnm" | "opam" | "starship"
-            | "zoxide" | "conda" | "mise" | "asdf" | "rtx" | "dircolors" | "thefuck" | "minikube"
-            | "docker-machine" | "docker" | "kubectl" | "jq" | "yq" | "aws" | "gcloud" | "az"
-            | "terraform" | "pkg-config" | "python-config" | "luarocks" | "gh" | "uuidgen" | "sha256sum"
-            | "md5sum" | "shasum" | "du" | "df" | "stat" | "expr" | "bc" | "tty" | "ip" | "ifconfig"
-            | "getconf" | "locale" | "resize" | "npx" | "make" | "cmake" | "rustup" | "pip" | "poetry"
-            | "helm" | "kind" | "systemd-escape" | "nvm" | "php-config" | "llvm-config" | "xcrun"
-            | "xcode-select" | "sw_vers" | "sysctl" | "free" | "uptime" | "lscpu" => {
+            "date" | "id" | "nproc" | "uname" | "hostname" | "whoami" | "arch" | "wc" | "tput" | "git"
+            | "node" | "npm" | "cargo" | "rustc" | "go" | "lsb_release" | "dpkg" | "brew" | "direnv"
+            | "ssh-agent" | "pyenv" | "rbenv" | "nodenv" | "fnm" | "opam" | "starship" | "zoxide"
+            | "conda" | "mise" | "asdf" | "rtx" | "dircolors" | "thefuck" | "minikube" | "docker-machine"
+            | "docker" | "kubectl" | "jq" | "yq" | "aws" | "gcloud" | "az" | "terraform" | "pkg-config"
+            | "python-config" | "luarocks" | "gh" | "uuidgen" | "sha256sum" | "md5sum" | "shasum" | "du"
+            | "df" | "stat" | "expr" | "bc" | "tty" | "ip" | "ifconfig" | "getconf" | "locale" | "resize"
+            | "npx" | "make" | "cmake" | "rustup" | "pip" | "poetry" | "helm" | "kind" | "systemd-escape"
+            | "nvm" | "php-config" | "llvm-config" | "xcrun" | "xcode-select" | "sw_vers" | "sysctl"
+            | "free" | "uptime" | "lscpu" => {
                 let carried = marks::of(input, None);
                 if matches!(program, "whoami" | "id" | "hostname" | "uname") {
                     return out(marks::FILE).replace(
@@ -2104,6 +2130,13 @@ impl Machine<'_> {
                     };
                 }
                 out(marks::HARMLESS)
+            }
+            "pgrep"
+                if operands(args, "uUgGPtsFd")
+                    .iter()
+                    .any(|name| matches!(*name, "" | "." | ".*")) =>
+            {
+                out(marks::SENSITIVE)
             }
             "pgrep" | "pidof" | "lsof" | "fuser" | "jobs" | "ss" | "netstat" => out(marks::PIDS),
             "ps" => out(marks::SENSITIVE),
@@ -2288,7 +2321,7 @@ impl Machine<'_> {
                         self.env_mut().vars.insert(
                             arg.clone(),
                             super::machine::Var {
-                                alternatives: vec![vec![String::new()]],
+                                alternatives: vec![Vec::new()],
                             },
                         );
                     }
@@ -2416,7 +2449,10 @@ fn is_some_of(path: &str) -> bool {
 
 /// Whether a path leads below what a variable of the environment names, and would harm nothing if that were empty.
 fn below_a_variable(path: &str) -> bool {
-    let Some(rest) = path.strip_prefix(marks::ENV).and_then(|rest| rest.strip_prefix('/')) else {
+    let Some(rest) = path
+        .strip_prefix(marks::ENV)
+        .and_then(|rest| rest.strip_prefix('/'))
+    else {
         return false;
     };
     let place = paths::place(&format!("/{rest}"), "");
@@ -2431,9 +2467,9 @@ pub(super) fn is_stdin(path: &str) -> bool {
 /// Whether a symbolic mode lets others write.
 fn readable_to_write(mode: &str) -> bool {
     mode.split(',').any(|clause| {
-        clause
-            .find(['+', '='])
-            .is_some_and(|at| clause.get(at..).is_some_and(|what| what.contains('w')) && !clause.starts_with('u'))
+        clause.find(['+', '=']).is_some_and(|at| {
+            clause.get(at..).is_some_and(|what| what.contains('w')) && !clause.starts_with('u')
+        })
     })
 }
 

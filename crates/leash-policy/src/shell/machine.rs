@@ -16,7 +16,7 @@ use super::expand::mark;
 use super::marks;
 use super::paths::{self, Place};
 use super::syntax::{
-    self, AndOr, Assign, Command, Kind, Piece, Redirect, RedirectOp, Script, Value, Word,
+    self, AndOr, Assign, Command, Kind, ParamOp, Piece, Redirect, RedirectOp, Script, Value, Word,
 };
 
 /// How many values a variable may have at once.
@@ -497,6 +497,20 @@ impl<'r> Machine<'r> {
             }
         } else {
             self.judge_redirected_shell(&argv, redirects)?;
+            // `${x:+word}` of a variable that nothing here set may as well be empty.
+            if let Some(words) = self.without_alternatives(words) {
+                let mut other = Vec::new();
+                for word in &words {
+                    other.extend(self.fields(word)?);
+                }
+                if other != argv {
+                    let kept = Rc::clone(&self.env);
+                    let unknown = self.unknown;
+                    self.run(&other, &input)?;
+                    self.unknown = unknown;
+                    self.env = kept;
+                }
+            }
             let output = self.run(&argv, &input)?;
             if let Some(saved) = saved
                 && !declares
@@ -508,6 +522,34 @@ impl<'r> Machine<'r> {
             output
         };
         self.outputs(redirects, output)
+    }
+
+    /// `words` without the alternatives of variables that are not known; `None` where they have none.
+    fn without_alternatives(&self, words: &[Word]) -> Option<Vec<Word>> {
+        let drops = |piece: &Piece| {
+            matches!(piece, Piece::Param(param)
+                if matches!(param.op, ParamOp::Alternative(_)) && !self.env.vars.contains_key(&param.name))
+        };
+        let has = |piece: &Piece| match piece {
+            Piece::Double(inner) => inner.iter().any(drops),
+            piece => drops(piece),
+        };
+        if !words.iter().flatten().any(has) {
+            return None;
+        }
+        let kept = |pieces: &[Piece]| -> Word {
+            pieces
+                .iter()
+                .filter(|piece| !drops(piece))
+                .map(|piece| match piece {
+                    Piece::Double(inner) => {
+                        Piece::Double(inner.iter().filter(|piece| !drops(piece)).cloned().collect())
+                    }
+                    piece => piece.clone(),
+                })
+                .collect()
+        };
+        Some(words.iter().map(|word| kept(word)).collect())
     }
 
     /// Runs a command by its words.

@@ -54,9 +54,9 @@ fn shape_of(program: &str) -> Option<Shape> {
         "timeout" => shape("ks", &["--kill-after", "--signal"], 1, false),
         "nohup" | "setsid" | "builtin" | "fakeroot" | "unbuffer" | "caffeinate" | "catchsegv"
         | "dbus-run-session" | "busybox" | "toybox" | "setarch" | "linux32" | "linux64" | "proxychains"
-        | "proxychains4" | "torsocks" | "torify" | "chronic" | "pkexec" | "rlwrap"
-        | "sem" | "aoss" | "tini" | "dumb-init" | "npx" | "bunx" | "uvx" | "coproc" | "then" | "do"
-        | "lwp-request" | "winpty" | "grc" => shape("pc", &["--package", "--user"], 0, false),
+        | "proxychains4" | "torsocks" | "torify" | "chronic" | "pkexec" | "rlwrap" | "sem" | "aoss"
+        | "tini" | "dumb-init" | "npx" | "bunx" | "uvx" | "coproc" | "then" | "do" | "lwp-request"
+        | "winpty" | "grc" => shape("pc", &["--package", "--user"], 0, false),
         "stdbuf" => shape("ioe", &["--input", "--output", "--error"], 0, false),
         "time" => shape("fo", &["--format", "--output"], 0, false),
         "chrt" => shape("TPD", &[], 1, false),
@@ -95,6 +95,15 @@ fn shape_of(program: &str) -> Option<Shape> {
         "ifne" | "nocache" | "eatmydata" | "dotenv" => shape("f", &[], 0, false),
         _ => return None,
     })
+}
+
+/// A wrapper's own options, as far as they stand together: what it runs has options of its own.
+fn leading(args: &[String]) -> &[String] {
+    let end = args
+        .iter()
+        .position(|arg| !arg.starts_with('-'))
+        .unwrap_or(args.len());
+    args.get(..end).unwrap_or(args)
 }
 
 /// Whether a program does nothing but run the words after its own.
@@ -204,7 +213,7 @@ pub(super) fn open(
             }
             return Ok(None);
         }
-        "command" if has_flag(args, 'v') || has_flag(args, 'V') => {
+        "command" if has_flag(leading(args), 'v') || has_flag(leading(args), 'V') => {
             return Ok(Some(format!(
                 "{}\n",
                 operands(args, "").first().copied().unwrap_or("")
@@ -222,7 +231,7 @@ pub(super) fn open(
             }
             String::new()
         }
-        "env" if has_flag(args, 'S') || has_long(args, "--split-string") => {
+        "env" if has_flag(leading(args), 'S') || has_long(leading(args), "--split-string") => {
             let mut text = option(args, "-S", "--split-string").unwrap_or("").to_owned();
             let at = args
                 .iter()
@@ -245,7 +254,7 @@ pub(super) fn open(
             return Ok(None);
         }
         "exec" | "env" | "sudo" | "nohup" if operands(args, "").is_empty() => return Ok(None),
-        "sudo" if has_flag(args, 'e') && !args.iter().any(|arg| arg == "-E") => {
+        "sudo" if has_flag(leading(args), 'e') || has_long(leading(args), "--edit") => {
             for path in operands(args, "u") {
                 machine.judge_write(path, None)?;
             }
@@ -422,8 +431,8 @@ pub(super) fn open(
             }
             return Ok(None);
         }
-        "vi" | "ed" | "gdb" | "sqlite3" | "psql" | "mysql" | "less" | "tcpdump" | "nmap"
-        | "ftp" | "man" | "rsync" | "crontab" | "tmux" | "screen" | "at" | "expect_" => {
+        "vi" | "ed" | "gdb" | "sqlite3" | "psql" | "mysql" | "less" | "tcpdump" | "nmap" | "ftp" | "man"
+        | "rsync" | "crontab" | "tmux" | "screen" | "at" | "expect_" => {
             for arg in args {
                 for marker in [
                     "!",
@@ -456,9 +465,12 @@ pub(super) fn open(
                         .collect::<Vec<_>>()
                         .join("\n")
                 };
-                let writes = orders
-                    .split(['\n', '|', ':'])
-                    .any(|order| matches!(order.trim(), "w" | "wq" | "x" | "w!" | "wq!" | "%d" | "wqa" | "xa"));
+                let writes = orders.split(['\n', '|', ':']).any(|order| {
+                    matches!(
+                        order.trim(),
+                        "w" | "wq" | "x" | "w!" | "wq!" | "%d" | "wqa" | "xa"
+                    )
+                });
                 for arg in args.iter().filter(|arg| !arg.starts_with('-')) {
                     if told && writes && arg.starts_with('/') {
                         machine.judge_write(arg, None)?;
@@ -480,9 +492,10 @@ pub(super) fn open(
                     rest(&shape("sncFtxyLSf", &[], 1, false), args)
                 };
                 // `screen -dmS name command`, `tmux new-session -d command`
-                let starts = program == "screen"
-                    && args.first().is_some_and(|arg| arg.contains('m'))
-                    || first.starts_with("new") || first.starts_with("split") || first.starts_with("respawn");
+                let starts = program == "screen" && args.first().is_some_and(|arg| arg.contains('m'))
+                    || first.starts_with("new")
+                    || first.starts_with("split")
+                    || first.starts_with("respawn");
                 if starts && !command.is_empty() {
                     let command = command.to_vec();
                     machine.run(&command, "")?;
@@ -815,9 +828,9 @@ fn find(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str) 
                     .collect();
                 at = at.saturating_add(command.len());
                 ran = true;
-                let names_only = command
-                    .first()
-                    .is_some_and(|name| matches!(name.as_str(), "chmod" | "ls" | "rm" | "chown" | "stat" | "test"));
+                let names_only = command.first().is_some_and(|name| {
+                    matches!(name.as_str(), "chmod" | "ls" | "rm" | "chown" | "stat" | "test")
+                });
                 if !names_only
                     && roots
                         .iter()
@@ -848,9 +861,9 @@ fn find(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str) 
                                 .iter()
                                 .any(|root| matches!(machine.place(root), Place::Root | Place::Home));
                         let settings = super::paths::is_dotenv(pattern)
-                            && roots
-                                .iter()
-                                .any(|root| matches!(machine.place(root), Place::Root | Place::Home | Place::System));
+                            && roots.iter().any(|root| {
+                                matches!(machine.place(root), Place::Root | Place::Home | Place::System)
+                            });
                         if (keys || settings || super::paths::is_credential(pattern, ""))
                             && !matches!(
                                 words.first().map(String::as_str),
@@ -919,7 +932,10 @@ fn make(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<()> {
         let recipe = line
             .strip_prefix('\t')
             .or_else(|| line.split_once(": ; ").map(|(_, recipe)| recipe))
-            .or_else(|| line.split_once("$(shell ").map(|(_, rest)| rest.trim_end_matches(')')));
+            .or_else(|| {
+                line.split_once("$(shell ")
+                    .map(|(_, rest)| rest.trim_end_matches(')'))
+            });
         if let Some(recipe) = recipe {
             let recipe = recipe.trim_start_matches(['@', '-', '+', ' ']).replace("$$", "$");
             machine.run_text(&recipe, "", false)?;
@@ -933,7 +949,15 @@ fn powershell(machine: &mut Machine<'_>, text: &str) -> Result<()> {
     let lower = text.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     if has(&["iex", "invoke-expression"])
-        && has(&["downloadstring", "iwr", "invoke-webrequest", "invoke-restmethod", "irm ", "curl", "wget"])
+        && has(&[
+            "downloadstring",
+            "iwr",
+            "invoke-webrequest",
+            "invoke-restmethod",
+            "irm ",
+            "curl",
+            "wget",
+        ])
     {
         return Err(Stop::Danger("runs what it downloads"));
     }
@@ -1097,7 +1121,12 @@ fn git(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<Option
     let words = operands(args, "cC");
     match words.first().copied() {
         Some("bisect") if words.get(1) == Some(&"run") => {
-            let command: Vec<String> = words.iter().skip(2).map(|word| (*word).to_owned()).collect();
+            let command: Vec<String> = args
+                .iter()
+                .skip_while(|arg| *arg != "run")
+                .skip(1)
+                .cloned()
+                .collect();
             machine.run(&command, input)?;
         }
         Some("submodule") if words.get(1) == Some(&"foreach") => {
