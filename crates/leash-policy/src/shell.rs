@@ -674,8 +674,6 @@ impl Rule for BlockedShell {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
     use std::process::{Command, Stdio};
 
     use proptest::prelude::*;

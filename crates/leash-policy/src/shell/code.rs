@@ -1,9 +1,5 @@
 //! Code in other languages, given on a command line. It is not parsed: its calls and its literals are looked at.
-#![expect(
-    clippy::redundant_closure_for_method_calls,
-    clippy::too_many_lines,
-    reason = "a list of checks, one after another"
-)]
+#![expect(clippy::too_many_lines, reason = "a list of checks, one after another")]
 
 use super::machine::{Machine, Stop, quote};
 use super::paths;

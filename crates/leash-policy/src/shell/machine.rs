@@ -252,8 +252,9 @@ impl<'r> Machine<'r> {
             if at > 0 {
                 self.conditional = self.conditional.saturating_sub(1);
             }
-            output.push_str(&result?);
-            self.spend_bytes(output.len())?;
+            let text = result?;
+            self.spend_bytes(text.len())?;
+            output.push_str(&text);
         }
         self.forks = outer;
         Ok(())
