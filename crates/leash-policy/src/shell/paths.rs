@@ -467,7 +467,7 @@ pub(super) fn is_credential(text: &str, cwd: &str) -> bool {
         }
     }
     // All of a folder of keys.
-    if path.home && path.parts.len() == 1 && matches!(last, ".ssh" | ".gnupg" | ".aws") {
+    if path.home && path.parts.len() == 1 && matches!(last, ".ssh" | ".gnupg" | ".aws" | ".kube") {
         return true;
     }
     // Wherever a home may be.
