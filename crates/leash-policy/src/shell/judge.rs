@@ -212,9 +212,14 @@ impl Machine<'_> {
                     "~/bin",
                     "~/.local/bin",
                 ];
-                FOLDERS
+                self.files
                     .iter()
-                    .find_map(|folder| self.files.get(&format!("{folder}/{name}")))
+                    .find(|(path, _)| {
+                        path.strip_suffix(name)
+                            .and_then(|folder| folder.strip_suffix('/'))
+                            .is_some_and(|folder| FOLDERS.contains(&folder))
+                    })
+                    .map(|(_, content)| content)
             };
             if let Some(content) = content.cloned() {
                 if content.contains(marks::NETWORK) {
