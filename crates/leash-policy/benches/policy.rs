@@ -104,7 +104,13 @@ fn shell(criterion: &mut Criterion) {
     let pipeline = "git log --since='2 weeks ago' --pretty=format:'%h %an %s' -- src | grep -v -E '^(merge|bump)' | sort -u | \
                     awk '{print $1, $2}' | head -n 50 | tee out/report.txt && wc -l < out/report.txt > out/count.txt";
     let script = include_str!("../tests/data/build.sh");
-    for (id, text) in [("policy/shell_200b", pipeline), ("policy/shell_1kb", script)] {
+    let (half, whole) = ("dd x ".repeat(4_096), "dd x ".repeat(8_192));
+    for (id, text) in [
+        ("policy/shell_200b", pipeline),
+        ("policy/shell_1kb", script),
+        ("policy/shell_20kb_words", &half),
+        ("policy/shell_40kb_words", &whole),
+    ] {
         criterion.bench_function(id, |bencher| {
             bencher.iter(|| black_box(rule.judge(black_box(text))));
         });

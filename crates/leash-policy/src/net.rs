@@ -535,6 +535,27 @@ const LOCAL_NAMES: &[&str] = &[
     "broadcasthost",
 ];
 
+/// Whether `host` is a service that hands out a machine's own credentials, in any spelling of its address.
+pub(crate) fn is_metadata(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let host = host.trim_end_matches('.');
+    if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return inner
+            .parse::<Ipv6Addr>()
+            .is_ok_and(|address| match address.segments() {
+                [0xfd00, 0xec2, ..] => true,
+                [0, 0, 0, 0, 0, 0xffff, high, low] => [high, low] == [0xa9fe, 0xa9fe],
+                _ => false,
+            });
+    }
+    match ipv4(host) {
+        Some(Numeric::Address(address)) => {
+            matches!(address.octets(), [169, 254, 169 | 170, _] | [100, 100, 100, 200])
+        }
+        _ => matches!(host, "metadata" | "metadata.google.internal" | "instance-data"),
+    }
+}
+
 fn is_private(host: &str) -> bool {
     if host.contains(':') {
         let address = host.split('%').next().unwrap_or(host);

@@ -294,6 +294,13 @@ impl BlockedShell {
             return;
         }
         let strict = reading == Reading::Command;
+        let plain;
+        let text = if strict || !text.contains('`') {
+            text
+        } else {
+            plain = without_code_spans(text);
+            plain.as_str()
+        };
         let settings;
         let used = if strict
             || (self.settings.allow.is_empty()
@@ -332,7 +339,15 @@ impl BlockedShell {
         self.judge_text(&text, reading, verdict);
     }
 
-    fn walk(&self, value: &Value, reading: Reading, depth: u32, left: &mut usize, verdict: &mut Verdict) {
+    fn walk(
+        &self,
+        value: &Value,
+        reading: Reading,
+        name: &str,
+        depth: u32,
+        left: &mut usize,
+        verdict: &mut Verdict,
+    ) {
         if depth > MAX_DEPTH || *left == 0 {
             verdict
                 .refused
@@ -352,10 +367,15 @@ impl BlockedShell {
                         .first()
                         .is_some_and(|first| !first.trim().contains([' ', '\n']));
                     self.judge_words(&words, if program { reading } else { Reading::Text }, verdict);
+                    // The words of one command are no commands themselves.
+                    if program && reading == Reading::Command && is_one_command(name, &words) {
+                        return;
+                    }
                     for item in items {
                         self.walk(
                             item,
                             if program { Reading::Text } else { reading },
+                            name,
                             deeper,
                             left,
                             verdict,
@@ -364,7 +384,7 @@ impl BlockedShell {
                     return;
                 }
                 for item in items {
-                    self.walk(item, reading, deeper, left, verdict);
+                    self.walk(item, reading, name, deeper, left, verdict);
                 }
             }
             Value::Object(members) => {
@@ -376,11 +396,13 @@ impl BlockedShell {
                     .iter()
                     .find(|(name, _)| is_arguments(name))
                     .map(|(_, value)| value);
+                let mut joined = false;
                 if let (Some(program), Some(args)) = (program, args) {
                     match args {
                         Value::Array(items) => {
                             let mut words = vec![program];
                             words.extend(items.iter().filter_map(Value::as_str));
+                            joined = words.len() > items.len() && !program.trim().contains([' ', '\n']);
                             self.judge_words(&words, Reading::Command, verdict);
                         }
                         Value::String(rest) => {
@@ -390,6 +412,12 @@ impl BlockedShell {
                     }
                 }
                 for (name, value) in members {
+                    if joined && is_arguments(name) {
+                        continue;
+                    }
+                    if is_label(name) && !is_command(name) && value_words(value) <= 1 {
+                        continue;
+                    }
                     let inner = if is_command(name) || self.arguments.iter().any(|argument| argument == name)
                     {
                         Reading::Command
@@ -401,12 +429,128 @@ impl BlockedShell {
                     } else {
                         Reading::Text
                     };
-                    self.walk(value, inner, deeper, left, verdict);
+                    self.walk(value, inner, name, deeper, left, verdict);
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
+}
+
+/// Whether a list of words under this name is one command, and not a list of commands.
+fn is_one_command(name: &str, words: &[&str]) -> bool {
+    if !matches!(
+        plain(name).as_str(),
+        "command" | "cmd" | "argv" | "args" | "exec" | "commandline" | "cmdline" | "entrypoint" | "arguments"
+    ) {
+        return false;
+    }
+    // Programs that take texts; or words that have options among them.
+    let takes_texts = words.first().is_some_and(|first| {
+        matches!(
+            first.rsplit('/').next().unwrap_or(first),
+            "echo"
+                | "printf"
+                | "grep"
+                | "egrep"
+                | "fgrep"
+                | "rg"
+                | "ag"
+                | "git"
+                | "gh"
+                | "glab"
+                | "hg"
+                | "logger"
+                | "wall"
+                | "man"
+                | "jq"
+                | "yq"
+                | "awk"
+                | "sed"
+                | "test"
+                | "notify-send"
+                | "say"
+                | "write"
+                | "gcloud"
+                | "slack"
+        )
+    });
+    takes_texts || words.iter().skip(1).any(|word| word.starts_with('-'))
+}
+
+/// Names of members that hold one word about something, such as its state.
+fn is_label(name: &str) -> bool {
+    matches!(
+        plain(name).as_str(),
+        "label"
+            | "labels"
+            | "tag"
+            | "tags"
+            | "state"
+            | "status"
+            | "title"
+            | "subject"
+            | "category"
+            | "categories"
+            | "type"
+            | "kind"
+            | "priority"
+            | "level"
+            | "event"
+            | "events"
+            | "topic"
+            | "keywords"
+    )
+}
+
+/// The most words that a string of `value` has; many where it is no string and no list of strings.
+fn value_words(value: &Value) -> usize {
+    let words = |value: &Value| {
+        value
+            .as_str()
+            .map_or(usize::MAX, |text| text.split_whitespace().count())
+    };
+    match value {
+        Value::Array(items) => items.iter().map(words).max().unwrap_or(0),
+        value => words(value),
+    }
+}
+
+/// A text in which code stands between backquotes, as Markdown has it, without it: only in lines that begin as
+/// prose does. In a line that begins with a program's name a shell would run it.
+fn without_code_spans(text: &str) -> String {
+    const PROGRAMS: [&str; 40] = [
+        "echo", "printf", "ls", "cat", "cd", "rm", "cp", "mv", "sudo", "sh", "bash", "eval", "exec",
+        "export", "curl", "wget", "git", "python", "python3", "node", "env", "find", "xargs", "test", "kill",
+        "grep", "awk", "sed", "touch", "mkdir", "chmod", "chown", "ssh", "docker", "kubectl", "tar", "true",
+        "false", "source", "time",
+    ];
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let trimmed = line.trim_start();
+        let first = trimmed.split_whitespace().next().unwrap_or("");
+        let marked = first.starts_with(['#', '*', '>', '|'])
+            || first == "-"
+            || first.bytes().next().is_some_and(|byte| byte.is_ascii_digit()) && first.ends_with(['.', ')']);
+        let word = first
+            .trim_end_matches([',', ':', '.', ';', '!', '?'])
+            .bytes()
+            .all(|byte| byte.is_ascii_alphabetic() || byte == b'\'');
+        let prose = (marked || word && !PROGRAMS.contains(&first))
+            && trimmed.split_whitespace().count() > 1
+            && !line.contains("```")
+            && line.matches('`').count() % 2 == 0;
+        if !prose {
+            out.push_str(line);
+            continue;
+        }
+        for (at, part) in line.split('`').enumerate() {
+            if at % 2 == 0 {
+                out.push_str(part);
+            }
+        }
+    }
+    out
 }
 
 fn plain(name: &str) -> String {
@@ -523,7 +667,129 @@ impl Rule for BlockedShell {
         };
         let mut verdict = Verdict::default();
         let mut left = MAX_STRINGS;
-        self.walk(call.args.value(), reading, 0, &mut left, &mut verdict);
+        self.walk(call.args.value(), reading, "", 0, &mut left, &mut verdict);
         Ok(self.decide(&verdict))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use proptest::prelude::*;
+
+    use super::machine::Machine;
+    use super::{Settings, marks};
+
+    /// What `script` writes in a shell that finds no program, in an empty folder.
+    fn bash(script: &str) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Command::new("/bin/bash")
+            .args(["--norc", "--noprofile", "-c", script])
+            .env_clear()
+            .env("PATH", "/nonexistent")
+            .env("LC_ALL", "C.UTF-8")
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .ok()?;
+        if !output.status.success() || !output.stderr.is_empty() {
+            return None;
+        }
+        String::from_utf8(output.stdout).ok()
+    }
+
+    /// What the judge takes `script` to write; nothing where it does not claim to know.
+    fn judged(script: &str) -> Option<String> {
+        let settings = Settings::default();
+        let mut machine = Machine::new(&settings);
+        let output = machine.run_text(script, "", true).ok()?;
+        (!marks::any(&output)).then_some(output)
+    }
+
+    const ASSIGNMENTS: [&str; 10] = [
+        "v='a b'",
+        "v=ab",
+        "v=\"x'y\"",
+        "w=$'p\\tq'",
+        "w=\"$v-$v\"",
+        "v+=z",
+        "a=(r 's t' u)",
+        "w=${v:-k}",
+        "v=$(echo one two)",
+        "set -- m 'n o'",
+    ];
+
+    const PIECES: [&str; 54] = [
+        "a",
+        "B",
+        "0",
+        "-x",
+        "=",
+        "'q r'",
+        "\"s t\"",
+        "\\d",
+        "\\ ",
+        "\\\\",
+        "\"\\\"\"",
+        "\"\\$v\"",
+        "'\\'",
+        "\"a\\b\"",
+        "$'\\x72'",
+        "$'\\162m'",
+        "$'\\u00e9'",
+        "$'\\t'",
+        "$'a\\'b'",
+        "''",
+        "\"\"",
+        "$v",
+        "\"$v\"",
+        "${v}",
+        "${w}z",
+        "\"${w}\"",
+        "${v:-d e}",
+        "${nope:-d}",
+        "${nope-'d e'}",
+        "${v:+alt}",
+        "${v#a}",
+        "${v##*a}",
+        "${v%b}",
+        "${v/a/x}",
+        "${v//a/x}",
+        "${v^^}",
+        "${v,,}",
+        "${v:1}",
+        "${v:0:1}",
+        "${#v}",
+        "{p,q}",
+        "{1..3}",
+        "{c..a}",
+        "{p,q{r,s}}",
+        "$((1+2*3))",
+        "$(echo x y)",
+        "\"$(echo x y)\"",
+        "`echo z`",
+        "\\\n",
+        "${a[1]}",
+        "\"${a[@]}\"",
+        "$1",
+        "\"$@\"",
+        "$\"l\"",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 384, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn words_are_those_that_bash_makes(
+            assignments in proptest::collection::vec(proptest::sample::select(&ASSIGNMENTS[..]), 0..4),
+            words in proptest::collection::vec(proptest::collection::vec(proptest::sample::select(&PIECES[..]), 1..5), 1..4),
+        ) {
+            let line = words.iter().map(|pieces| pieces.concat()).collect::<Vec<_>>().join(" ");
+            let script = format!("unset v w a nope; {}\nprintf '<%s>' {line}", assignments.join("; "));
+            if let (Some(expected), Some(found)) = (bash(&script), judged(&script)) {
+                prop_assert_eq!(found, expected, "{}", script);
+            }
+        }
     }
 }

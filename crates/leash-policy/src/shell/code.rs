@@ -1,9 +1,5 @@
 //! Code in other languages, given on a command line. It is not parsed: its calls and its literals are looked at.
-#![expect(
-    clippy::redundant_closure_for_method_calls,
-    clippy::too_many_lines,
-    reason = "a list of checks, one after another"
-)]
+#![expect(clippy::too_many_lines, reason = "a list of checks, one after another")]
 
 use super::machine::{Machine, Stop, quote};
 use super::paths;
@@ -134,7 +130,10 @@ fn literals(code: &str) -> (Vec<Literal>, String) {
     (found, between)
 }
 
-const EXECUTES: [&str; 34] = [
+const EXECUTES: [&str; 37] = [
+    "shell-command",
+    "call-process",
+    "start-process",
     "system",
     "popen",
     "subprocess",
@@ -171,7 +170,8 @@ const EXECUTES: [&str; 34] = [
     "sh(",
 ];
 
-const DELETES: [&str; 24] = [
+const DELETES: [&str; 25] = [
+    ").rm(",
     "rmtree",
     "remove(",
     "unlink",
@@ -213,7 +213,11 @@ const NETWORK: [&str; 12] = [
     "/dev/tcp",
 ];
 
-const FETCHES: [&str; 16] = [
+const FETCHES: [&str; 20] = [
+    "require(\"https\")",
+    "require('https')",
+    "require(\"http\")",
+    "require('http')",
     "urlopen",
     "requests.get",
     "urllib",
@@ -291,6 +295,7 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
         code,
         &[
             "eval(",
+            "(eval)",
             "exec(",
             "__import__",
             "getattr(",
@@ -324,6 +329,33 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
             "pack(",
         ],
     );
+    // A name that is put together and then looked up.
+    let executes = executes
+        || dynamic
+            && found.iter().any(|literal| {
+                matches!(
+                    literal.text.as_str(),
+                    "system" | "popen" | "exec" | "execSync" | "spawn"
+                )
+            });
+    if program == "python" {
+        for line in code.lines() {
+            if let Some(command) = line.trim_start().strip_prefix('!') {
+                machine.run_text(command, "", false)?;
+            }
+        }
+        for (at, call) in code.match_indices("exec(open(").take(4) {
+            let rest = code.get(at.saturating_add(call.len())..).unwrap_or("");
+            let name = rest
+                .trim_start_matches(['"', '\''])
+                .split(['"', '\''])
+                .next()
+                .unwrap_or("");
+            if machine.read(name)?.contains(super::marks::NETWORK) {
+                return Err(Stop::Danger("runs what it downloads"));
+            }
+        }
+    }
     let fetches = has(code, &FETCHES);
     if has(code, &NETWORK)
         && (executes
@@ -405,6 +437,44 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
     {
         return Err(Stop::Danger("sends data out"));
     }
+    // What is read from the machine and goes out with the same few lines.
+    if has(
+        code,
+        &[
+            "post(", "put(", "POST", "PUT", "upload", "sendall(", "send(", "sendmail",
+        ],
+    ) && (fetches || has(code, &NETWORK) || has(code, &["requests", "http", "smtplib", "ftplib"]))
+        && found.iter().any(|literal| {
+            literal.text.starts_with(['/', '~', '.'])
+                && !literal.text.contains(' ')
+                && machine.is_private(&literal.text)
+        })
+    {
+        return Err(Stop::Danger("sends data out"));
+    }
+    // Perl's `<*.c>` is a list of names.
+    if program == "perl" && code.contains("unlink") {
+        for (at, _) in code.match_indices('<').take(16) {
+            let inner = code
+                .get(at.saturating_add(1)..)
+                .and_then(|rest| rest.split_once('>'))
+                .map_or("", |(inner, _)| inner);
+            if inner.contains(['/', '*', '~']) && !inner.contains(' ') {
+                machine.judge_removal(inner, true)?;
+            }
+        }
+    }
+    if program == "osascript" && has(code, &["shut down", "to restart", "to log out"]) {
+        return Err(Stop::Danger("shuts the machine down"));
+    }
+    // Code in code: `exec("…")`.
+    if has(code, &["exec(", "eval(", "eval ", "compile(", "Function("]) {
+        for literal in &found {
+            if literal.text.len() < code.len() && literal.text.contains('(') && literal.text.len() > 6 {
+                judge(machine, program, &literal.text)?;
+            }
+        }
+    }
     let deletes = has(code, &DELETES) || (program == "perl" && code.contains("unlink"));
     if deletes {
         let mut any = false;
@@ -415,8 +485,19 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
                 let recursive = !has(&literal.before, &["unlink", "os.remove(", "File.delete"]);
                 machine.judge_removal(text, recursive)?;
             }
-            if has(&literal.before, &["expanduser", "homedir", "Path.home", "HOME"])
-                && matches!(text, "~" | "HOME" | "")
+            if has(
+                &literal.before,
+                &[
+                    "expanduser",
+                    "homedir",
+                    "Path.home",
+                    "HOME",
+                    "environ",
+                    "getenv",
+                    "ENV[",
+                    "env[",
+                ],
+            ) && matches!(text, "~" | "HOME" | "")
             {
                 return Err(DESTROYS);
             }
@@ -446,6 +527,13 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
             machine.unknown("removes what is not known before it runs");
         }
     }
+    for literal in &found {
+        // Perl's `open F, ">>file"`
+        let target = literal.text.trim_start_matches('>');
+        if target.len() < literal.text.len() && target.trim().starts_with(['/', '~']) {
+            machine.judge_write(target.trim(), None)?;
+        }
+    }
     if has(code, &WRITES) {
         for literal in &found {
             let text = literal.text.as_str();
@@ -461,8 +549,11 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
         let mut direct = false;
         let mut listed: Vec<String> = Vec::new();
         for literal in &found {
-            let separates = literal.before.trim_start().starts_with(',')
-                && literal.before.trim().trim_matches(',').trim().is_empty();
+            let separates = literal.before.contains(',')
+                && literal
+                    .before
+                    .chars()
+                    .all(|c| matches!(c, ',' | '[' | ']' | '(' | '+' | ' ' | '\n' | '\t'));
             if !separates {
                 if listed.len() > 1 {
                     machine.run_text(&words(&listed), "", false)?;
@@ -477,6 +568,16 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
             machine.run_text(&words(&listed), "", false)?;
         }
         // Words that no quotes surround: `qx(…)`, `%x(…)`, `qw(…)`.
+        if matches!(program, "tclsh" | "expect") {
+            for line in code.lines() {
+                for marker in ["exec ", "spawn ", "system "] {
+                    if let Some((_, command)) = line.split_once(marker) {
+                        machine.run_text(command.trim_end_matches([']', '"', '}']), "", false)?;
+                        direct = true;
+                    }
+                }
+            }
+        }
         for marker in ["qx", "%x", "qw", "exec ", "system "] {
             for (at, _) in code.match_indices(marker).take(16) {
                 let rest = code
@@ -530,10 +631,13 @@ fn argument_unknown(code: &str) -> bool {
                 .get(at.saturating_add(call.len())..)
                 .unwrap_or("")
                 .trim_start();
-            !rest.starts_with(['\'', '"', '`', '[', ')', 'f', 'r', 'b'])
-                || rest.starts_with("f(")
-                || rest.starts_with("base64")
-                || rest.starts_with("bytes")
+            // A script that lies on the disk.
+            let script = *call == "exec(" && (rest.starts_with("open('") || rest.starts_with("open(\""));
+            !script
+                && (!rest.starts_with(['\'', '"', '`', '[', ')', 'f', 'r', 'b'])
+                    || rest.starts_with("f(")
+                    || rest.starts_with("base64")
+                    || rest.starts_with("bytes"))
         })
     })
 }
@@ -573,14 +677,25 @@ pub(super) fn judge_awk(machine: &mut Machine<'_>, code: &str) -> Result<()> {
     if code.contains("/inet/tcp") || code.contains("/inet/udp") || code.contains("/inet4/") {
         return Err(REVERSE);
     }
-    let (found, _) = literals(code);
+    let (found, tail) = literals(code);
     let runs = code.contains("system(")
         || code.contains("system (")
         || code.contains("getline")
         || code.contains('|');
-    for literal in &found {
+    for (at, literal) in found.iter().enumerate() {
         if runs {
+            // `system("rm " $1)`: a field of what is read goes on where the literal ends.
+            let after = found
+                .get(at.saturating_add(1))
+                .map_or(tail.as_str(), |next| next.before.as_str())
+                .trim_start();
+            if after.starts_with('$') && literal.before.trim_end().ends_with("system(") {
+                machine.run_text(&format!("{}{}", literal.text, super::marks::OUTPUT), "", false)?;
+            }
             machine.run_text(&literal.text, "", false)?;
+        }
+        if literal.before.contains("getline") {
+            machine.judge_path(&literal.text)?;
         }
         if literal.before.trim_end().ends_with('>') {
             machine.judge_write(&literal.text, None)?;
@@ -601,17 +716,88 @@ pub(super) fn judge_awk(machine: &mut Machine<'_>, code: &str) -> Result<()> {
     Ok(())
 }
 
-/// The command of sed's `e`: alone, or as a flag of `s`.
-pub(super) fn sed_command(script: &str) -> Option<String> {
-    let trimmed = script.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '$' | ',' | ' '));
-    if let Some(command) = trimmed.strip_prefix("e ") {
-        return Some(command.to_owned());
+/// What a sed script runs (`e`, alone or as a flag of `s`), and the files that it writes (`w`).
+pub(super) fn sed_script(script: &str) -> (Vec<String>, Vec<String>) {
+    let mut commands = Vec::new();
+    let mut files = Vec::new();
+    let mut chars = script.chars().peekable();
+    // Text up to a separator that no backslash precedes; `\/` is `/`.
+    let until = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>, separator: char| {
+        let mut text = String::new();
+        while let Some(character) = chars.next() {
+            if character == separator {
+                break;
+            }
+            if character == '\\' {
+                match chars.next() {
+                    Some(escaped) if escaped == separator => text.push(escaped),
+                    Some(escaped) => {
+                        text.push('\\');
+                        text.push(escaped);
+                    }
+                    None => {}
+                }
+            } else {
+                text.push(character);
+            }
+        }
+        text
+    };
+    let line = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
+        let mut text = String::new();
+        for character in chars.by_ref() {
+            if character == '\n' {
+                break;
+            }
+            text.push(character);
+        }
+        text.trim().to_owned()
+    };
+    while let Some(character) = chars.next() {
+        match character {
+            // Addresses.
+            '/' => drop(until(&mut chars, '/')),
+            '\\' => {
+                if let Some(separator) = chars.next() {
+                    until(&mut chars, separator);
+                }
+            }
+            's' | 'y' => {
+                let Some(separator) = chars.next() else { break };
+                until(&mut chars, separator);
+                let with = until(&mut chars, separator);
+                let mut runs = false;
+                while let Some(flag) = chars.peek().copied() {
+                    if flag == 'w' && character == 's' {
+                        chars.next();
+                        files.push(line(&mut chars));
+                        break;
+                    }
+                    if !flag.is_ascii_alphanumeric() {
+                        break;
+                    }
+                    runs |= flag == 'e';
+                    chars.next();
+                }
+                if runs && character == 's' {
+                    commands.push(with);
+                }
+            }
+            'e' => {
+                let command = line(&mut chars);
+                if !command.is_empty() {
+                    commands.push(command);
+                }
+            }
+            'w' | 'W' => files.push(line(&mut chars)),
+            'r' | 'R' | 'a' | 'i' | 'c' | ':' | '#' => drop(line(&mut chars)),
+            'b' | 't' | 'T' => {
+                while chars.peek().is_some_and(|&c| !matches!(c, ';' | '\n' | '}')) {
+                    chars.next();
+                }
+            }
+            _ => {}
+        }
     }
-    let rest = trimmed.strip_prefix('s')?;
-    let separator = rest.chars().next().filter(|c| c.is_ascii_punctuation())?;
-    let mut parts = rest.get(1..)?.split(separator);
-    let (_, with, flags) = (parts.next()?, parts.next()?, parts.next()?);
-    let flags = flags.split([';', '}', '\n']).next().unwrap_or("");
-    (flags.len() < 8 && flags.contains('e') && flags.chars().all(|c| c.is_ascii_alphanumeric()))
-        .then(|| with.to_owned())
+    (commands, files)
 }

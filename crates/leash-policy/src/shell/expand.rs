@@ -139,6 +139,17 @@ impl Machine<'_> {
         Ok(())
     }
 
+    /// The word of `${x:-word}`: where nothing quotes it, its own text is split as well.
+    fn expand_word(&mut self, word: &[Piece], quoted: bool, fields: &mut Fields) -> Result<()> {
+        for piece in word {
+            match piece {
+                Piece::Lit(text) if !quoted => self.add(text, false, fields),
+                piece => self.expand(std::slice::from_ref(piece), quoted, fields)?,
+            }
+        }
+        Ok(())
+    }
+
     fn add(&mut self, text: &str, quoted: bool, fields: &mut Fields) {
         if quoted {
             fields.push(text);
@@ -226,13 +237,13 @@ impl Machine<'_> {
                         let text = self.text(word)?;
                         self.assign(&param.name, vec![text], false)?;
                     }
-                    self.expand(word, quoted, fields)?;
+                    self.expand_word(word, quoted, fields)?;
                 }
             }
             ParamOp::Alternative(word) => {
                 // Of the environment, either may be: the word is what could do harm.
                 if set || value.is_some() && !plain.is_empty() {
-                    self.expand(word, quoted, fields)?;
+                    self.expand_word(word, quoted, fields)?;
                 }
             }
             ParamOp::Error | ParamOp::Transform(b'Q' | b'E' | b'P' | b'A' | b'a' | b'K' | b'k') => {
@@ -451,8 +462,9 @@ impl Machine<'_> {
                 for rest in &rests {
                     self.step()?;
                     let mut whole = before.clone();
-                    whole.extend(inner.iter().cloned());
-                    whole.extend(rest.iter().cloned());
+                    for piece in inner.iter().chain(rest) {
+                        push_piece(&mut whole, piece);
+                    }
                     out.push(whole);
                     if out.len() > MAX_WORDS {
                         return Err(Stop::Refuse("expands to too many words"));
@@ -629,6 +641,29 @@ fn is_all(param: &Param) -> bool {
         Some(index) => is_literal(index, "@") || is_literal(index, "*"),
         None => param.name == "@" || param.name == "*",
     }
+}
+
+/// Adds a piece to a word that braces make: `$a{b,c}` is `$ab $ac`.
+fn push_piece(word: &mut Word, piece: &Piece) {
+    if let Some(Piece::Param(param)) = word.last_mut()
+        && param.bare
+        && param
+            .name
+            .starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && let Piece::Lit(text) = piece
+    {
+        let end = text
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(text.len());
+        let (name, rest) = text.split_at(end);
+        param.name.push_str(name);
+        if !rest.is_empty() {
+            param.bare = false;
+            word.push(Piece::Lit(rest.to_owned()));
+        }
+        return;
+    }
+    word.push(piece.clone());
 }
 
 /// A place in a word: the piece, and the byte in it.

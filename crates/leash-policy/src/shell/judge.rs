@@ -68,8 +68,8 @@ pub(super) fn canonical(name: &str) -> &str {
     }
     let plain = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
     match plain {
-        "python" | "pypy" | "perl" | "ruby" | "php" | "lua" | "node" | "bash" => {
-            if plain == "pypy" {
+        "python" | "pypy" | "ipython" | "perl" | "ruby" | "php" | "lua" | "node" | "bash" => {
+            if matches!(plain, "pypy" | "ipython") {
                 "python"
             } else if plain == "bash" {
                 "sh"
@@ -149,7 +149,10 @@ const fn is_wide_place(place: Place) -> bool {
 
 impl Machine<'_> {
     pub(super) fn place(&self, path: &str) -> Place {
-        paths::place(path, &self.env.cwd)
+        match self.follow(path) {
+            Some(target) => paths::place(&target, &self.env.cwd),
+            None => paths::place(path, &self.env.cwd),
+        }
     }
 
     /// Judges and follows one program.
@@ -171,6 +174,24 @@ impl Machine<'_> {
             }
             return Ok(mark(marks::OUTPUT).to_owned());
         }
+        let copied = if self.copies.is_empty() {
+            None
+        } else {
+            self.copies.get(&self.file_name(name)).cloned()
+        };
+        let name = copied.as_deref().unwrap_or(name);
+        // Where upper and lower case are one in the names of files, `RM` is `rm`.
+        let lower;
+        let name = if self.strict
+            && name.bytes().any(|byte| byte.is_ascii_uppercase())
+            && !name.bytes().any(|byte| byte.is_ascii_lowercase())
+            && !matches!(name, "GET" | "POST" | "HEAD" | "R")
+        {
+            lower = name.to_ascii_lowercase();
+            lower.as_str()
+        } else {
+            name
+        };
         if name.contains(['*', '?']) || (name.contains('[') && name != "[" && name != "[[") {
             self.unknown("runs a program whose name is not known before it runs");
             return Ok(mark(marks::OUTPUT).to_owned());
@@ -179,9 +200,28 @@ impl Machine<'_> {
         self.judge_lists(name, program, args)?;
         self.judge_arguments(program, args)?;
         // A file that this script wrote is run as what it holds.
-        if name.contains('/') {
-            let file = self.file_name(name);
-            if let Some(content) = self.files.get(&file).cloned() {
+        if !self.files.is_empty() {
+            let content = if name.contains('/') {
+                self.files.get(&self.file_name(name))
+            } else {
+                const FOLDERS: [&str; 6] = [
+                    "/usr/local/bin",
+                    "/usr/bin",
+                    "/bin",
+                    "/usr/sbin",
+                    "~/bin",
+                    "~/.local/bin",
+                ];
+                self.files
+                    .iter()
+                    .find(|(path, _)| {
+                        path.strip_suffix(name)
+                            .and_then(|folder| folder.strip_suffix('/'))
+                            .is_some_and(|folder| FOLDERS.contains(&folder))
+                    })
+                    .map(|(_, content)| content)
+            };
+            if let Some(content) = content.cloned() {
                 if content.contains(marks::NETWORK) {
                     return Err(DOWNLOADS);
                 }
@@ -253,6 +293,10 @@ impl Machine<'_> {
         if !self.settings.protected.is_empty() {
             self.judge_protected(program, args)?;
         }
+        // What a wrapper runs is judged by itself.
+        if program == "xargs" || wrappers::is_plain_wrapper(program) {
+            return Ok(());
+        }
         // Those that only name a file, or use a key for what it is for.
         const USERS: [&str; 60] = [
             "echo",
@@ -319,8 +363,13 @@ impl Machine<'_> {
         if USERS.contains(&program) {
             if matches!(program, "scp" | "rsync" | "openssl") {
                 let words = operands(args, "iFeoPlcS");
-                if words.iter().any(|word| paths::is_credential(word, &self.env.cwd)) && program != "openssl"
-                {
+                let shown = program != "openssl"
+                    || args.first().is_some_and(|first| {
+                        matches!(first.as_str(), "rsa" | "pkey" | "pkcs8" | "ec" | "enc" | "base64")
+                    }) && !args
+                        .iter()
+                        .any(|arg| matches!(arg.as_str(), "-pubout" | "-noout" | "-check"));
+                if shown && words.iter().any(|word| paths::is_credential(word, &self.env.cwd)) {
                     return Err(READS);
                 }
             }
@@ -354,7 +403,7 @@ impl Machine<'_> {
                 | "scp"
         );
         for arg in args {
-            if arg.len() < 4 || skipped.as_ref() == Some(arg) {
+            if (arg.len() < 4 && self.env.cwd.is_empty()) || skipped.as_ref() == Some(arg) {
                 continue;
             }
             for part in parts(arg) {
@@ -526,6 +575,20 @@ impl Machine<'_> {
             return Err(STOPS);
         }
         if paths::is_vital(path, &self.env.cwd) {
+            // Settings of the kernel that a reboot takes back.
+            const TUNED: [&str; 8] = [
+                "/proc/sys/net/",
+                "/proc/sys/vm/",
+                "/proc/sys/fs/",
+                "/sys/class/",
+                "/sys/devices/",
+                "/sys/block/",
+                "/sys/module/",
+                "/sys/kernel/mm/",
+            ];
+            if TUNED.iter().any(|folder| path.starts_with(folder)) && !path.contains("..") {
+                return Ok(());
+            }
             // A line more in the table of hosts is an everyday thing.
             let hosts = path == "/etc/hosts" && content.is_some_and(|content| !content.trim().is_empty());
             if !hosts {
@@ -538,6 +601,9 @@ impl Machine<'_> {
             } else {
                 Err(PERSISTS)
             };
+        }
+        if path.ends_with("_history") && content.is_none_or(|content| content.trim().is_empty()) {
+            return Err(Stop::Danger("wipes its traces"));
         }
         if paths::is_credential(path, &self.env.cwd) && path.starts_with("/etc") {
             return Err(DESTROYS);
@@ -622,6 +688,8 @@ impl Machine<'_> {
         match self.place(path) {
             Place::Disk => return Err(DISK),
             Place::Root | Place::System | Place::Home => return Err(DESTROYS),
+            // Some of the logs are old ones; all of them are what happened.
+            Place::InSystem if path.starts_with("/var/log/") && is_some_of(path) => {}
             Place::InSystem => {
                 if recursive || path.contains('*') || paths::is_vital(path, &self.env.cwd) {
                     return Err(DESTROYS);
@@ -651,6 +719,9 @@ impl Machine<'_> {
                 ];
                 let found = paths::Path::new(path);
                 let first = found.parts.first().copied().unwrap_or("");
+                if found.parts.contains(&"Trash") {
+                    return Ok(());
+                }
                 if KEPT.iter().any(|kept| paths::same(first, kept))
                     && (found.parts.len() == 1
                         || first.starts_with(".s")
@@ -659,8 +730,14 @@ impl Machine<'_> {
                 {
                     return Err(DESTROYS);
                 }
+                if found.parts.len() == 1 && first.ends_with("_history") {
+                    return Err(Stop::Danger("wipes its traces"));
+                }
             }
             Place::Unknown => {
+                if below_a_variable(path) {
+                    return Ok(());
+                }
                 if recursive || !path.starts_with(marks::ENV) {
                     self.unknown("removes what is not known before it runs");
                 }
@@ -693,13 +770,13 @@ impl Machine<'_> {
     fn judge_program(&mut self, program: &str, args: &[String], input: &str) -> Result<()> {
         let first = args.first().map_or("", String::as_str);
         match program {
-            "rm" | "unlink" | "rimraf" | "del-cli" | "trash" | "srm" | "rmdir" | "Remove-Item" | "del"
-            | "rd" => {
+            "rm" | "unlink" | "rimraf" | "del-cli" | "trash" | "srm" | "rmdir" | "remove-item" | "del"
+            | "rd" | "ri" | "erase" => {
                 let recursive = has_flag(args, 'r')
                     || has_flag(args, 'R')
                     || has_long(args, "--recursive")
                     || has_long(args, "--no-preserve-root")
-                    || matches!(program, "rimraf" | "srm" | "rd")
+                    || matches!(program, "rimraf" | "srm" | "rd" | "remove-item" | "ri")
                     || args
                         .iter()
                         .any(|arg| arg.eq_ignore_ascii_case("-recurse") || arg.eq_ignore_ascii_case("/s"));
@@ -713,6 +790,32 @@ impl Machine<'_> {
                     self.judge_removal(path, recursive)?;
                 }
             }
+            "stop-computer" | "restart-computer" => return Err(STOPS),
+            "dbus-send" | "busctl" | "gdbus"
+                if args
+                    .iter()
+                    .any(|arg| arg.contains("login1") || arg.contains("ConsoleKit"))
+                    && args.iter().any(|arg| {
+                        let method = arg.rsplit('.').next().unwrap_or(arg);
+                        matches!(
+                            method,
+                            "PowerOff" | "Reboot" | "Halt" | "Suspend" | "Hibernate" | "Stop" | "Restart"
+                        )
+                    }) =>
+            {
+                return Err(STOPS);
+            }
+            "debugfs" if has_flag(args, 'w') && args.iter().any(|arg| self.place(arg) == Place::Disk) => {
+                return Err(DISK);
+            }
+            "xterm"
+                if has_long(args, "-display")
+                    && option(args, "-display", "").is_some_and(|at| !at.starts_with(':')) =>
+            {
+                return Err(REVERSE);
+            }
+            "ztcp" => return Err(REVERSE),
+            "zmodload" if args.iter().any(|arg| arg.contains("net/tcp")) => return Err(REVERSE),
             "shred" | "wipe" | "scrub" => {
                 for path in operands(args, "ns") {
                     match self.place(path) {
@@ -728,7 +831,7 @@ impl Machine<'_> {
                 for path in operands(args, "sr") {
                     self.judge_write(path, None)?;
                     self.judge_removal(path, false)?;
-                    if matches!(self.place(path), Place::InSystem) {
+                    if matches!(self.place(path), Place::InSystem) && !path.starts_with("/var/log/") {
                         return Err(DESTROYS);
                     }
                 }
@@ -739,7 +842,12 @@ impl Machine<'_> {
                         if path.starts_with(marks::is) && !path.starts_with(marks::HARMLESS) {
                             self.unknown("writes to what is not known before it runs");
                         }
+                        let content = match args.iter().find_map(|arg| arg.strip_prefix("if=")) {
+                            Some(source) => self.read(source)?,
+                            None => input.to_owned(),
+                        };
                         self.judge_write(path, None)?;
+                        self.write(path, &content, false)?;
                     } else if let Some(path) = arg.strip_prefix("if=") {
                         self.read(path)?;
                     } else if marks::any(arg) && !arg.contains('=') {
@@ -832,6 +940,14 @@ impl Machine<'_> {
                 let recursive = has_flag(args, 'R') || has_long(args, "--recursive");
                 for path in operands(args, "").into_iter().skip(1) {
                     let place = self.place(path);
+                    // The folders of a web server or of a service are given to it every day.
+                    let served = ["/var/www", "/srv", "/opt"].iter().any(|folder| {
+                        path.strip_prefix(folder)
+                            .is_some_and(|rest| *folder == "/var/www" || rest.trim_matches('/').len() > 1)
+                    });
+                    if served {
+                        continue;
+                    }
                     if (recursive && is_wide_place(place) && place != Place::Home)
                         || (recursive
                             && place == Place::InSystem
@@ -856,6 +972,8 @@ impl Machine<'_> {
             {
                 return Err(OPENS);
             }
+            // Words about it, in a text that is no command.
+            "reboot" | "halt" | "poweroff" | "shutdown" if !self.strict && !is_order(program, args) => {}
             "shutdown" => {
                 if !(has_flag(args, 'c') || has_long(args, "--help") || has_long(args, "--show")) {
                     return Err(STOPS);
@@ -982,7 +1100,11 @@ impl Machine<'_> {
                 }
             }
             "at" | "batch" => {
-                if !(has_flag(args, 'l') || has_flag(args, 'r') || has_flag(args, 'd') || has_flag(args, 'V'))
+                if !(has_flag(args, 'l')
+                    || has_flag(args, 'c')
+                    || has_flag(args, 'r')
+                    || has_flag(args, 'd')
+                    || has_flag(args, 'V'))
                 {
                     return Err(PERSISTS);
                 }
@@ -1056,6 +1178,9 @@ impl Machine<'_> {
                         || matches!(arg.as_str(), "yaml" | "json")
                         || arg.contains("jsonpath")
                 });
+                if words.first() == Some(&"config") && args.iter().any(|arg| arg == "--raw") {
+                    return Err(READS);
+                }
                 if words.first() == Some(&"get") && secret && shown {
                     return Err(READS);
                 }
@@ -1072,13 +1197,19 @@ impl Machine<'_> {
                 }
             }
             "tar" | "zip" | "7z" => self.judge_archive(program, args)?,
-            "curl" | "wget" | "http" | "https" | "xh" => self.judge_transfer(program, args, input)?,
+            "curl" | "wget" | "http" | "https" | "xh" | "aria2c" | "fetch" => {
+                self.judge_transfer(program, args, input)?
+            }
             "nc" | "telnet" | "socat" => self.judge_net(program, args, input)?,
             "dig" | "nslookup" | "host" | "ping" | "ping6" | "traceroute" => {
-                if args
-                    .iter()
-                    .any(|arg| arg.contains([marks::OUTPUT, marks::SENSITIVE, marks::FILE]))
-                {
+                if args.iter().any(|arg| {
+                    arg.contains([marks::SENSITIVE])
+                        || arg.contains([marks::OUTPUT, marks::FILE, marks::HARMLESS])
+                            && arg
+                                .find('.')
+                                .is_some_and(|dot| arg.get(..dot).is_some_and(marks::any))
+                        || (arg.contains(marks::OUTPUT) && matches!(program, "dig" | "nslookup" | "host"))
+                }) {
                     return Err(SENDS);
                 }
             }
@@ -1108,6 +1239,23 @@ impl Machine<'_> {
             }
             "sed" => {
                 if has_flag(args, 'i') || has_long(args, "--in-place") {
+                    if args.iter().any(|arg| {
+                        [
+                            "PermitRootLogin yes",
+                            "PermitEmptyPasswords yes",
+                            "PasswordAuthentication yes",
+                        ]
+                        .iter()
+                        .any(|line| {
+                            arg.rfind(line).is_some_and(|at| {
+                                arg.get(at.saturating_add(line.len())..)
+                                    .is_some_and(|rest| rest.matches(['/', '|', '#']).count() <= 1)
+                            })
+                        })
+                    }) && args.iter().any(|arg| arg.ends_with("sshd_config"))
+                    {
+                        return Err(PERSISTS);
+                    }
                     for path in operands(args, "ef")
                         .into_iter()
                         .skip(usize::from(option(args, "-e", "--expression").is_none()))
@@ -1186,7 +1334,7 @@ impl Machine<'_> {
             if target == "-1" || target == "1" || target.trim_start_matches('0') == "1" {
                 return Err(KILLS);
             }
-            if target.contains(marks::SENSITIVE) {
+            if target.contains([marks::SENSITIVE, '*', '?']) || target.starts_with('[') {
                 return Err(KILLS);
             }
             if target.contains([marks::OUTPUT, marks::NETWORK]) {
@@ -1210,6 +1358,22 @@ impl Machine<'_> {
         if program == "ln" {
             // A link to the root or to a key makes another name for it.
             if let Some(source) = sources.first() {
+                if let Some(name) = program_file(source) {
+                    self.copy_program(target, name);
+                } else if source.starts_with(['/', '~', '.']) && self.links.len() < 256 {
+                    let name = self.file_name(target);
+                    let source = source.trim_end_matches('/').to_owned();
+                    self.links
+                        .insert(name, if source.is_empty() { "/".to_owned() } else { source });
+                }
+                if paths::persists(target, &self.env.cwd)
+                    && !paths::Path::new(target)
+                        .parts
+                        .first()
+                        .is_some_and(|part| part.ends_with("rc") || part.ends_with("profile"))
+                {
+                    return Err(PERSISTS);
+                }
                 if paths::is_credential(source, &self.env.cwd) {
                     return Err(READS);
                 }
@@ -1243,11 +1407,43 @@ impl Machine<'_> {
             }
             return Ok(());
         }
+        // What comes from another machine is a download.
+        if program == "scp" {
+            for source in sources {
+                if let Some((host, path)) = source.split_once(':')
+                    && !host.contains('/')
+                {
+                    let file = path.rsplit('/').next().unwrap_or("");
+                    let whole = if matches!(*target, "." | "./") || target.ends_with('/') {
+                        format!(
+                            "{}{file}",
+                            target.trim_start_matches("./").trim_start_matches('.')
+                        )
+                    } else {
+                        (*target).to_owned()
+                    };
+                    let name = self.file_name(&whole);
+                    self.files.insert(name, mark(marks::NETWORK).to_owned());
+                }
+            }
+        }
         if program == "rsync"
             && args.iter().any(|arg| arg.starts_with("--del"))
             && is_wide_place(self.place(target))
         {
             return Err(DESTROYS);
+        }
+        if program == "install"
+            && let Some(mode) = option(args, "-m", "--mode")
+            && u32::from_str_radix(mode, 8).is_ok_and(|bits| bits & 0o4000 != 0 || bits & 0o002 != 0)
+        {
+            return Err(OPENS);
+        }
+        // A copy of a program is that program.
+        if let [source] = sources
+            && let Some(name) = program_file(source)
+        {
+            self.copy_program(target, name);
         }
         if program == "cp" || program == "install" {
             let mut content = String::new();
@@ -1283,6 +1479,17 @@ impl Machine<'_> {
             return Err(DESTROYS);
         }
         if paths::persists(target, &self.env.cwd) {
+            return Err(PERSISTS);
+        }
+        // A file put into a folder keeps its name.
+        if !target.ends_with(".service")
+            && sources.iter().any(|source| {
+                let name = source.rsplit('/').next().unwrap_or("");
+                !name.is_empty()
+                    && !marks::any(name)
+                    && paths::persists(&format!("{}/{name}", target.trim_end_matches('/')), &self.env.cwd)
+            })
+        {
             return Err(PERSISTS);
         }
         Ok(())
@@ -1358,7 +1565,13 @@ impl Machine<'_> {
             if readable && credential && !paths::is_dotenv(target) {
                 return Err(OPENS);
             }
-            if recursive && (is_wide_place(place) && place != Place::Home || place == Place::InSystem) {
+            let served = target.starts_with("/var/www")
+                && !readable_to_write(mode)
+                && octal.is_none_or(|bits| bits & 0o700 == 0o700);
+            if recursive
+                && !served
+                && (is_wide_place(place) && place != Place::Home || place == Place::InSystem)
+            {
                 return Err(OPENS);
             }
             if locks && is_wide_place(place) {
@@ -1369,8 +1582,8 @@ impl Machine<'_> {
     }
 
     /// What is nobody else's business: keys, system files, all of a home.
-    fn is_private(&self, path: &str) -> bool {
-        if path.starts_with('-') && path.len() < 3 {
+    pub(super) fn is_private(&self, path: &str) -> bool {
+        if (path.starts_with('-') && path.len() < 3) || path.ends_with(".pub") {
             return false;
         }
         let path = path.trim_start_matches(['@', '<']);
@@ -1451,6 +1664,13 @@ impl Machine<'_> {
     }
 
     fn judge_docker(&mut self, args: &[String]) -> Result<()> {
+        let host_processes = args.iter().any(|arg| arg == "--pid=host")
+            || args
+                .windows(2)
+                .any(|pair| matches!(pair, [flag, value] if flag == "--pid" && value == "host"));
+        if args.iter().any(|arg| arg == "--privileged") && host_processes {
+            return Err(HOST);
+        }
         for (at, arg) in args.iter().enumerate() {
             let volume = if matches!(arg.as_str(), "-v" | "--volume" | "--mount") {
                 args.get(at.saturating_add(1)).map(String::as_str)
@@ -1491,6 +1711,19 @@ impl Machine<'_> {
             .iter()
             .any(|host| rest.starts_with(host))
         });
+        if args.iter().any(|arg| {
+            let rest = arg.split_once("://").map_or(arg.as_str(), |(_, rest)| rest);
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
+            let host = authority.rsplit('@').next().unwrap_or("");
+            let host = if host.starts_with('[') {
+                host.split_inclusive(']').next().unwrap_or(host)
+            } else {
+                host.split(':').next().unwrap_or(host)
+            };
+            arg.contains("://") && crate::net::is_metadata(host)
+        }) {
+            return Err(READS);
+        }
         if args.iter().any(|arg| {
             arg.contains("169.254.169.254")
                 || arg.contains("metadata.google.internal")
@@ -1561,7 +1794,9 @@ impl Machine<'_> {
                 && !local
             {
                 // In the address itself. A version that was looked up before is an everyday thing.
-                if arg.contains([marks::SENSITIVE, marks::FILE])
+                // An address that is a line of a file comes from a list of them.
+                let listed = arg.chars().all(|c| c == marks::FILE);
+                if arg.contains([marks::SENSITIVE, marks::FILE]) && !listed
                     || arg.find(marks::is).is_some_and(|at| {
                         at > 0
                             && (arg.contains('?')
@@ -1585,6 +1820,15 @@ impl Machine<'_> {
                     });
                 }
             }
+        }
+        if headers.iter().any(|header| {
+            let lower = header.to_ascii_lowercase();
+            header.contains(marks::SENSITIVE)
+                && !["authorization", "token", "key", "secret"]
+                    .iter()
+                    .any(|name| lower.contains(name))
+        }) {
+            return Err(SENDS);
         }
         if headers.iter().any(|header| {
             header.contains([marks::FILE])
@@ -1635,12 +1879,38 @@ impl Machine<'_> {
             }
             _ => None,
         });
-        let named = output.or(cluster).filter(|path| *path != "-").map(str::to_owned);
+        let glued = (program == "wget")
+            .then(|| {
+                args.iter().find_map(|arg| {
+                    let (flags, file) = arg.strip_prefix('-')?.split_once('O')?;
+                    (flags.len() < 6
+                        && flags.bytes().all(|byte| byte.is_ascii_lowercase())
+                        && !file.is_empty())
+                    .then_some(file)
+                })
+            })
+            .flatten();
+        let folder = match program {
+            "wget" => option(args, "-P", "--directory-prefix"),
+            "aria2c" => option(args, "-d", "--dir"),
+            _ => option(args, "", "--output-dir"),
+        };
+        let named = output
+            .or(cluster)
+            .or(glued)
+            .filter(|path| *path != "-")
+            .map(|path| match folder {
+                Some(folder) if !path.starts_with('/') && program != "wget" => {
+                    format!("{}/{path}", folder.trim_end_matches('/'))
+                }
+                _ => path.to_owned(),
+            });
         let by_url = named.is_none()
-            && (program == "wget"
-                && !args
-                    .iter()
-                    .any(|arg| arg.ends_with("O-") || arg == "-O" || arg == "--output-document=-")
+            && (program == "aria2c"
+                || program == "wget"
+                    && !args
+                        .iter()
+                        .any(|arg| arg.ends_with("O-") || arg == "-O" || arg == "--output-document=-")
                 || program == "curl" && (has_flag(args, 'O') || has_long(args, "--remote-name")));
         if let Some(path) = named {
             self.write(&path, mark(marks::NETWORK), false)?;
@@ -1658,7 +1928,11 @@ impl Machine<'_> {
                     .unwrap_or("")
                     .to_owned();
                 if !name.is_empty() {
-                    self.write(&name, mark(marks::NETWORK), false)?;
+                    let path = match folder {
+                        Some(folder) => format!("{}/{name}", folder.trim_end_matches('/')),
+                        None => name,
+                    };
+                    self.write(&path, mark(marks::NETWORK), false)?;
                 }
             }
         }
@@ -1739,7 +2013,7 @@ impl Machine<'_> {
                 }
                 let mut text = String::new();
                 for name in names {
-                    if name == "-" {
+                    if is_stdin(name) {
                         text.push_str(input);
                     } else {
                         match self.read(name) {
@@ -1763,6 +2037,12 @@ impl Machine<'_> {
             }
             "openssl" if args.first().is_some_and(|first| first == "s_client") => out(marks::NETWORK),
             "dig" | "nslookup" | "host" => out(marks::NETWORK),
+            "set" | "export" | "declare" | "typeset"
+                if args.is_empty()
+                    || matches!(args, [flag] if matches!(flag.as_str(), "-p" | "-x" | "-px")) =>
+            {
+                out(marks::SENSITIVE)
+            }
             "true" | "false" | ":" | "cd" | "export" | "set" | "mkdir" | "touch" | "rm" | "cp" | "mv"
             | "chmod" | "sleep" | "wait" | "test" | "[" | "unset" | "exit" | "ln" | "chown" | "source"
             | "mkfifo" => {
@@ -1783,7 +2063,23 @@ impl Machine<'_> {
             }
             "mktemp" => "/tmp/tmp.unique\n".to_owned(),
             "which" | "type" | "whereis" => {
-                format!("{}\n", operands(args, "").first().copied().unwrap_or(""))
+                let name = operands(args, "").first().copied().unwrap_or("").to_owned();
+                if name.is_empty() || name.contains('/') || marks::any(&name) || program != "which" {
+                    format!("{name}\n")
+                } else {
+                    format!("/usr/bin/{name}\n")
+                }
+            }
+            "seq" => sequence(args).unwrap_or_else(|| out(marks::HARMLESS)),
+            "dd" => {
+                if args.iter().any(|arg| arg.starts_with("of=")) {
+                    String::new()
+                } else {
+                    match args.iter().find_map(|arg| arg.strip_prefix("if=")) {
+                        Some(source) => self.read(source).unwrap_or_else(|_| out(marks::SENSITIVE)),
+                        None => input.to_owned(),
+                    }
+                }
             }
             "basename" => {
                 let name = args.first().map_or("", String::as_str);
@@ -1806,16 +2102,16 @@ impl Machine<'_> {
             "realpath" | "readlink" => operands(args, "")
                 .first()
                 .map_or_else(String::new, |path| (*path).to_owned()),
-            "date" | "id" | "nproc" | "uname" | "hostname" | "whoami" | "arch" | "seq" | "wc" | "tput"
-            | "git" | "node" | "npm" | "cargo" | "rustc" | "go" | "lsb_release" | "dpkg" | "brew"
-            | "direnv" | "ssh-agent" | "pyenv" | "rbenv" | "nodenv" | "fnm" | "opam" | "starship"
-            | "zoxide" | "conda" | "mise" | "asdf" | "rtx" | "dircolors" | "thefuck" | "minikube"
-            | "docker-machine" | "docker" | "kubectl" | "jq" | "yq" | "aws" | "gcloud" | "az"
-            | "terraform" | "pkg-config" | "python-config" | "luarocks" | "gh" | "uuidgen" | "sha256sum"
-            | "md5sum" | "shasum" | "du" | "df" | "stat" | "expr" | "bc" | "tty" | "ip" | "ifconfig"
-            | "getconf" | "locale" | "resize" | "npx" | "make" | "cmake" | "rustup" | "pip" | "poetry"
-            | "helm" | "kind" | "systemd-escape" | "nvm" | "php-config" | "llvm-config" | "xcrun"
-            | "xcode-select" | "sw_vers" | "sysctl" | "free" | "uptime" | "lscpu" => {
+            "date" | "id" | "nproc" | "uname" | "hostname" | "whoami" | "arch" | "wc" | "tput" | "git"
+            | "node" | "npm" | "cargo" | "rustc" | "go" | "lsb_release" | "dpkg" | "brew" | "direnv"
+            | "ssh-agent" | "pyenv" | "rbenv" | "nodenv" | "fnm" | "opam" | "starship" | "zoxide"
+            | "conda" | "mise" | "asdf" | "rtx" | "dircolors" | "thefuck" | "minikube" | "docker-machine"
+            | "docker" | "kubectl" | "jq" | "yq" | "aws" | "gcloud" | "az" | "terraform" | "pkg-config"
+            | "python-config" | "luarocks" | "gh" | "uuidgen" | "sha256sum" | "md5sum" | "shasum" | "du"
+            | "df" | "stat" | "expr" | "bc" | "tty" | "ip" | "ifconfig" | "getconf" | "locale" | "resize"
+            | "npx" | "make" | "cmake" | "rustup" | "pip" | "poetry" | "helm" | "kind" | "systemd-escape"
+            | "nvm" | "php-config" | "llvm-config" | "xcrun" | "xcode-select" | "sw_vers" | "sysctl"
+            | "free" | "uptime" | "lscpu" => {
                 let carried = marks::of(input, None);
                 if matches!(program, "whoami" | "id" | "hostname" | "uname") {
                     return out(marks::FILE).replace(
@@ -1839,6 +2135,13 @@ impl Machine<'_> {
                     };
                 }
                 out(marks::HARMLESS)
+            }
+            "pgrep"
+                if operands(args, "uUgGPtsFd")
+                    .iter()
+                    .any(|name| matches!(*name, "" | "." | ".*")) =>
+            {
+                out(marks::SENSITIVE)
             }
             "pgrep" | "pidof" | "lsof" | "fuser" | "jobs" | "ss" | "netstat" => out(marks::PIDS),
             "ps" => out(marks::SENSITIVE),
@@ -1883,6 +2186,18 @@ impl Machine<'_> {
             }
             "find" | "fd" | "fdfind" | "ls" | "locate" => {
                 let folder = operands(args, "").first().copied().unwrap_or(".").to_owned();
+                // Whoever looks for keys by name finds keys.
+                if let Some(name) = option(args, "-name", "").filter(|name| paths::is_credential(name, "")) {
+                    return format!("{}/{name}\n", folder.trim_end_matches('/'));
+                }
+                // Files that are named are what is listed.
+                if program == "ls"
+                    && operands(args, "")
+                        .iter()
+                        .any(|name| name.contains('*') || paths::is_credential(name, &self.env.cwd))
+                {
+                    return operands(args, "").join("\n");
+                }
                 let place = self.place(&folder);
                 if is_wide_place(place) || place == Place::InSystem || program == "locate" {
                     format!("{folder}/{}", marks::OUTPUT)
@@ -2011,7 +2326,7 @@ impl Machine<'_> {
                         self.env_mut().vars.insert(
                             arg.clone(),
                             super::machine::Var {
-                                alternatives: vec![vec![String::new()]],
+                                alternatives: vec![Vec::new()],
                             },
                         );
                     }
@@ -2105,6 +2420,89 @@ impl Machine<'_> {
     }
 }
 
+/// Whether `reboot …` in a text that may be prose is what somebody would type.
+fn is_order(program: &str, args: &[String]) -> bool {
+    match operands(args, "").first() {
+        None => program != "shutdown" || !args.is_empty(),
+        Some(time) => {
+            program == "shutdown"
+                && (*time == "now" && args.len() <= 2
+                    || args.iter().any(|arg| arg.starts_with('-'))
+                    || time.starts_with('+')
+                    || time.bytes().all(|byte| byte.is_ascii_digit() || byte == b':'))
+        }
+    }
+}
+
+/// The program that a file in one of the folders of programs is.
+fn program_file(path: &str) -> Option<&str> {
+    let (folder, name) = path.rsplit_once('/')?;
+    (matches!(
+        folder,
+        "/bin" | "/sbin" | "/usr/bin" | "/usr/sbin" | "/usr/local/bin" | "/usr/local/sbin"
+    ) && !name.is_empty()
+        && !name.contains(['*', '?', '[']))
+    .then_some(name)
+}
+
+/// Whether a path names some of the files in a folder, by more than a star.
+fn is_some_of(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or("");
+    name.chars().any(|c| matches!(c, '*' | '?' | marks::HARMLESS))
+        && (name.contains(marks::HARMLESS) || name.chars().filter(char::is_ascii_alphanumeric).count() > 1)
+}
+
+/// Whether a path leads below what a variable of the environment names, and would harm nothing if that were empty.
+fn below_a_variable(path: &str) -> bool {
+    let Some(rest) = path
+        .strip_prefix(marks::ENV)
+        .and_then(|rest| rest.strip_prefix('/'))
+    else {
+        return false;
+    };
+    let place = paths::place(&format!("/{rest}"), "");
+    !marks::any(rest) && !rest.contains("..") && place == Place::Ordinary
+}
+
+/// Whether a path is what comes in.
+pub(super) fn is_stdin(path: &str) -> bool {
+    matches!(path, "-" | "/dev/stdin" | "/proc/self/fd/0" | "/dev/fd/0")
+}
+
+/// Whether a symbolic mode lets others write.
+fn readable_to_write(mode: &str) -> bool {
+    mode.split(',').any(|clause| {
+        clause.find(['+', '=']).is_some_and(|at| {
+            clause.get(at..).is_some_and(|what| what.contains('w')) && !clause.starts_with('u')
+        })
+    })
+}
+
+/// What `seq` prints, cut short.
+fn sequence(args: &[String]) -> Option<String> {
+    let numbers: Vec<i64> = operands(args, "sf")
+        .into_iter()
+        .map(|word| word.parse().ok())
+        .collect::<Option<_>>()?;
+    let (first, step, last) = match numbers.as_slice() {
+        [last] => (1, 1, *last),
+        [first, last] => (*first, 1, *last),
+        [first, step, last] => (*first, *step, *last),
+        _ => return None,
+    };
+    let mut text = String::new();
+    let mut value = first;
+    for _ in 0..100 {
+        if step == 0 || (step > 0 && value > last) || (step < 0 && value < last) {
+            break;
+        }
+        text.push_str(&value.to_string());
+        text.push('\n');
+        value = value.checked_add(step)?;
+    }
+    Some(text)
+}
+
 fn creates(args: &[String]) -> bool {
     args.first()
         .is_some_and(|flags| flags.trim_start_matches('-').contains('c') && !flags.starts_with("--"))
@@ -2124,6 +2522,10 @@ fn only_exports(content: &str) -> bool {
         }
         if line.contains(['`', ';', '|', '&', '<', '>']) || line.contains("$(") {
             return false;
+        }
+        // A short name for a program with options.
+        if let Some((name, value)) = line.strip_prefix("alias ").and_then(|rest| rest.split_once('=')) {
+            return is_plain_alias(name, value.trim_matches(['"', '\'']));
         }
         let line = line.strip_prefix("export ").unwrap_or("");
         let Some((name, value)) = line.split_once('=') else {
@@ -2148,10 +2550,33 @@ fn only_exports(content: &str) -> bool {
             "LD_AUDIT",
         ];
         name_ok
-            && !RUN.contains(&name)
+            && (!RUN.contains(&name)
+                || matches!(name, "EDITOR" | "PAGER")
+                    && value
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-')))
             && !(name == "PATH"
                 && (value.starts_with("/tmp") || value.starts_with('.') || value.contains("/tmp/")))
     })
+}
+
+/// Whether an alias only shortens what somebody types: no path, no variable, and no name that others rely on.
+fn is_plain_alias(name: &str, value: &str) -> bool {
+    let first = value.split_whitespace().next().unwrap_or("");
+    let own = first == name;
+    const RELIED_ON: [&str; 12] = [
+        "sudo", "su", "ssh", "cd", "ls", "git", "passwd", "doas", "scp", "rm", "cat", "docker",
+    ];
+    const RUNS: [&str; 16] = [
+        "sh", "bash", "zsh", "eval", "exec", "sudo", "curl", "wget", "nc", "ssh", "rm", "python", "python3",
+        "perl", "node", "ruby",
+    ];
+    (own || !RELIED_ON.contains(&name))
+        && !name.is_empty()
+        && !RUNS.contains(&first)
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-' | b'_' | b'.' | b'='))
 }
 
 /// What in an argument may be a path: itself, and what stands behind `=`, `@`, `:` or a short option.

@@ -15,7 +15,9 @@ use super::Settings;
 use super::expand::mark;
 use super::marks;
 use super::paths::{self, Place};
-use super::syntax::{self, AndOr, Assign, Command, Kind, Redirect, RedirectOp, Script, Value, Word};
+use super::syntax::{
+    self, AndOr, Assign, Command, Kind, ParamOp, Piece, Redirect, RedirectOp, Script, Value, Word,
+};
 
 /// How many values a variable may have at once.
 pub(super) const MAX_ALTERNATIVES: usize = 8;
@@ -78,6 +80,11 @@ pub(super) struct Machine<'r> {
     pub(super) env: Rc<Env>,
     /// What files hold that the script wrote itself.
     pub(super) files: HashMap<String, String>,
+    /// Other names that the script gave to programs, and to folders: copies and links.
+    pub(super) copies: HashMap<String, String>,
+    pub(super) links: HashMap<String, String>,
+    /// Whether the text is a command, and no other text that might be one.
+    pub(super) strict: bool,
     /// The here-documents of the script that runs.
     pub(super) bodies: Rc<Vec<Word>>,
     /// Which of several possible values variables have at the moment.
@@ -109,6 +116,9 @@ impl<'r> Machine<'r> {
                 ..Env::default()
             }),
             files: HashMap::new(),
+            copies: HashMap::new(),
+            links: HashMap::new(),
+            strict: false,
             bodies: Rc::new(Vec::new()),
             choice: 0,
             conditional: 0,
@@ -166,6 +176,7 @@ impl<'r> Machine<'r> {
 
     /// Runs `text` as a shell would, and then what it defined and did not call.
     pub(super) fn run_all(&mut self, text: &str, strict: bool) -> Result<()> {
+        self.strict = strict;
         self.run_text(text, "", strict)?;
         // A function that nothing calls may be called by what the shell does next.
         let rest: Vec<(String, Function)> = self
@@ -241,8 +252,9 @@ impl<'r> Machine<'r> {
             if at > 0 {
                 self.conditional = self.conditional.saturating_sub(1);
             }
-            output.push_str(&result?);
-            self.spend_bytes(output.len())?;
+            let text = result?;
+            self.spend_bytes(text.len())?;
+            output.push_str(&text);
         }
         self.forks = outer;
         Ok(())
@@ -437,6 +449,14 @@ impl<'r> Machine<'r> {
         for word in words {
             argv.extend(self.fields(word)?);
         }
+        // A script that starts itself, twice or in a loop.
+        if self.forks
+            && self.calls <= 1
+            && let [word] = words
+            && is_self(word)
+        {
+            return Err(Stop::Danger("multiplies itself until nothing else runs"));
+        }
         let saved = if argv.is_empty() || assigns.is_empty() {
             None
         } else {
@@ -478,6 +498,20 @@ impl<'r> Machine<'r> {
             }
         } else {
             self.judge_redirected_shell(&argv, redirects)?;
+            // `${x:+word}` of a variable that nothing here set may as well be empty.
+            if let Some(words) = self.without_alternatives(words) {
+                let mut other = Vec::new();
+                for word in &words {
+                    other.extend(self.fields(word)?);
+                }
+                if other != argv {
+                    let kept = Rc::clone(&self.env);
+                    let unknown = self.unknown;
+                    self.run(&other, &input)?;
+                    self.unknown = unknown;
+                    self.env = kept;
+                }
+            }
             let output = self.run(&argv, &input)?;
             if let Some(saved) = saved
                 && !declares
@@ -489,6 +523,34 @@ impl<'r> Machine<'r> {
             output
         };
         self.outputs(redirects, output)
+    }
+
+    /// `words` without the alternatives of variables that are not known; `None` where they have none.
+    fn without_alternatives(&self, words: &[Word]) -> Option<Vec<Word>> {
+        let drops = |piece: &Piece| {
+            matches!(piece, Piece::Param(param)
+                if matches!(param.op, ParamOp::Alternative(_)) && !self.env.vars.contains_key(&param.name))
+        };
+        let has = |piece: &Piece| match piece {
+            Piece::Double(inner) => inner.iter().any(drops),
+            piece => drops(piece),
+        };
+        if !words.iter().flatten().any(has) {
+            return None;
+        }
+        let kept = |pieces: &[Piece]| -> Word {
+            pieces
+                .iter()
+                .filter(|piece| !drops(piece))
+                .map(|piece| match piece {
+                    Piece::Double(inner) => {
+                        Piece::Double(inner.iter().filter(|piece| !drops(piece)).cloned().collect())
+                    }
+                    piece => piece.clone(),
+                })
+                .collect()
+        };
+        Some(words.iter().map(|word| kept(word)).collect())
     }
 
     /// Runs a command by its words.
@@ -507,7 +569,10 @@ impl<'r> Machine<'r> {
         let Some((name, args)) = argv.split_first() else {
             return Ok(String::new());
         };
-        if name.is_empty() && args.is_empty() {
+        if name.is_empty() {
+            if !args.is_empty() {
+                self.unknown("runs a program whose name is not known before it runs");
+            }
             return Ok(String::new());
         }
         if let Some(alias) = self.env.aliases.get(name).cloned()
@@ -564,7 +629,9 @@ impl<'r> Machine<'r> {
         self.step()?;
         let saved = Rc::clone(&self.env);
         let choice = std::mem::replace(&mut self.choice, 0);
-        let output = self.script(script, "");
+        // It reads what the command reads that it stands in.
+        let input = self.input.clone();
+        let output = self.script(script, &input);
         self.choice = choice;
         self.env = saved;
         let mut output = output?;
@@ -594,6 +661,8 @@ impl<'r> Machine<'r> {
 
     /// What a file holds: what this script wrote, or what was there before.
     pub(super) fn read(&mut self, path: &str) -> Result<String> {
+        let followed = self.follow(path);
+        let path = followed.as_deref().unwrap_or(path);
         self.judge_path(path)?;
         if let Some(content) = self.files.get(&self.file_name(path)) {
             return Ok(content.clone());
@@ -613,6 +682,34 @@ impl<'r> Machine<'r> {
                 Place::System | Place::InSystem | Place::Root | Place::Home | Place::Disk
             );
         Ok(mark(if private { marks::SENSITIVE } else { marks::FILE }).to_owned())
+    }
+
+    /// Where a path leads through a link that this script made; `None` where it meets none.
+    pub(super) fn follow(&self, path: &str) -> Option<String> {
+        if self.links.is_empty() {
+            return None;
+        }
+        let name = self.file_name(path);
+        let mut end = name.len();
+        loop {
+            let head = name.get(..end)?;
+            if let Some(target) = self.links.get(head) {
+                return Some(format!("{target}{}", name.get(end..)?));
+            }
+            end = head.rfind('/')?;
+        }
+    }
+
+    /// Notes that a program has another name from now on.
+    pub(super) fn copy_program(&mut self, name: &str, program: &str) {
+        if self.copies.len() < 256 {
+            let name = if name.contains('/') || !self.env.cwd.is_empty() {
+                self.file_name(name)
+            } else {
+                name.to_owned()
+            };
+            self.copies.insert(name, program.to_owned());
+        }
     }
 
     /// The name under which a file is remembered.
@@ -709,6 +806,15 @@ impl<'r> Machine<'r> {
             self.unknown("reads or writes a file whose name is not known before it runs");
         }
         Ok(text)
+    }
+}
+
+/// Whether a word is `$0` and nothing else.
+fn is_self(word: &[Piece]) -> bool {
+    match word {
+        [Piece::Param(param)] => param.name == "0",
+        [Piece::Double(inner)] => matches!(inner.as_slice(), [Piece::Param(param)] if param.name == "0"),
+        _ => false,
     }
 }
 

@@ -416,7 +416,7 @@ fn may_be_credential(text: &str) -> bool {
 
 /// Files that hold credentials. A public key is none.
 pub(super) fn is_credential(text: &str, cwd: &str) -> bool {
-    if text.len() < 4 || !(may_be_credential(text) || may_be_credential(cwd)) {
+    if (text.len() < 4 && cwd.is_empty()) || !(may_be_credential(text) || may_be_credential(cwd)) {
         return false;
     }
     let joined;
@@ -467,7 +467,7 @@ pub(super) fn is_credential(text: &str, cwd: &str) -> bool {
         }
     }
     // All of a folder of keys.
-    if path.home && path.parts.len() == 1 && matches!(last, ".ssh" | ".gnupg" | ".aws") {
+    if path.home && path.parts.len() == 1 && matches!(last, ".ssh" | ".gnupg" | ".aws" | ".kube") {
         return true;
     }
     // Wherever a home may be.

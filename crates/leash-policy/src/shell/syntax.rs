@@ -136,6 +136,8 @@ pub(super) struct Param {
     pub(super) index: Option<Word>,
     pub(super) length: bool,
     pub(super) indirect: bool,
+    /// `$name`, without braces: what follows may still belong to the name once braces were expanded.
+    pub(super) bare: bool,
     pub(super) op: ParamOp,
 }
 
@@ -1220,7 +1222,17 @@ impl<'a> Parser<'a> {
                 while is_name(self.peek(0)) {
                     self.skip(1);
                 }
-                pieces.push(plain(self.slice(from)));
+                let mut name = self.slice(from).to_owned();
+                // A line that goes on in the next one goes on within a name as well.
+                while self.peek(0) == b'\\' && self.peek(1) == b'\n' && is_name(self.peek(2)) {
+                    self.skip(2);
+                    let from = self.at;
+                    while is_name(self.peek(0)) {
+                        self.skip(1);
+                    }
+                    name.push_str(self.slice(from));
+                }
+                pieces.push(plain(&name));
             }
             next @ (b'0'..=b'9' | b'@' | b'*' | b'#' | b'?' | b'-' | b'$' | b'!') => {
                 self.skip(1);
@@ -1358,6 +1370,7 @@ impl<'a> Parser<'a> {
             index: None,
             length: false,
             indirect: false,
+            bare: false,
             op: ParamOp::None,
         };
         if self.peek(0) == b'#'
@@ -1555,6 +1568,7 @@ fn plain(name: &str) -> Piece {
         index: None,
         length: false,
         indirect: false,
+        bare: true,
         op: ParamOp::None,
     }))
 }

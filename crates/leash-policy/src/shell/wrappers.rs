@@ -9,7 +9,7 @@
 
 use super::code;
 use super::expand::mark;
-use super::judge::{has_flag, has_long, operands, option};
+use super::judge::{has_flag, has_long, is_stdin, operands, option};
 use super::machine::{Machine, Stop};
 use super::marks;
 use super::paths::Place;
@@ -54,14 +54,14 @@ fn shape_of(program: &str) -> Option<Shape> {
         "timeout" => shape("ks", &["--kill-after", "--signal"], 1, false),
         "nohup" | "setsid" | "builtin" | "fakeroot" | "unbuffer" | "caffeinate" | "catchsegv"
         | "dbus-run-session" | "busybox" | "toybox" | "setarch" | "linux32" | "linux64" | "proxychains"
-        | "proxychains4" | "torsocks" | "torify" | "ltrace" | "chronic" | "ts" | "pkexec" | "rlwrap"
-        | "sem" | "aoss" | "tini" | "dumb-init" | "npx" | "bunx" | "uvx" | "coproc" | "then" | "do"
-        | "lwp-request" | "winpty" | "grc" => shape("pc", &["--package", "--user"], 0, false),
+        | "proxychains4" | "torsocks" | "torify" | "chronic" | "pkexec" | "rlwrap" | "sem" | "aoss"
+        | "tini" | "dumb-init" | "npx" | "bunx" | "uvx" | "coproc" | "then" | "do" | "lwp-request"
+        | "winpty" | "grc" => shape("pc", &["--package", "--user"], 0, false),
         "stdbuf" => shape("ioe", &["--input", "--output", "--error"], 0, false),
         "time" => shape("fo", &["--format", "--output"], 0, false),
         "chrt" => shape("TPD", &[], 1, false),
         "taskset" => shape("", &[], 1, false),
-        "strace" => shape("eopsPuEaIObSX", &[], 0, false),
+        "strace" | "ltrace" => shape("eopsPuEaIObSXnAFlx", &[], 0, false),
         "unshare" => shape("SGRw", &["--root", "--wd", "--setuid", "--setgid"], 0, false),
         "nsenter" => shape("tSGrw", &["--target", "--setuid", "--setgid"], 0, false),
         "chroot" => shape("", &["--userspec", "--groups"], 1, false),
@@ -97,6 +97,20 @@ fn shape_of(program: &str) -> Option<Shape> {
     })
 }
 
+/// A wrapper's own options, as far as they stand together: what it runs has options of its own.
+fn leading(args: &[String]) -> &[String] {
+    let end = args
+        .iter()
+        .position(|arg| !arg.starts_with('-'))
+        .unwrap_or(args.len());
+    args.get(..end).unwrap_or(args)
+}
+
+/// Whether a program does nothing but run the words after its own.
+pub(super) fn is_plain_wrapper(program: &str) -> bool {
+    shape_of(program).is_some() && !matches!(program, "dotenv" | "busybox" | "toybox")
+}
+
 /// What remains after the wrapper's own words.
 fn rest<'a>(shape: &Shape, args: &'a [String]) -> (Vec<&'a String>, &'a [String]) {
     let mut at = 0_usize;
@@ -107,6 +121,9 @@ fn rest<'a>(shape: &Shape, args: &'a [String]) -> (Vec<&'a String>, &'a [String]
         if arg == "--" {
             at = at.saturating_add(left);
             break;
+        }
+        if arg == "-" && shape.assigns {
+            continue;
         }
         if arg.starts_with("--") {
             if shape.long.contains(&arg.as_str()) {
@@ -154,7 +171,11 @@ pub(super) fn open(
             let Some(path) = args.iter().find(|arg| *arg != "--") else {
                 return Ok(None);
             };
-            let content = machine.read(path)?;
+            let content = if is_stdin(path) {
+                input.to_owned()
+            } else {
+                machine.read(path)?
+            };
             if path.starts_with(marks::OUTPUT) {
                 machine.unknown("runs a script whose name is not known before it runs");
             }
@@ -174,20 +195,34 @@ pub(super) fn open(
         }
         "complete" | "bind" => {
             if let Some(command) = option(args, "-C", "").or_else(|| option(args, "-x", "")) {
+                // `bind -x '"key": command'`
+                let command = match command.split_once("\":") {
+                    Some((_, command)) if program == "bind" => command,
+                    _ => command,
+                };
                 machine.run_text(&command.to_owned(), "", false)?;
             }
             return Ok(None);
         }
-        "command" if has_flag(args, 'v') || has_flag(args, 'V') => {
+        "hash" => {
+            if let Some(path) = option(args, "-p", "")
+                && let Some(name) = args.last()
+            {
+                let base = path.rsplit('/').next().unwrap_or("").to_owned();
+                machine.copies.insert(name.clone(), base);
+            }
+            return Ok(None);
+        }
+        "command" if has_flag(leading(args), 'v') || has_flag(leading(args), 'V') => {
             return Ok(Some(format!(
                 "{}\n",
                 operands(args, "").first().copied().unwrap_or("")
             )));
         }
         "su" | "script" | "runuser" | "flock" | "watch" | "sg" | "newgrp"
-            if option(args, "-c", "--command").is_some() =>
+            if clustered(args, 'c', "--command").is_some() =>
         {
-            let command = option(args, "-c", "--command").unwrap_or("").to_owned();
+            let command = clustered(args, 'c', "--command").unwrap_or("").to_owned();
             machine.run_text(&command, input, true)?
         }
         "su" => {
@@ -196,7 +231,7 @@ pub(super) fn open(
             }
             String::new()
         }
-        "env" if has_flag(args, 'S') || has_long(args, "--split-string") => {
+        "env" if has_flag(leading(args), 'S') || has_long(leading(args), "--split-string") => {
             let mut text = option(args, "-S", "--split-string").unwrap_or("").to_owned();
             let at = args
                 .iter()
@@ -211,8 +246,15 @@ pub(super) fn open(
             }
             machine.run_text(&format!("env {text}"), input, true)?
         }
+        "sudo" if operands(args, "u").is_empty() && (has_flag(args, 's') || has_flag(args, 'i')) => {
+            // A root shell that reads what comes in.
+            if !input.trim().is_empty() {
+                machine.run_text(&input.to_owned(), "", true)?;
+            }
+            return Ok(None);
+        }
         "exec" | "env" | "sudo" | "nohup" if operands(args, "").is_empty() => return Ok(None),
-        "sudo" if has_flag(args, 'e') && !args.iter().any(|arg| arg == "-E") => {
+        "sudo" if has_flag(leading(args), 'e') || has_long(leading(args), "--edit") => {
             for path in operands(args, "u") {
                 machine.judge_write(path, None)?;
             }
@@ -337,19 +379,60 @@ pub(super) fn open(
             return interpreter(machine, program, args, input);
         }
         "sed" => {
-            for arg in operands(args, "fEil")
-                .into_iter()
-                .take(1)
-                .chain(option(args, "-e", "--expression"))
-            {
-                if let Some(command) = code::sed_command(arg) {
+            let mut scripts: Vec<&str> = Vec::new();
+            for (at, arg) in args.iter().enumerate() {
+                if let Some(script) = arg.strip_prefix("--expression=") {
+                    scripts.push(script);
+                } else if arg.starts_with('-') && !arg.starts_with("--") && arg.ends_with('e') {
+                    scripts.extend(args.get(at.saturating_add(1)).map(String::as_str));
+                } else if let Some(script) = arg.strip_prefix("-e") {
+                    scripts.push(script);
+                }
+            }
+            if scripts.is_empty() {
+                scripts.extend(operands(args, "fl").into_iter().find(|word| !word.is_empty()));
+            }
+            for script in scripts {
+                let (commands, files) = code::sed_script(script);
+                for command in commands {
                     machine.run_text(&command, "", true)?;
+                }
+                for file in files {
+                    machine.judge_path(&file)?;
+                    machine.judge_write(&file, None)?;
                 }
             }
             return Ok(None);
         }
-        "vi" | "emacs" | "ed" | "gdb" | "sqlite3" | "psql" | "mysql" | "less" | "tcpdump" | "nmap"
-        | "ftp" | "make" | "man" | "rsync" | "crontab" | "tmux" | "screen" | "at" | "expect_" => {
+        "make" | "gmake" | "just" | "ninja" => {
+            make(machine, args, input)?;
+            return Ok(None);
+        }
+        "emacs" => {
+            for (at, arg) in args.iter().enumerate() {
+                let text = if matches!(arg.as_str(), "--eval" | "-eval" | "--execute" | "-f") {
+                    args.get(at.saturating_add(1)).map(String::as_str)
+                } else {
+                    arg.strip_prefix("--eval=")
+                };
+                if let Some(text) = text {
+                    code::judge(machine, program, &text.to_owned())?;
+                }
+            }
+            return Ok(None);
+        }
+        "java" | "dotnet" | "mono" | "wine" => {
+            for arg in args {
+                if let Some(content) = machine.files.get(&machine.file_name(arg))
+                    && content.contains(marks::NETWORK)
+                {
+                    return Err(Stop::Danger("runs what it downloads"));
+                }
+            }
+            return Ok(None);
+        }
+        "vi" | "ed" | "gdb" | "sqlite3" | "psql" | "mysql" | "less" | "tcpdump" | "nmap" | "ftp" | "man"
+        | "rsync" | "crontab" | "tmux" | "screen" | "at" | "expect_" => {
             for arg in args {
                 for marker in [
                     "!",
@@ -363,17 +446,59 @@ pub(super) fn open(
                     "os.execute(",
                 ] {
                     if let Some((_, command)) = arg.split_once(marker)
-                        && (program != "make"
-                            && (marker.starts_with(['!', '\\']) && program != "rsync"
-                                || !marker.starts_with('!') && !matches!(program, "make" | "rsync" | "man")))
+                        && (marker.starts_with(['!', '\\']) && program != "rsync"
+                            || !marker.starts_with('!') && !matches!(program, "rsync" | "man"))
                     {
                         machine.run_text(command.trim_end_matches(['\'', '"', ')', ';']), "", false)?;
                     }
                 }
             }
+            if program == "vi" || program == "ed" {
+                // An editor that is told what to do reads and writes like any other program.
+                let told = args.iter().any(|arg| arg == "-c" || arg.starts_with('+')) || program == "ed";
+                let orders = if program == "ed" {
+                    input.to_owned()
+                } else {
+                    args.iter()
+                        .filter(|arg| arg.contains([':', '%', 'w', 'x']))
+                        .cloned()
+                        .collect::<Vec<_>>()
+                        .join("\n")
+                };
+                let writes = orders.split(['\n', '|', ':']).any(|order| {
+                    matches!(
+                        order.trim(),
+                        "w" | "wq" | "x" | "w!" | "wq!" | "%d" | "wqa" | "xa"
+                    )
+                });
+                for arg in args.iter().filter(|arg| !arg.starts_with('-')) {
+                    if told && writes && arg.starts_with('/') {
+                        machine.judge_write(arg, None)?;
+                    }
+                    for word in arg.split_whitespace() {
+                        if super::paths::is_credential(word, &machine.env.cwd) {
+                            return Err(Stop::Danger("reads credentials"));
+                        }
+                    }
+                }
+            }
             if program == "tmux" || program == "screen" {
-                for arg in args.iter().skip(1).filter(|arg| arg.contains(' ')) {
-                    machine.run_text(&arg.clone(), "", false)?;
+                for arg in args.iter().filter(|arg| arg.contains(' ')) {
+                    machine.run_text(arg.trim_end_matches("^M"), "", false)?;
+                }
+                let (_, command) = if program == "screen" {
+                    rest(&shape("ScehptTLsX", &[], 0, false), args)
+                } else {
+                    rest(&shape("sncFtxyLSf", &[], 1, false), args)
+                };
+                // `screen -dmS name command`, `tmux new-session -d command`
+                let starts = program == "screen" && args.first().is_some_and(|arg| arg.contains('m'))
+                    || first.starts_with("new")
+                    || first.starts_with("split")
+                    || first.starts_with("respawn");
+                if starts && !command.is_empty() {
+                    let command = command.to_vec();
+                    machine.run(&command, "")?;
                 }
             }
             if program == "rsync"
@@ -398,9 +523,6 @@ pub(super) fn open(
             let Some(shape) = shape_of(program) else {
                 return Ok(None);
             };
-            if program == "ltrace" || program == "ts" {
-                return Ok(None);
-            }
             if program == "builtin" && first == "eval" {
                 return open(machine, "eval", args.get(1..).unwrap_or(&[]), input);
             }
@@ -617,7 +739,14 @@ fn find(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str) 
         roots.push(".".to_owned());
     }
     let filtered = program != "find"
-        || args.iter().any(|arg| {
+        || args.windows(2).any(|pair| {
+            let [arg, value] = pair else { return false };
+            // A star names everything.
+            if matches!(arg.as_str(), "-name" | "-iname" | "-path" | "-wholename" | "-ipath")
+                && value.chars().all(|c| matches!(c, '*' | '.' | '/' | '?'))
+            {
+                return false;
+            }
             matches!(
                 arg.as_str(),
                 "-name"
@@ -628,7 +757,6 @@ fn find(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str) 
                     | "-atime"
                     | "-ctime"
                     | "-mmin"
-                    | "-empty"
                     | "-newer"
                     | "-wholename"
                     | "-ipath"
@@ -636,18 +764,19 @@ fn find(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str) 
                     | "-user"
                     | "-perm"
                     | "-iregex"
-                    | "-prune"
-                    | "-type"
-                    | "-maxdepth"
-                    | "-mindepth"
                     | "-links"
                     | "-inum"
-                    | "-xtype"
                     | "-cmin"
                     | "-amin"
                     | "-samefile"
             )
-        });
+        })
+        || args.iter().any(|arg| matches!(arg.as_str(), "-empty" | "-prune"))
+        // Only names are looked at, or only the tree's own folder is cleaned of one kind.
+        || !args.iter().any(|arg| arg == "-delete")
+            && args.windows(2).any(|pair| {
+                matches!(pair, [arg, _] if matches!(arg.as_str(), "-type" | "-maxdepth" | "-mindepth" | "-xtype"))
+            });
     let found: Vec<String> = roots
         .iter()
         .map(|root| {
@@ -699,6 +828,16 @@ fn find(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str) 
                     .collect();
                 at = at.saturating_add(command.len());
                 ran = true;
+                let names_only = command.first().is_some_and(|name| {
+                    matches!(name.as_str(), "chmod" | "ls" | "rm" | "chown" | "stat" | "test")
+                });
+                if !names_only
+                    && roots
+                        .iter()
+                        .any(|root| super::paths::is_credential(root, &machine.env.cwd))
+                {
+                    return Err(Stop::Danger("reads credentials"));
+                }
                 for path in &found {
                     let mut words: Vec<String> =
                         command.iter().map(|word| word.replace("{}", path)).collect();
@@ -714,7 +853,18 @@ fn find(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str) 
                     .into_iter()
                     .flatten()
                     {
-                        if super::paths::is_credential(pattern, "")
+                        // Private keys are looked for in a home or everywhere, not below one's own folder.
+                        let keys = [".pem", ".key", ".p12", ".pfx", ".kdbx", ".jks"]
+                            .iter()
+                            .any(|end| pattern.ends_with(end))
+                            && roots
+                                .iter()
+                                .any(|root| matches!(machine.place(root), Place::Root | Place::Home));
+                        let settings = super::paths::is_dotenv(pattern)
+                            && roots.iter().any(|root| {
+                                matches!(machine.place(root), Place::Root | Place::Home | Place::System)
+                            });
+                        if (keys || settings || super::paths::is_credential(pattern, ""))
                             && !matches!(
                                 words.first().map(String::as_str),
                                 Some("chmod" | "ls" | "rm" | "chown" | "stat")
@@ -738,6 +888,83 @@ fn find(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str) 
         return Ok(None);
     }
     Ok(Some(mark(marks::OUTPUT).to_owned()))
+}
+
+/// The value of a short option that may stand last in a cluster: `-qc value`, `-cvalue`; or of a long one.
+fn clustered<'a>(args: &'a [String], short: char, long: &str) -> Option<&'a str> {
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        if arg == long {
+            return rest.next().map(String::as_str);
+        }
+        if let Some(value) = arg.strip_prefix(long).and_then(|value| value.strip_prefix('=')) {
+            return Some(value);
+        }
+        if arg.starts_with('-') && !arg.starts_with("--") {
+            let Some((_, value)) = arg.split_once(short) else {
+                continue;
+            };
+            return if value.is_empty() {
+                rest.next().map(String::as_str)
+            } else {
+                Some(value)
+            };
+        }
+    }
+    None
+}
+
+/// The recipes of a makefile that this script wrote, or that comes in.
+fn make(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<()> {
+    let named = option(args, "-f", "--file").map(str::to_owned);
+    let content = match named.as_deref() {
+        Some(path) if is_stdin(path) => input.to_owned(),
+        Some(path) => machine.read(path)?,
+        None => ["Makefile", "makefile", "GNUmakefile"]
+            .iter()
+            .find_map(|name| machine.files.get(&machine.file_name(name)).cloned())
+            .unwrap_or_default(),
+    };
+    if content.contains(marks::NETWORK) {
+        return Err(Stop::Danger("runs what it downloads"));
+    }
+    for line in content.lines() {
+        let recipe = line
+            .strip_prefix('\t')
+            .or_else(|| line.split_once(": ; ").map(|(_, recipe)| recipe))
+            .or_else(|| {
+                line.split_once("$(shell ")
+                    .map(|(_, rest)| rest.trim_end_matches(')'))
+            });
+        if let Some(recipe) = recipe {
+            let recipe = recipe.trim_start_matches(['@', '-', '+', ' ']).replace("$$", "$");
+            machine.run_text(&recipe, "", false)?;
+        }
+    }
+    Ok(())
+}
+
+/// PowerShell's own commands, whose names are the same in upper and lower case.
+fn powershell(machine: &mut Machine<'_>, text: &str) -> Result<()> {
+    let lower = text.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    if has(&["iex", "invoke-expression"])
+        && has(&[
+            "downloadstring",
+            "iwr",
+            "invoke-webrequest",
+            "invoke-restmethod",
+            "irm ",
+            "curl",
+            "wget",
+        ])
+    {
+        return Err(Stop::Danger("runs what it downloads"));
+    }
+    for line in lower.split([';', '\n', '|']) {
+        machine.run_text(line, "", false)?;
+    }
+    Ok(())
 }
 
 fn container(
@@ -894,7 +1121,12 @@ fn git(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<Option
     let words = operands(args, "cC");
     match words.first().copied() {
         Some("bisect") if words.get(1) == Some(&"run") => {
-            let command: Vec<String> = words.iter().skip(2).map(|word| (*word).to_owned()).collect();
+            let command: Vec<String> = args
+                .iter()
+                .skip_while(|arg| *arg != "run")
+                .skip(1)
+                .cloned()
+                .collect();
             machine.run(&command, input)?;
         }
         Some("submodule") if words.get(1) == Some(&"foreach") => {
@@ -964,6 +1196,7 @@ fn interpreter(
     let mut rest = args.iter();
     let mut file: Option<&String> = None;
     let mut module = false;
+    let mut modules = 0_usize;
     while let Some(arg) = rest.next() {
         if arg.to_ascii_lowercase().starts_with("-enc")
             || (program == "powershell" && arg.eq_ignore_ascii_case("-e"))
@@ -1008,6 +1241,13 @@ fn interpreter(
                 continue;
             }
         }
+        if program == "perl"
+            && let Some(module) = arg.strip_prefix("-M")
+        {
+            texts.push(format!("use {module};"));
+            modules = modules.saturating_add(1);
+            continue;
+        }
         if program == "python" && arg == "-m" {
             module = true;
             break;
@@ -1035,9 +1275,14 @@ fn interpreter(
     if module {
         return Ok(None);
     }
-    if texts.is_empty() {
+    if texts.len() == modules {
+        if program == "deno" {
+            file = operands(args, "")
+                .get(1)
+                .and_then(|name| args.iter().find(|arg| arg == name));
+        }
         match file {
-            Some(file) if file != "-" && file != "/dev/stdin" => {
+            Some(file) if !is_stdin(file) => {
                 let content = machine.read(&file.clone())?;
                 if content.contains(marks::NETWORK) || file.starts_with(marks::NETWORK) {
                     return Err(Stop::Danger("runs what it downloads"));
@@ -1077,6 +1322,12 @@ fn interpreter(
     // Code that runs its own input.
     if input.contains(marks::NETWORK) && code::runs_input(&text) {
         return Err(Stop::Danger("runs what it downloads"));
+    }
+    if program == "powershell" {
+        if text.trim() == "-" && input.contains(marks::NETWORK) {
+            return Err(Stop::Danger("runs what it downloads"));
+        }
+        powershell(machine, &text)?;
     }
     code::judge(machine, program, &text)?;
     let carried = marks::of(input, None);

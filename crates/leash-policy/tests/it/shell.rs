@@ -98,7 +98,7 @@ fn reasons_quote_nothing_of_the_command() {
 /// The words that a shell makes of `line`.
 fn words_of_bash(line: &str) -> Option<Vec<String>> {
     let folder = tempfile::tempdir().unwrap();
-    let output = Command::new("bash")
+    let output = Command::new("/bin/bash")
         .args(["--norc", "--noprofile", "-c", &format!("printf '%s\\0' {line}")])
         .env_clear()
         .env("PATH", "/nonexistent")
