@@ -320,13 +320,18 @@ pub trait BudgetAdmin: BudgetStore {
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot tell.
-    async fn list(&self, after: Option<(&ScopeKey, Window)>, limit: usize) -> Result<Vec<Balance>, StoreError>;
+    async fn list(
+        &self,
+        after: Option<(&ScopeKey, Window)>,
+        limit: usize,
+    ) -> Result<Vec<Balance>, StoreError>;
 
     /// The holds that stand, sorted by id, after `after`, at most `limit`.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot tell.
-    async fn standing(&self, after: Option<ReservationId>, limit: usize) -> Result<Vec<Standing>, StoreError>;
+    async fn standing(&self, after: Option<ReservationId>, limit: usize)
+    -> Result<Vec<Standing>, StoreError>;
 
     /// Sets what `key` has spent to zero, in all windows, opens it if it was closed, and returns what its sums under
     /// [`Window::Total`] were. What is set aside stays.

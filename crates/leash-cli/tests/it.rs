@@ -9,6 +9,8 @@
     reason = "a test may fail loudly"
 )]
 
+#[path = "it/budget.rs"]
+mod budget;
 #[path = "it/price.rs"]
 mod price;
 #[path = "it/soc2.rs"]
