@@ -55,6 +55,8 @@ mod file;
 mod grant;
 mod memory;
 mod names;
+#[cfg(any(feature = "redis", feature = "sqlite"))]
+mod open;
 mod price;
 #[cfg(feature = "redis")]
 mod redis;
@@ -70,6 +72,8 @@ pub use self::bound::{Bound, BoundError, bound, clamp};
 pub use self::breaker::{LoopBreaker, MaxCalls, MaxToolBudget, ScopeRule, SpendRate};
 pub use self::grant::{Grant, GrantError};
 pub use self::memory::MemoryStore;
+#[cfg(any(feature = "redis", feature = "sqlite"))]
+pub use self::open::{OpenOptions, accept_loss, init, open, open_for_restore};
 pub use self::price::{ModelPrice, Price, PriceError, PriceTier, Rates, Tariff, cost};
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisStore, RedisStoreOptions};
@@ -84,3 +88,5 @@ pub use self::table::{ListedModel, PriceTable, PriceTableError};
 #[cfg(feature = "tiktoken")]
 pub use self::tokens::TiktokenCounter;
 pub use self::tokens::TokenCounter;
+#[cfg(any(feature = "redis", feature = "sqlite"))]
+pub use leash_store::{StoreKind, StoreUrl, StoreUrlError};

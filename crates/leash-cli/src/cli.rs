@@ -6,15 +6,17 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use leash_audit::soc2;
+use leash_budget::Window;
 use leash_core::{ServiceTier, Timestamp};
 
+use crate::budget;
 use crate::price;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done; for `verify`: the log is intact
   1   it could not be done: no such file, no permission, not a log, no price
-  2   for `verify` and `soc2`: the log was read, and is broken; for `kill status`: it is stopped
+  2   for `verify`, `soc2`, `budget restore`: a log was read, and is broken; for `kill status`: it is stopped
   64  the command line is wrong";
 
 /// A runtime firewall for LLM agents: see it stop one; stop and approve; verify and report on its audit logs.
@@ -40,6 +42,7 @@ pub(crate) enum Command {
     Price(PriceArgs),
     Kill(Box<KillArgs>),
     Hitl(Box<HitlArgs>),
+    Budget(Box<BudgetArgs>),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -678,6 +681,186 @@ pub(crate) struct HitlGrantAddArgs {
     /// Who gives it; the log keeps it.
     #[arg(long, value_name = "NAME", env = "LLM_LEASH_OPERATOR")]
     pub(crate) operator: Option<String>,
+}
+
+/// Look at shared budgets and mend them: begin, show, list, reset, rebuild.
+///
+/// STORE is `sqlite:PATH`, `redis://HOST[:PORT][/DB][?domain=NAME]`, `rediss://…` (TLS) or
+/// `redis-cluster://HOST:PORT[,HOST:PORT…]`. `env:NAME` takes it out of an environment variable: other users of the machine
+/// can read the command line, and an address may hold a password.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  llm-leash budget init sqlite:/var/lib/leash/budget.db
+  llm-leash budget show redis://10.0.0.7 tenant:acme --window day --window month
+  llm-leash budget list redis://10.0.0.7 --json | jq -r 'select(.spent_usd != \"0.00\") | .scope'
+  llm-leash budget restore redis://10.0.0.7 --from-logs /var/log/leash/*.jsonl --yes
+
+Exit codes: 0 done, 1 it could not be done, 2 for `restore`: a log is broken, 64 wrong command line")]
+pub(crate) struct BudgetArgs {
+    #[command(subcommand)]
+    pub(crate) command: BudgetCommand,
+}
+
+/// What can be done with a budget store.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BudgetCommand {
+    Init(BudgetInitArgs),
+    Show(BudgetShowArgs),
+    List(BudgetListArgs),
+    Reset(BudgetResetArgs),
+    Reservations(BudgetReservationsArgs),
+    Restore(BudgetRestoreArgs),
+}
+
+/// Begin a budget, empty, where there is none. Writes its generation, by which a program notices another one.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  llm-leash budget init sqlite:/var/lib/leash/budget.db
+  llm-leash budget init 'redis://10.0.0.7/0?domain=search' --json | jq -r .generation")]
+pub(crate) struct BudgetInitArgs {
+    /// The store.
+    pub(crate) store: String,
+    /// Write one JSON object: `store generation`.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Write what a scope has spent, and what is set aside for calls under way.
+///
+/// In all, and in the present minute, hour, day and month (UTC) where something is counted there.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  llm-leash budget show sqlite:budget.db session:s_1
+  llm-leash budget show redis://10.0.0.7 global --window month --json | jq -r .spent_usd")]
+pub(crate) struct BudgetShowArgs {
+    /// The store.
+    pub(crate) store: String,
+    /// The scope: `session:ID`, `agent:NAME`, `tenant:ID`, `global`, or a name of yours such as `team:search`.
+    #[arg(value_parser = budget::scope)]
+    pub(crate) scope: String,
+    /// Only this window, also where nothing is counted: `total`, `minute`, `hour`, `day` or `month`.
+    #[arg(long, value_name = "W", value_parser = budget::window)]
+    pub(crate) window: Vec<Window>,
+    /// Write JSON objects, one a line: `scope window spent_usd reserved_usd`.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Write the sums of every scope, sorted by name and window, as `show` does.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  llm-leash budget list sqlite:budget.db
+  llm-leash budget list redis://10.0.0.7 --json | jq -r 'select(.window == \"day\") | [.scope, .spent_usd] | @tsv'")]
+pub(crate) struct BudgetListArgs {
+    /// The store.
+    pub(crate) store: String,
+    /// Write JSON objects, one a line: `scope window spent_usd reserved_usd`.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Set to zero what a scope has spent, in all of its windows. Writes `reset SCOPE: AMOUNT USD`, what it was in all.
+///
+/// What is set aside for calls under way stays. A cap is not in the store: to allow more, raise it where it is set.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  llm-leash budget reset sqlite:budget.db session:s_1
+  llm-leash budget reset redis://10.0.0.7 tenant:acme --yes --reason 'new contract' --operator ada \\
+      --audit-log /var/log/leash/operators.jsonl")]
+pub(crate) struct BudgetResetArgs {
+    /// The store.
+    pub(crate) store: String,
+    /// The scope.
+    #[arg(value_parser = budget::scope)]
+    pub(crate) scope: String,
+    /// Do not ask first.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Write one JSON object: `scope spent_usd reserved_usd`, the sums in all before it.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
+}
+
+/// How what an operator did is remembered.
+#[derive(Args, Debug)]
+pub(crate) struct RecordArgs {
+    /// Record it in this audit log: that it was asked for, before, and that it was done. A log that a running program writes
+    /// is held by it: give one for operators.
+    #[arg(long, value_name = "LOG")]
+    pub(crate) audit_log: Option<PathBuf>,
+    /// Why; the log keeps it.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Who does it; the log keeps it.
+    #[arg(long, value_name = "NAME", env = "LLM_LEASH_OPERATOR")]
+    pub(crate) operator: Option<String>,
+}
+
+/// Write what is set aside, oldest first: amount, what for, whose, until when.
+///
+/// A grant that nobody gave back stands without an end. It is given back by its holder, or taken back by its giver.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  llm-leash budget reservations sqlite:budget.db
+  llm-leash budget reservations redis://10.0.0.7 --json | jq -r 'select(.kind == \"grant\") | .id'")]
+pub(crate) struct BudgetReservationsArgs {
+    /// The store.
+    pub(crate) store: String,
+    /// Write JSON objects, one a line: `id kind what amount_usd until session_id tenant_id agent_name scopes`.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Rebuild the sums of a store that lost them, from audit logs, and begin a new generation.
+///
+/// Stop the agents first, and give every log there is. Each log is verified, and a broken one is refused. Calls that were
+/// let through and whose end no log has are counted at their bound, grants that nobody gave back in full. What no log can
+/// say is told on standard error.
+#[derive(Args, Debug)]
+#[command(
+    group = clap::ArgGroup::new("from").required(true).args(["from_logs", "accept_loss"]),
+    after_help = "\
+Examples:
+  llm-leash budget restore sqlite:budget.db --from-logs a.jsonl b.jsonl
+  llm-leash budget restore redis://10.0.0.7 --from-logs /var/log/leash/*.jsonl --yes --json | jq .spent_usd
+  llm-leash budget restore redis://10.0.0.7 --accept-loss --yes --reason 'a test system'
+
+Exit codes: 0 done, 2 a log is broken and nothing was done, 1 it could not be done, 64 wrong command line"
+)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
+pub(crate) struct BudgetRestoreArgs {
+    /// The store. Whatever it holds is replaced.
+    pub(crate) store: String,
+    /// The logs, of all processes that spent from this store; files, in any order.
+    #[arg(long, value_name = "LOG", num_args = 1..)]
+    pub(crate) from_logs: Vec<PathBuf>,
+    /// Go on with what a Redis server still has. What it forgot was spent may be spent again.
+    #[arg(long)]
+    pub(crate) accept_loss: bool,
+    /// Also count what is readable of a broken log. Somebody who changed it may have left spending out.
+    #[arg(long, requires = "from_logs")]
+    pub(crate) accept_broken: bool,
+    /// Do not ask first.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Write one JSON object: `generation`, and of logs also `spent_usd scopes events` and what was counted at its bound.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
 }
 
 /// Write the completions of a shell to standard output.

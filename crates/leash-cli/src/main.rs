@@ -9,6 +9,7 @@
 //! OK: 240 events verified
 //! ```
 
+mod budget;
 mod cli;
 mod demo;
 mod exit;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Command::Price(args) => price::run(&args),
         Command::Kill(args) => kill::run(&args),
         Command::Hitl(args) => hitl::run(&args),
+        Command::Budget(args) => budget::run(&args),
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
     };

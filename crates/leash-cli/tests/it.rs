@@ -9,6 +9,8 @@
     reason = "a test may fail loudly"
 )]
 
+#[path = "it/budget.rs"]
+mod budget;
 #[path = "it/policy.rs"]
 mod policy;
 #[path = "it/price.rs"]

@@ -1,0 +1,613 @@
+//! `llm-leash budget`: what it writes, what it leaves in the store, and how it ends; over a file and a real server.
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use leash_budget::{
+    BudgetAdmin, Held, Hold, HoldLine, ModelPrice, OpenOptions, Price, PriceTable, Scope, ScopeKey, StoreUrl,
+    Window,
+};
+use leash_core::{Caller, Clock as _, Digest, IdGenerator, ModelCall, SessionId, SystemClock, Usage, Usd};
+use leash_firewall::{Answer, Firewall, FirewallBuilder, Over};
+use serde_json::{Value, json};
+
+use crate::{Ran, binary, finish};
+
+/// Where a budget is kept in a test.
+struct Place {
+    folder: tempfile::TempDir,
+    server: Option<Server>,
+}
+
+/// A `redis-server` of its own, ended with the test.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// A port below those that the system gives to whoever connects: a client that asks for a server which is not there yet
+/// could otherwise be given that port itself, and would be connected with itself.
+fn free_port() -> u16 {
+    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
+    let first = 12_000 + u16::try_from(random % 15_000).unwrap();
+    (first..30_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap()
+}
+
+fn answers(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
+        return false;
+    };
+    let mut answer = [0; 7];
+    stream.write_all(b"PING\r\n").is_ok() && stream.read_exact(&mut answer).is_ok() && &answer == b"+PONG\r\n"
+}
+
+impl Place {
+    fn file() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            server: None,
+        }
+    }
+
+    fn server() -> Self {
+        let mut place = Self::file();
+        place.server = Some(place.start());
+        place
+    }
+
+    fn start(&self) -> Server {
+        let port = free_port();
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--appendonly", "no", "--dir"])
+            .arg(self.folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("`redis-server` has to be installed for these tests");
+        let mut server = Server { child, port };
+        let deadline = Instant::now().checked_add(Duration::from_secs(20)).unwrap();
+        while !answers(port) {
+            assert!(Instant::now() < deadline, "redis-server does not answer");
+            assert!(server.child.try_wait().unwrap().is_none(), "redis-server ended");
+            std::thread::yield_now();
+        }
+        server
+    }
+
+    fn url(&self) -> String {
+        match &self.server {
+            Some(server) => format!("redis://127.0.0.1:{}/0", server.port),
+            None => format!("sqlite:{}", self.folder.path().join("budget.db").display()),
+        }
+    }
+
+    /// Loses everything, as a disk or a server without persistence does.
+    fn lose(&mut self) {
+        if self.server.take().is_some() {
+            self.server = Some(self.start());
+            return;
+        }
+        for name in ["budget.db", "budget.db-wal", "budget.db-shm"] {
+            let path = self.folder.path().join(name);
+            if path.exists() {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+    }
+
+    async fn open(&self) -> Arc<dyn BudgetAdmin> {
+        let url: StoreUrl = self.url().parse().unwrap();
+        let options = OpenOptions::default().timeout(Duration::from_secs(30));
+        leash_budget::open(&url, &options).await.unwrap()
+    }
+
+    fn log(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+}
+
+fn both() -> [Place; 2] {
+    [Place::file(), Place::server()]
+}
+
+fn run(args: &[&str]) -> Ran {
+    let mut command = binary();
+    command.env_remove("LLM_LEASH_OPERATOR");
+    finish(command.arg("budget").args(args).spawn().unwrap())
+}
+
+fn done(args: &[&str]) -> Ran {
+    let ran = run(args);
+    assert_eq!(ran.code, 0, "{args:?}: {}", ran.stderr);
+    ran
+}
+
+fn lines(ran: &Ran) -> Vec<Value> {
+    ran.text()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// The sums that `list` writes: scope, window, spent, reserved.
+fn sums(url: &str) -> Vec<[String; 4]> {
+    let members = ["scope", "window", "spent_usd", "reserved_usd"];
+    let row = |line: &Value| members.map(|member| line[member].as_str().unwrap().to_owned());
+    lines(&done(&["list", url, "--json"])).iter().map(row).collect()
+}
+
+fn spent(url: &str, scope: &str, window: &str) -> String {
+    let ran = done(&["show", url, scope, "--window", window, "--json"]);
+    lines(&ran)[0]["spent_usd"].as_str().unwrap().to_owned()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+fn usd(text: &str) -> Usd {
+    text.parse().unwrap()
+}
+
+fn hold(session: &str, amount: &str, scopes: &[Scope]) -> Hold {
+    Hold {
+        id: IdGenerator::from_os().reservation(SystemClock.now()),
+        amount: usd(amount),
+        scopes: scopes.into(),
+        lease: Duration::from_hours(1),
+        line: HoldLine {
+            what: Held::Model {
+                provider: "acme".into(),
+                model: "cent".into(),
+            },
+            caller: Caller::session(SessionId::new(session).unwrap()),
+            request_digest: Digest::EMPTY,
+        },
+    }
+}
+
+/// A firewall of `session` whose model costs a cent for each token of output, and nothing else.
+fn firewall(session: &str, log: &str) -> FirewallBuilder {
+    let price = ModelPrice::flat(Price::FREE, Price::per_million(usd("10000")));
+    Firewall::builder()
+        .session_id(session.parse().unwrap())
+        .prices(PriceTable::embedded().with_price("acme", "cent", price))
+        .audit_log(log)
+}
+
+fn call(fw: &Firewall, cents: u64) -> ModelCall {
+    ModelCall::new("acme", "cent", json!([]), cents, fw.caller().clone())
+}
+
+/// A call that may cost a cent more than it does.
+async fn spend(fw: &Firewall, cents: u64) {
+    let usage = Usage {
+        output_tokens: cents,
+        ..Usage::default()
+    };
+    let admission = fw.admit(call(fw, cents + 1)).await.unwrap();
+    admission.settle(Answer::reported(usage, Digest::EMPTY)).await;
+}
+
+#[test]
+fn a_budget_is_begun_once_and_its_generation_told() {
+    for place in both() {
+        let url = place.url();
+        let missing = run(&["list", &url]);
+        assert_eq!((missing.code, missing.text()), (1, ""));
+        assert!(missing.stderr.contains("budget init"), "{}", missing.stderr);
+        let begun = lines(&done(&["init", &url, "--json"]));
+        let generation = begun[0]["generation"].as_str().unwrap();
+        let known = runtime().block_on(async { place.open().await.generation().await.unwrap() });
+        assert_eq!(known.as_str(), generation);
+        let again = run(&["init", &url]);
+        assert_eq!((again.code, again.text()), (1, ""));
+        assert!(sums(&url).is_empty());
+    }
+}
+
+#[test]
+fn what_is_spent_and_set_aside_is_shown_and_listed() {
+    for place in both() {
+        let url = place.url();
+        done(&["init", &url]);
+        let session = SessionId::new("s_1").unwrap();
+        let scopes = [
+            Scope::session(&session, usd("5")),
+            Scope::global(usd("9")).per(Window::Month),
+        ];
+        let id = runtime().block_on(async {
+            let store = place.open().await;
+            let first = hold("s_1", "0.70", &scopes);
+            store.reserve(&first).await.unwrap();
+            let settlement = leash_budget::Settlement {
+                id: first.id,
+                amount: usd("0.25"),
+                scopes: first.scopes.clone(),
+            };
+            store.settle(&settlement).await.unwrap();
+            let second = hold("s_1", "0.40", &scopes);
+            store.reserve(&second).await.unwrap();
+            second.id
+        });
+        let rows = sums(&url);
+        let row = |scope: &str, window: &str| [scope, window, "0.25", "0.40"].map(str::to_owned);
+        assert_eq!(rows, [row("global", "month"), row("session:s_1", "total")]);
+        let shown = done(&["show", &url, "session:s_1"]);
+        assert_eq!(shown.text(), "session:s_1\ttotal\tspent 0.25\treserved 0.40\n");
+        // Asked for by name, also what is not counted.
+        let shown = lines(&done(&["show", &url, "global", "--window", "day", "--json"]));
+        assert_eq!(
+            shown,
+            [json!({ "scope": "global", "window": "day", "spent_usd": "0.00", "reserved_usd": "0.00" })]
+        );
+        let standing = done(&["reservations", &url, "--json"]);
+        assert_eq!(standing.stderr, "# 1 standing, 0.40 USD\n");
+        let standing = lines(&standing);
+        assert_eq!(standing[0]["id"], id.to_string());
+        assert_eq!(
+            (&standing[0]["what"], &standing[0]["session_id"]),
+            (&json!("acme/cent"), &json!("s_1"))
+        );
+        assert!(standing[0]["until"].as_str().unwrap().ends_with('Z'));
+        assert_eq!(standing[0]["scopes"][1]["window"], "month");
+    }
+}
+
+#[test]
+fn a_list_of_many_pages_has_each_scope_once() {
+    for place in both() {
+        let url = place.url();
+        done(&["init", &url]);
+        let names: Vec<String> = (0..450).map(|number| format!("s_{number:03}")).collect();
+        runtime().block_on(async {
+            let store = place.open().await;
+            for name in &names {
+                let scope = Scope::session(&SessionId::new(name.as_str()).unwrap(), usd("1"));
+                store.reserve(&hold(name, "0.01", &[scope])).await.unwrap();
+            }
+        });
+        let listed: Vec<String> = sums(&url).into_iter().map(|[scope, ..]| scope).collect();
+        let expected: Vec<String> = names.iter().map(|name| format!("session:{name}")).collect();
+        assert_eq!(listed, expected);
+        assert_eq!(lines(&done(&["reservations", &url, "--json"])).len(), 450);
+    }
+}
+
+#[test]
+fn a_reset_wants_a_yes_and_leaves_what_is_set_aside() {
+    for place in both() {
+        let url = place.url();
+        done(&["init", &url]);
+        let scope = Scope::capped(ScopeKey::named("team", "search"), usd("1"));
+        runtime().block_on(async {
+            let store = place.open().await;
+            let first = hold("s_1", "0.60", std::slice::from_ref(&scope));
+            store.reserve(&first).await.unwrap();
+            let settlement = leash_budget::Settlement {
+                id: first.id,
+                amount: usd("0.60"),
+                scopes: first.scopes.clone(),
+            };
+            store.settle(&settlement).await.unwrap();
+            store
+                .reserve(&hold("s_1", "0.30", std::slice::from_ref(&scope)))
+                .await
+                .unwrap();
+        });
+        let asked = run(&["reset", &url, "team:search"]);
+        assert_eq!((asked.code, asked.text()), (64, ""));
+        assert!(asked.stderr.contains("--yes"), "{}", asked.stderr);
+        assert_eq!(spent(&url, "team:search", "total"), "0.60");
+
+        let log = place.log("operators.jsonl");
+        let reset = done(&[
+            "reset",
+            &url,
+            "team:search",
+            "--yes",
+            "--reason",
+            "new month",
+            "--operator",
+            "ada",
+            "--audit-log",
+            &log,
+        ]);
+        assert_eq!(reset.text(), "reset team:search: 0.60 USD\n");
+        let after = lines(&done(&["show", &url, "team:search", "--json"]));
+        assert_eq!(
+            (&after[0]["spent_usd"], &after[0]["reserved_usd"]),
+            (&json!("0.00"), &json!("0.30"))
+        );
+        assert_eq!(crate::run(&["verify", &log]).code, 0);
+        let text = std::fs::read_to_string(&log).unwrap();
+        let kept: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(
+            kept.iter()
+                .map(|line| line["what"].as_str().unwrap())
+                .collect::<Vec<_>>(),
+            ["budget reset asked", "budget reset"]
+        );
+        assert_eq!(kept[1]["kind"], "budget_change");
+        assert_eq!(
+            (&kept[1]["operator"], &kept[1]["reason"], &kept[1]["spent_usd"]),
+            (&json!("ada"), &json!("new month"), &json!("0.60"))
+        );
+    }
+}
+
+#[test]
+fn nothing_is_reset_that_could_not_be_recorded_or_is_a_grant() {
+    let place = Place::file();
+    let url = place.url();
+    done(&["init", &url]);
+    runtime().block_on(async {
+        let store = place.open().await;
+        let scope = Scope::capped(ScopeKey::named("team", "a"), usd("1"));
+        let hold = hold("s_1", "0.5", &[scope]);
+        store.reserve(&hold).await.unwrap();
+        let settlement = leash_budget::Settlement {
+            id: hold.id,
+            amount: hold.amount,
+            scopes: hold.scopes.clone(),
+        };
+        store.settle(&settlement).await.unwrap();
+    });
+    let folder = place.folder.path().to_str().unwrap();
+    let unrecorded = run(&["reset", &url, "team:a", "--yes", "--audit-log", folder]);
+    assert_eq!((unrecorded.code, unrecorded.text()), (1, ""));
+    assert_eq!(spent(&url, "team:a", "total"), "0.50");
+    let grant = format!("grant:{}", IdGenerator::from_os().reservation(SystemClock.now()));
+    assert_eq!(run(&["reset", &url, &grant, "--yes"]).code, 1);
+}
+
+#[test]
+fn an_address_is_checked_and_its_password_not_shown() {
+    for (store, code, told) in [
+        ("postgres://h", 1, "redis://"),
+        ("http://h", 1, "no such store"),
+        ("redis://:hunter2@127.0.0.1:1/0", 1, "is it running"),
+        ("env:LEASH_TEST_NOT_SET", 1, "is not set"),
+        ("sqlite:/no/such/folder/budget.db", 1, "budget init"),
+    ] {
+        let ran = run(&["list", store]);
+        assert_eq!(ran.code, code, "{store}: {}", ran.stderr);
+        assert!(ran.stderr.contains(told), "{store}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+    }
+    for args in [
+        &["show", "sqlite:x", "nonsense"][..],
+        &["show", "sqlite:x", "global", "--window", "week"],
+        &["restore", "sqlite:x"],
+        &["restore", "sqlite:x", "--accept-loss", "--from-logs", "a"],
+    ] {
+        assert_eq!(run(args).code, 64, "{args:?}");
+    }
+    let place = Place::file();
+    done(&["init", &place.url()]);
+    let mut command = binary();
+    command.args(["budget", "list", "env:LEASH_TEST_STORE"]);
+    let ran = finish(command.env("LEASH_TEST_STORE", place.url()).spawn().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+}
+
+#[test]
+fn sums_that_were_lost_come_back_from_the_logs() {
+    for mut place in both() {
+        let url = place.url();
+        done(&["init", &url]);
+        let logs = ["one.jsonl", "two.jsonl"].map(|name| place.log(name));
+        runtime().block_on(async {
+            let capped = |builder: FirewallBuilder, store: Arc<dyn BudgetAdmin>| {
+                builder
+                    .tenant_id("acme".parse().unwrap())
+                    .agent_name("researcher".parse().unwrap())
+                    .budget_usd(5.00)
+                    .cap(Over::Tenant, Window::Month, usd("50"))
+                    .cap(Over::Agent, Window::Total, usd("50"))
+                    .cap(Over::Everything, Window::Total, usd("90"))
+                    .tool_price("search", usd("0.02"))
+                    .max_tool_budget("search", usd("1"))
+                    .budget_store(store)
+                    .build()
+                    .unwrap()
+            };
+            let one = capped(firewall("s_1", &logs[0]), place.open().await);
+            let two = capped(firewall("s_2", &logs[1]), place.open().await);
+            for cents in [10, 7, 30] {
+                spend(&one, cents).await;
+                spend(&two, cents + 1).await;
+            }
+            let found = one.tool("search", json!({ "q": 1 }), async |_| {
+                Ok::<_, std::io::Error>(json!(1))
+            });
+            found.await.unwrap();
+            drop(two.admit(call(&two, 20)).await.unwrap());
+            let child = one.child("s_child".parse().unwrap(), usd("1")).await.unwrap();
+            spend(&child, 40).await;
+            child.give_back().await.unwrap();
+            one.close().await.unwrap();
+            two.close().await.unwrap();
+        });
+        let before: Vec<_> = sums(&url)
+            .into_iter()
+            .filter(|[scope, ..]| !scope.starts_with("grant:"))
+            .collect();
+        assert_eq!(before.len(), 6, "{before:?}");
+        assert!(before.contains(&["tool:3:s_1/search", "total", "0.02", "0.00"].map(str::to_owned)));
+        assert!(before.contains(&["session:s_1", "total", "0.89", "0.00"].map(str::to_owned)));
+        assert!(before.contains(&["global", "total", "1.59", "0.00"].map(str::to_owned)));
+
+        place.lose();
+        let url = place.url();
+        assert_eq!(run(&["list", &url]).code, 1, "an empty store is not found");
+        let args = ["restore", &url, "--from-logs", &logs[1], &logs[0]];
+        assert_eq!(run(&args).code, 64, "nobody was asked");
+        assert_eq!(run(&["list", &url]).code, 1);
+        let restored = done(&[&args[..], &["--yes", "--json"]].concat());
+        let told = &lines(&restored)[0];
+        assert_eq!(
+            (&told["spent_usd"], &told["calls_without_end"]),
+            (&json!("1.59"), &json!(0))
+        );
+        let after = sums(&url);
+        for row in &before {
+            assert!(after.contains(row), "{row:?} is not in {after:?}");
+        }
+    }
+}
+
+#[test]
+fn what_has_no_end_in_the_logs_is_counted_in_full() {
+    let place = Place::file();
+    let log = place.log("audit.jsonl");
+    let url = place.url();
+    let grant = runtime().block_on(async {
+        // In memory nothing outlives the process, so the log says what was let through.
+        let fw = firewall("s_1", &log).budget_usd(9.00).build().unwrap();
+        spend(&fw, 10).await;
+        spend(&fw, 10).await;
+        std::mem::forget(fw.admit(call(&fw, 30)).await.unwrap());
+        let grant = fw.give(usd("2")).await.unwrap();
+        let child = fw.take_up("s_child".parse().unwrap(), grant.clone());
+        spend(&child, 5).await;
+        fw.flush().await.unwrap();
+        grant
+    });
+    let restored = done(&["restore", &url, "--from-logs", &log, "--yes", "--json"]);
+    let told = &lines(&restored)[0];
+    assert_eq!(
+        [
+            &told["calls_without_end"],
+            &told["calls_without_end_usd"],
+            &told["grants_not_given_back"]
+        ],
+        [&json!(1), &json!("0.30"), &json!(1)]
+    );
+    // Two calls, the bound of the one that never ended, and the grant.
+    assert_eq!(spent(&url, "session:s_1", "total"), "2.50");
+    assert_eq!(spent(&url, "session:s_1", "hour"), "2.50");
+    assert_eq!(spent(&url, grant.key().as_str(), "total"), "2.00");
+    runtime().block_on(async {
+        let store = place.open().await;
+        let more = hold("s_child", "0.01", &[grant.scope()]);
+        let answer = store.reserve(&more).await.unwrap();
+        assert!(matches!(answer, leash_budget::Reserve::Refused(_)), "{answer:?}");
+        // Its giver was charged already.
+        grant.give_back(&*store).await.unwrap();
+    });
+    assert_eq!(spent(&url, "session:s_1", "total"), "2.50");
+}
+
+#[test]
+fn a_broken_log_restores_nothing_unless_that_is_accepted() {
+    let place = Place::file();
+    let log = place.log("audit.jsonl");
+    let url = place.url();
+    runtime().block_on(async {
+        let fw = firewall("s_1", &log).budget_usd(9.00).build().unwrap();
+        for _ in 0..3 {
+            spend(&fw, 10).await;
+        }
+        fw.close().await.unwrap();
+    });
+    let text = std::fs::read_to_string(&log).unwrap();
+    // Somebody takes the second call out.
+    let mut calls = 0;
+    let kept: Vec<&str> = text
+        .lines()
+        .filter(|line| {
+            calls += i32::from(line.contains("\"model_call\""));
+            calls != 2 || !line.contains("\"model_call\"")
+        })
+        .collect();
+    std::fs::write(&log, kept.join("\n") + "\n").unwrap();
+    let args = ["restore", &url, "--from-logs", &log, "--yes"];
+    let refused = run(&args);
+    assert_eq!((refused.code, refused.text()), (2, ""));
+    assert!(refused.stderr.starts_with("BROKEN: line"), "{}", refused.stderr);
+    assert!(!Path::new(&place.log("budget.db")).exists());
+    done(&[&args[..], &["--accept-broken"]].concat());
+    // The call that lost its end is counted at its bound.
+    assert_eq!(spent(&url, "session:s_1", "total"), "0.31");
+}
+
+#[test]
+fn a_recorded_reset_holds_when_sums_are_rebuilt() {
+    let mut place = Place::file();
+    let (log, operators) = (place.log("audit.jsonl"), place.log("operators.jsonl"));
+    let url = place.url();
+    done(&["init", &url]);
+    let spend_some = |place: &Place, cents: u64| {
+        runtime().block_on(async {
+            let fw = firewall("s_1", &log)
+                .budget_usd(9.00)
+                .budget_store(place.open().await);
+            let fw = fw.build().unwrap();
+            spend(&fw, cents).await;
+            fw.close().await.unwrap();
+        });
+    };
+    spend_some(&place, 10);
+    done(&["reset", &url, "session:s_1", "--yes", "--audit-log", &operators]);
+    spend_some(&place, 3);
+    place.lose();
+    let restored = done(&[
+        "restore",
+        &url,
+        "--yes",
+        "--audit-log",
+        &operators,
+        "--from-logs",
+        &log,
+        &operators,
+    ]);
+    assert!(
+        restored.stderr.contains("1 scopes were reset"),
+        "{}",
+        restored.stderr
+    );
+    assert_eq!(spent(&url, "session:s_1", "total"), "0.03");
+    assert_eq!(spent(&url, "global", "total"), "0.13");
+    assert_eq!(crate::run(&["verify", &operators]).code, 0);
+    let twice = run(&["restore", &url, "--yes", "--from-logs", &log, &log]);
+    assert_eq!(twice.code, 1);
+}
+
+#[test]
+fn a_loss_is_accepted_by_name_where_something_is_left() {
+    let mut place = Place::server();
+    let url = place.url();
+    done(&["init", &url]);
+    let before = runtime().block_on(async { place.open().await.generation().await.unwrap() });
+    assert_eq!(run(&["restore", &url, "--accept-loss"]).code, 64);
+    let accepted = lines(&done(&["restore", &url, "--accept-loss", "--yes", "--json"]));
+    assert_ne!(accepted[0]["generation"], before.as_str());
+    done(&["list", &url]);
+    place.lose();
+    assert_eq!(run(&["restore", &place.url(), "--accept-loss", "--yes"]).code, 1);
+    let file = Place::file();
+    done(&["init", &file.url()]);
+    assert_eq!(run(&["restore", &file.url(), "--accept-loss", "--yes"]).code, 1);
+}
