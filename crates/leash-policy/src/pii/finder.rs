@@ -609,6 +609,14 @@ impl<'a> Finder<'a> {
                         "sms",
                         "dial",
                         "handy",
+                        "mobil",
+                        "rufnummer",
+                        "celular",
+                        "cellulare",
+                        "tlf",
+                        "手机",
+                        "携帯",
+                        "전화",
                         "telefon",
                         "téléphone",
                         "tél",
@@ -655,7 +663,7 @@ impl<'a> Finder<'a> {
                 let rest = head.get(at.saturating_add(word.len())..).unwrap_or("");
                 let after = rest.chars().next();
                 let wide = !word.is_ascii();
-                (wide || !before.is_some_and(char::is_alphanumeric) || *word == "phone")
+                (wide || !before.is_some_and(char::is_alphanumeric) || matches!(*word, "phone" | "version"))
                     && (wide || !after.is_some_and(char::is_alphabetic) || rest.starts_with("s "))
                     && !rest.chars().any(|c| c.is_ascii_digit())
             })

@@ -2,5 +2,7 @@
 
 mod content;
 mod file;
+#[cfg(feature = "scanners")]
+mod scanners;
 mod shell;
 mod sql;
