@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
+use std::io::BufRead as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -491,4 +492,50 @@ fn options_that_make_no_sense_are_refused() {
         );
     }
     assert!(scanner_from_options("llama_firewall", &[("command", "python3"), ("command", "b.py")]).is_ok());
+}
+
+/// A child that does not outlive the test.
+struct Server(std::process::Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs where `LEASH_TEST_PRESIDIO` names a Python that has Presidio, as `cargo xtask ci --only presidio` does.
+#[tokio::test]
+async fn presidio_itself_is_understood() {
+    let Ok(python) = std::env::var("LEASH_TEST_PRESIDIO") else {
+        return;
+    };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/presidio_server.py");
+    let child = Command::new(python)
+        .arg(script)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut server = Server(child);
+    let mut port = String::new();
+    std::io::BufReader::new(server.0.stdout.take().unwrap())
+        .read_line(&mut port)
+        .unwrap();
+    let base = format!("http://127.0.0.1:{}", port.trim());
+    let rule = PresidioRule::new(&base).unwrap().timeout(LONG);
+
+    assert_eq!(action(&rule, "the build took 12 minutes").await, None);
+    let text = "pay with 4111 1111 1111 1111, or ask jane@example.org, 192.0.2.7";
+    let decision = say(&rule, text).await.unwrap().unwrap();
+    assert_eq!(decision.reason, "personal data: CREDIT_CARD, EMAIL_ADDRESS");
+    let cards = rule.clone().entities(["CREDIT_CARD"]);
+    let decision = say(&cards, text).await.unwrap().unwrap();
+    assert_eq!(decision.reason, "personal data: CREDIT_CARD");
+    let lower = rule.clone().min_score(0.5).unwrap();
+    let decision = say(&lower, text).await.unwrap().unwrap();
+    assert!(decision.reason.contains("IP_ADDRESS"), "{}", decision.reason);
+    // A language that it does not speak is an error of the server's.
+    assert!(say(&rule.clone().language("xx"), text).await.is_err());
+    assert!(say(&rule, &"word ".repeat(20_000)).await.unwrap().is_none());
 }
