@@ -15,6 +15,10 @@ mod approvals {}
 mod architecture {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/budgets.md")]
+mod budgets {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/kill.md")]
 mod kill {}
 

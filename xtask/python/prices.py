@@ -808,6 +808,10 @@ to: audio that of input, what is written to a cache that of input, an hour's tha
 of input tokens, cached ones included, its prices hold for all tokens of the call. A call in a service tier (`priority`,
 `flex`, `batch`, `fast`) has that tier's prices; in one that the table does not price, the dearest it knows.
 
+Inference in one country costs more: Anthropic adds a tenth to every token where the answer says that it was served in one
+(`inference_geo`). Since a workspace may ask for that without the request saying so, the bound of a call to Anthropic counts
+the tenth in, unless the request says `"inference_geo": "global"`.
+
 Nothing is free by omission. A model that is listed without a figure (the `:free` ones) has no price, because what is free
 today ends some day without anybody telling the table; give it one yourself (`"input": 0, "output": 0`) if you know better. Models that
 are billed by what a chat does not count (seconds of audio, pages, characters, frames) are known and refused as well.

@@ -34,6 +34,7 @@ struct Row {
 /// How a figure is written.
 #[derive(Clone, Copy, Debug)]
 enum Shown {
+    Nanos,
     Micros,
     Millis,
     /// Thousands of things a second: so many things go through in one iteration, unless criterion knows better.
@@ -98,6 +99,41 @@ const ROWS: &[Row] = &[
         shown: Shown::Megabytes,
         goal: Goal::AtMost(200.0),
         python: "2.3 GB",
+    },
+    Row {
+        what: "`soc2`, resident memory, each event of another session",
+        id: "audit/soc2_1m_sessions_rss",
+        shown: Shown::Megabytes,
+        goal: Goal::AtMost(200.0),
+        python: "",
+    },
+    Row {
+        what: "is it stopped, asked of the local view",
+        id: "kill/standing_view",
+        shown: Shown::Nanos,
+        goal: Goal::AtMost(100.0),
+        python: "96 µs SQLite, 154 µs Redis",
+    },
+    Row {
+        what: "is it stopped, asked in process",
+        id: "kill/standing_memory",
+        shown: Shown::Nanos,
+        goal: Goal::AtMost(100.0),
+        python: "",
+    },
+    Row {
+        what: "approval: enqueue, approve, wake, SQLite",
+        id: "hitl/round_trip_sqlite",
+        shown: Shown::Millis,
+        goal: Goal::AtMost(5.0),
+        python: "",
+    },
+    Row {
+        what: "approval: enqueue, approve, wake, Redis",
+        id: "hitl/round_trip_redis",
+        shown: Shown::Millis,
+        goal: Goal::AtMost(3.0),
+        python: "",
     },
     Row {
         what: "`append`, no fsync",
@@ -405,6 +441,7 @@ impl Shown {
     /// The figure in the unit that is shown; none where something else was measured.
     fn number(self, measured: Measured) -> Option<f64> {
         match (self, measured) {
+            (Self::Nanos, Measured::Seconds { median, .. }) => Some(median * 1e9),
             (Self::Micros, Measured::Seconds { median, .. }) => Some(median * 1e6),
             (Self::Millis, Measured::Seconds { median, .. }) => Some(median * 1e3),
             (Self::ThousandsPerSecond(things), Measured::Seconds { median, elements }) => {
@@ -418,6 +455,7 @@ impl Shown {
 
     fn text(self, number: f64) -> String {
         let unit = match self {
+            Self::Nanos => "ns",
             Self::Micros => "µs",
             Self::Millis => "ms",
             Self::ThousandsPerSecond(_) => "k/s",

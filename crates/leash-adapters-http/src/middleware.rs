@@ -190,6 +190,7 @@ impl LeashMiddleware {
             Err(error) => return self.refuse(Some(format), url, error),
         };
         let include_usage = wire.wants_usage_injected();
+        let offers_unbounded_tools = wire.max_server_tool_uses.is_none();
         let call = wire.into_model_call(self.firewall.caller().clone());
         let admission = match self.firewall.admit(call).await {
             Ok(admission) => admission,
@@ -207,7 +208,12 @@ impl LeashMiddleware {
             body,
             &Outgoing {
                 include_usage,
-                ..Outgoing::default()
+                max_output_tokens: admission.output_limit(),
+                max_tool_calls: if offers_unbounded_tools {
+                    call.max_server_tool_uses
+                } else {
+                    None
+                },
             },
         ) {
             Ok(body) => set_body(&mut request, body),
@@ -470,14 +476,7 @@ fn read_request(
         Some(model) => WireRequest::parse_deployment(format, model, bytes, limits),
         None => WireRequest::parse(format, bytes, limits),
     };
-    let parsed = parsed.map_err(|error: WireError| wire_error(error.message()))?;
-    match parsed.surcharges.first() {
-        None => Ok(parsed),
-        Some(surcharge) => {
-            let reason = format!("`{surcharge}` is billed at a price that no table lists; ask without it");
-            Err(LeashError::blocked(rule_ids::NO_BOUND, reason))
-        }
-    }
+    parsed.map_err(|error: WireError| wire_error(error.message()))
 }
 
 fn set_body(request: &mut Request, body: Bytes) {

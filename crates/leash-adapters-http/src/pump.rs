@@ -365,6 +365,11 @@ impl Pump {
         for piece in pieces.drain(..) {
             match piece {
                 Piece::Forward(bytes) => {
+                    // Whoever tells of orders may be late on a busy machine; what is handed on has to be allowed now.
+                    let firewall = self.firewall.clone();
+                    let check = async move { firewall.check_running().await };
+                    let checked = self.guarded(check, stopped.as_mut()).await?;
+                    checked.map_err(|error| self.killed(error))?;
                     let reader = self.reader.clone();
                     let sent = self
                         .guarded(async move { reader.send(bytes).await }, stopped.as_mut())

@@ -5,10 +5,15 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
     clippy::float_arithmetic,
     reason = "tests"
 )]
 
+#[path = "it/bounds.rs"]
+mod bounds;
+#[path = "it/kills.rs"]
+mod kills;
 #[path = "it/money.rs"]
 mod money;
 #[path = "it/requests.rs"]

@@ -1,5 +1,6 @@
 //! How fast an evidence pack is made, and in how much memory. `cargo bench -p leash-audit --bench soc2`; the number of
-//! events is `LEASH_BENCH_EVENTS`, 1,000,000 by default, of 10,000 sessions in 20 tenants.
+//! events is `LEASH_BENCH_EVENTS`, 1,000,000 by default, of 10,000 sessions in 20 tenants; the memory is also taken with as
+//! many sessions as events.
 
 #![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "a benchmark")]
 
@@ -21,8 +22,8 @@ fn pick<'a>(from: &[&'a str], n: u64) -> &'a str {
 }
 
 /// Three model calls, then a tool call; now and then a kill.
-fn append(log: &AuditLog, n: u64) {
-    let session = format!("s_{:012x}", n.wrapping_mul(2_654_435_761) % 10_000);
+fn append(log: &AuditLog, n: u64, sessions: u64) {
+    let session = format!("s_{:012x}", n.wrapping_mul(2_654_435_761) % sessions);
     let tenant = format!("tenant-{}", n % 20);
     let kind = if n % 1000 == 999 {
         Kind::Kill(Kill {
@@ -65,6 +66,28 @@ fn make(path: &Path, out: &Path) -> Duration {
     took
 }
 
+/// Writes a log.
+fn write(path: &Path, events: u64, sessions: u64) {
+    let log = AuditLog::open(path).unwrap();
+    for n in 0..events {
+        append(&log, n, sessions);
+    }
+    log.close().unwrap();
+}
+
+/// Leaves the most memory that one pack takes beside criterion's figures.
+fn note_peak(id: &str, path: &Path, out: &Path) {
+    let Some(peak) = peak(path, out) else { return };
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target"),
+        PathBuf::from,
+    );
+    let figures = target.join("leash-bench");
+    std::fs::create_dir_all(&figures).unwrap();
+    let figure = format!("{{\"id\":\"audit/{id}\",\"value\":{peak},\"unit\":\"B\"}}\n");
+    std::fs::write(figures.join(format!("audit_{id}.json")), figure).unwrap();
+}
+
 /// The most memory that one pack took, in bytes, the program itself included. Nothing where the system does not tell.
 fn peak(path: &Path, out: &Path) -> Option<u64> {
     std::fs::write("/proc/self/clear_refs", "5").ok()?;
@@ -83,23 +106,15 @@ fn soc2(c: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("large.jsonl");
     let out = dir.path().join("pack");
-    let log = AuditLog::open(&path).unwrap();
-    for n in 0..events {
-        append(&log, n);
-    }
-    log.close().unwrap();
+    write(&path, events, 10_000);
 
     // First, while the program has not used memory for anything else.
-    if let Some(peak) = peak(&path, &out) {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target"),
-            PathBuf::from,
-        );
-        let figures = target.join("leash-bench");
-        std::fs::create_dir_all(&figures).unwrap();
-        let figure = format!("{{\"id\":\"audit/soc2_1m_rss\",\"value\":{peak},\"unit\":\"B\"}}\n");
-        std::fs::write(figures.join("audit_soc2_1m_rss.json"), figure).unwrap();
-    }
+    note_peak("soc2_1m_rss", &path, &out);
+    let many = dir.path().join("many.jsonl");
+    // A prime number of sessions that is no smaller than that of events: none comes twice.
+    write(&many, events, 2_147_483_647);
+    note_peak("soc2_1m_sessions_rss", &many, &out);
+    std::fs::remove_file(&many).unwrap();
 
     let mut group = c.benchmark_group("audit");
     group.sample_size(10).throughput(Throughput::Elements(events));

@@ -79,12 +79,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             cap: Some(cents(50)?),
             decision: BudgetDecision::HardExceeded,
             scope: Some("tenant:acme"),
+            window: Some("day"),
         }),
         Kind::Budget(Budget {
             cumulative: Usd::ZERO,
             cap: None,
             decision: BudgetDecision::Under,
             scope: None,
+            window: None,
         }),
         Kind::Kill(Kill {
             reason: "runaway",

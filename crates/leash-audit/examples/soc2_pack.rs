@@ -96,6 +96,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 cap: Some(Usd::from_cents(400)?),
                 decision: BudgetDecision::HardExceeded,
                 scope: None,
+                window: None,
             }))?,
             7_164 | 7_170 | 7_176 => append_runaway(Kind::Kill(Kill {
                 reason: "runaway: same command 160 times",

@@ -224,7 +224,7 @@ const AT_TIMES: &[(&str, &[&str])] = &[
             "hitl_request_id",
         ],
     ),
-    ("budget", &["scope", "count"]),
+    ("budget", &["scope", "count", "window"]),
     ("kill", &["scope"]),
 ];
 

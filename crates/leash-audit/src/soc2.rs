@@ -32,9 +32,17 @@
 //! # }
 //! ```
 
+mod anomalies;
+mod buckets;
 mod files;
+mod moment;
 mod money;
+mod monitoring;
+mod names;
 mod page;
+mod reading;
+mod table;
+mod tables;
 mod tally;
 
 use std::collections::BTreeMap;
@@ -47,9 +55,14 @@ use std::time::Duration;
 
 use leash_core::{Digest, Timestamp};
 
+use self::anomalies::{Limits, find_anomalies};
 use self::files::{Pack, push_json};
 use self::money::Amount;
-use self::tally::{Bucket, Collector, Name, Pairs, Rules, Tally, end_row, push_text};
+use self::names::Name;
+use self::reading::{Collector, Rules};
+use self::table::Ordered;
+use self::tables::{write_access, write_anomalies};
+use self::tally::{Spending, Tally};
 use crate::verify::verify_and;
 use crate::{AuditError, Input, Verdict, VerifyOptions};
 
@@ -325,17 +338,6 @@ pub struct Integrity {
     pub signed: bool,
 }
 
-/// Something that stands out.
-#[derive(Clone, Debug)]
-struct Anomaly {
-    kind: String,
-    session: Name,
-    metric: String,
-    value: String,
-    threshold: String,
-    detail: String,
-}
-
 /// Makes the pack of a log.
 ///
 /// # Errors
@@ -356,19 +358,18 @@ pub fn generate_soc2_report(log: Input, options: &Soc2Options<'_>) -> Result<Soc
             costs: options.costs,
             threads: AtomicUsize::new(0),
         };
-        let collector = Collector {
-            tally: Tally::default(),
-            names: Vec::new(),
-            rows,
-            costs: options.costs,
-        };
+        let collector = Collector::new(options.costs, rows);
         let checked = verify_and(reader, &options.verify, &rules, collector);
         let mut checked = checked.map_err(AuditError::io("make the pack of", &source))?;
         checked.gathered.rows.flush().map_err(written)?;
-        let tally = std::mem::take(&mut checked.gathered.tally);
-        (checked.report, checked.sha256, checked.size, tally)
+        (
+            checked.report,
+            checked.sha256,
+            checked.size,
+            checked.gathered.tally,
+        )
     };
-    let (verdict, sha256, size_bytes, tally) = checked;
+    let (verdict, sha256, size_bytes, mut tally) = checked;
     pack.done(MONITORING, rows)?;
 
     let integrity = Integrity {
@@ -383,12 +384,16 @@ pub fn generate_soc2_report(log: Input, options: &Soc2Options<'_>) -> Result<Soc
         size_bytes,
         signed: options.verify.keys.is_some(),
     };
-    let running = tally.is_running_total(options.costs);
-    let anomalies = find_anomalies(&tally, running, options.thresholds);
-    let summary = summarize(&tally, running, anomalies.len());
+    tally.finish();
+    let spending = tally.spending();
+    let limits = Limits::new(options.thresholds, &spending);
+    let anomalies = find_anomalies(&tally, &spending, &limits);
+    let summary = summarize(&tally, &spending, anomalies.len());
+    let top = top_spenders(&spending);
+    drop(spending);
 
-    write_access(&mut pack, &tally, running)?;
-    write_anomalies(&mut pack, &tally, &anomalies)?;
+    let names = write_access(&mut pack, tally)?;
+    write_anomalies(&mut pack, &names, &anomalies, &limits)?;
     let source = source.display().to_string();
     write_integrity(&mut pack, &source, options, &integrity)?;
     let page = page::render(&page::Facts {
@@ -396,9 +401,10 @@ pub fn generate_soc2_report(log: Input, options: &Soc2Options<'_>) -> Result<Soc
         source: &source,
         integrity: &integrity,
         summary: &summary,
-        names: &tally.names,
+        names: &names,
         anomalies: &anomalies,
-        top: &top_spenders(&tally, running),
+        limits: &limits,
+        top: &top,
         files: pack.files(),
     });
     pack.write(PAGE, page.as_bytes())?;
@@ -415,19 +421,19 @@ fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-fn summarize(tally: &Tally, running: bool, anomalies: usize) -> Summary {
-    let by = |counts: &tally::Ordered<Name, u64>| -> BTreeMap<String, u64> {
+fn summarize(tally: &Tally, spending: &Spending, anomalies: usize) -> Summary {
+    let by = |counts: &Ordered<Name, u64>| -> BTreeMap<String, u64> {
         let named = |(name, count): (Name, &u64)| (tally.names.text(name).to_owned(), *count);
         counts.iter().map(named).collect()
     };
-    let total = tally.spent.iter().map(|(_, spent)| spent.read(running));
+    let total = spending.amounts().iter().copied();
     Summary {
         events: tally.events,
         sessions: count(tally.buckets.len()),
         security_events: tally.security_events,
         anomalies: count(anomalies),
         spend_usd: total.fold(Amount::ZERO, Amount::plus).in_full(),
-        costs: if running {
+        costs: if tally.is_running_total() {
             Costs::RunningTotal
         } else {
             Costs::PerCall
@@ -441,10 +447,9 @@ fn summarize(tally: &Tally, running: bool, anomalies: usize) -> Summary {
 }
 
 /// The three sessions that spent most, the first met first where they spent the same.
-fn top_spenders(tally: &Tally, running: bool) -> Vec<(Name, Amount)> {
+fn top_spenders(spending: &Spending) -> Vec<(Name, Amount)> {
     let mut top: Vec<(Name, Amount)> = Vec::with_capacity(4);
-    for (session, spent) in tally.spent.iter() {
-        let amount = spent.read(running);
+    for (session, amount) in spending.iter() {
         let place = top.partition_point(|(_, other)| *other >= amount);
         if place < 3 {
             top.insert(place, (session, amount));
@@ -452,165 +457,6 @@ fn top_spenders(tally: &Tally, running: bool) -> Vec<(Name, Amount)> {
         }
     }
     top
-}
-
-fn find_anomalies(tally: &Tally, running: bool, thresholds: Thresholds) -> Vec<Anomaly> {
-    let mut all = Vec::new();
-    for (session, &kills) in tally
-        .kills
-        .iter()
-        .filter(|(_, kills)| **kills >= thresholds.kills)
-    {
-        all.push(Anomaly {
-            kind: "kill_spike".to_owned(),
-            session,
-            metric: "kill_events".to_owned(),
-            value: kills.to_string(),
-            threshold: thresholds.kills.to_string(),
-            detail: format!("{kills} kill events in one session"),
-        });
-    }
-    let percentile = thresholds.spend_percentile.min(100);
-    if let Some(limit) = spend_limit(tally, running, percentile, thresholds.spend_sessions) {
-        for (session, spent) in tally.spent.iter() {
-            let amount = spent.read(running);
-            if amount > limit && amount.is_positive() {
-                all.push(Anomaly {
-                    kind: format!("spend_p{percentile}"),
-                    session,
-                    metric: "cost_usd_total".to_owned(),
-                    value: rounded(amount),
-                    threshold: rounded(limit),
-                    detail: format!(
-                        "spend ${} above p{percentile} ${}",
-                        amount.places(4),
-                        limit.places(4)
-                    ),
-                });
-            }
-        }
-    }
-    let spam = |(_, calls): &((Name, Name), &u64)| **calls > thresholds.tool_calls;
-    for ((session, tool), calls) in tally.tool_calls.iter().filter(spam) {
-        let tool = tally.names.text(tool);
-        all.push(Anomaly {
-            kind: "tool_spam".to_owned(),
-            session,
-            metric: format!("tool_calls:{tool}"),
-            value: calls.to_string(),
-            threshold: thresholds.tool_calls.to_string(),
-            detail: format!("{calls} calls to tool '{tool}' in one session"),
-        });
-    }
-    all
-}
-
-/// What the given percentile of the sessions spent at most.
-fn spend_limit(tally: &Tally, running: bool, percentile: u8, least: u64) -> Option<Amount> {
-    let mut totals: Vec<Amount> = tally.spent.iter().map(|(_, spent)| spent.read(running)).collect();
-    if totals.is_empty() || count(totals.len()) < least {
-        return None;
-    }
-    let share = totals.len().saturating_mul(usize::from(percentile)) / 100;
-    let at = share.saturating_sub(1);
-    let (_, limit, _) = totals.select_nth_unstable(at);
-    Some(*limit)
-}
-
-/// At most six decimals, as a JSON number has them.
-fn rounded(amount: Amount) -> String {
-    let mut out = String::new();
-    let rounded = amount.places(6).parse().unwrap_or(f64::NAN);
-    leash_core::canonical::write_f64(&mut out, rounded);
-    out
-}
-
-fn write_access(pack: &mut Pack, tally: &Tally, running: bool) -> Result<(), AuditError> {
-    let path = pack.path(ACCESS);
-    let mut file = pack.file(ACCESS)?;
-    let mut out = BufWriter::with_capacity(1 << 16, &mut file);
-    let mut row = String::from(
-        "session_id,tenant_id,events,model_calls,tool_calls,kills,cost_usd_total,unique_models,unique_tools,\
-         first_seen,last_seen\r\n",
-    );
-    let models = by_bucket(tally, &tally.models);
-    let tools = by_bucket(tally, &tally.tools);
-    let mut models = models.iter().peekable();
-    let mut tools = tools.iter().peekable();
-    let of = |at: u32, uses: &mut std::iter::Peekable<std::slice::Iter<'_, (u32, &str)>>| {
-        let mut joined = String::new();
-        while let Some((_, name)) = uses.next_if(|(bucket, _)| *bucket == at) {
-            if !joined.is_empty() {
-                joined.push(';');
-            }
-            joined.push_str(name);
-        }
-        joined
-    };
-    let write = |out: &mut BufWriter<_>, row: &str| {
-        out.write_all(row.as_bytes())
-            .map_err(AuditError::io("write", &path))
-    };
-    for (at, ((session, tenant), bucket)) in (0_u32..).zip(tally.buckets.iter()) {
-        push_text(&mut row, tally.names.text(session));
-        push_text(&mut row, tenant.map_or("", |tenant| tally.names.text(tenant)));
-        let Bucket {
-            events,
-            model_calls,
-            tool_calls,
-            kills,
-            spent,
-            seen,
-        } = bucket;
-        let figures = [events, model_calls, tool_calls, kills];
-        for figure in figures {
-            row.push_str(&figure.to_string());
-            row.push(',');
-        }
-        row.push_str(&spent.read(running).places(6));
-        row.push(',');
-        push_text(&mut row, &of(at, &mut models));
-        push_text(&mut row, &of(at, &mut tools));
-        let (first, last) = seen
-            .as_deref()
-            .map_or_else(Default::default, |(first, last)| (first.text(), last.text()));
-        push_text(&mut row, &first);
-        push_text(&mut row, &last);
-        end_row(&mut row);
-        if row.len() > 1 << 15 {
-            write(&mut out, &row)?;
-            row.clear();
-        }
-    }
-    write(&mut out, &row)?;
-    out.flush().map_err(AuditError::io("write", &path))?;
-    drop(out);
-    pack.done(ACCESS, file)
-}
-
-/// What each bucket used, by bucket and name.
-fn by_bucket<'a>(tally: &'a Tally, uses: &Pairs) -> Vec<(u32, &'a str)> {
-    let named = |(bucket, name): &(u32, Name)| (*bucket, tally.names.text(*name));
-    let mut sorted: Vec<_> = uses.iter().map(named).collect();
-    sorted.sort_unstable();
-    sorted
-}
-
-fn write_anomalies(pack: &mut Pack, tally: &Tally, anomalies: &[Anomaly]) -> Result<(), AuditError> {
-    let mut out = String::from("kind,session_id,metric,value,threshold,detail\r\n");
-    for anomaly in anomalies {
-        let session = tally.names.text(anomaly.session);
-        push_text(&mut out, &anomaly.kind);
-        push_text(&mut out, session);
-        push_text(&mut out, &anomaly.metric);
-        out.push_str(&anomaly.value);
-        out.push(',');
-        out.push_str(&anomaly.threshold);
-        out.push(',');
-        push_text(&mut out, &anomaly.detail);
-        end_row(&mut out);
-    }
-    pack.write(ANOMALIES, out.as_bytes())
 }
 
 /// Adds a member with a string to an object, on a line of its own.

@@ -43,7 +43,7 @@ pub enum BoundError {
 /// Input: a token is never shorter than a byte of UTF-8, so the bytes of the request bound its tokens; where the
 /// request refers to what it does not hold, the model's context window does, read once more after each use of a server
 /// tool. `input_tokens`, where given, is a finer bound of the input than its bytes. Output, reasoning included: the
-/// request's maximum for each choice, else the model's, else its context window. All of it at the dearest of the
+/// request's maximum for each choice, else the model's, else its context window, and what no maximum limits. All of it at the dearest of the
 /// prices that could apply: tiers for long inputs up to that bound, writing to the cache where the call may, sound and
 /// images where it may have them, the service tier that it asks for and the standard one, and the priority tier where
 /// it asks for none.
@@ -56,7 +56,7 @@ pub enum BoundError {
 pub fn bound(call: &ModelCall, price: &ModelPrice, input_tokens: Option<u64>) -> Result<Bound, BoundError> {
     let each = call
         .max_output_tokens
-        .or(most_output(price))
+        .or_else(|| most_output(price)?.checked_add(call.extra_output_tokens))
         .ok_or(BoundError::Output)?;
     let output_tokens = each
         .checked_mul(call.choices.max(1))
@@ -70,10 +70,12 @@ pub fn bound(call: &ModelCall, price: &ModelPrice, input_tokens: Option<u64>) ->
     })
 }
 
-/// The largest maximum of output (for each choice) with which `call` costs at most `available`; at most the model's own.
+/// The largest maximum of output (for each choice) that may be written into the request of `call` so that it costs at most
+/// `available`; at most the model's own.
 ///
-/// `None` where not even one token fits, or where something else than the output has no bound. It looks at what the
-/// call would cost with another maximum, whatever it has now: lowering only what has none is up to the caller.
+/// `None` where not even the least that may be written fits, or where something else than the output has no bound. It
+/// looks at what the call would cost with another maximum, whatever it has now: lowering only what has none is up to the
+/// caller. [`ModelCall::max_output_tokens`] is then this plus [`ModelCall::extra_output_tokens`].
 ///
 /// ```
 /// use leash_budget::{PriceTable, bound, clamp};
@@ -97,10 +99,11 @@ pub fn clamp(call: &ModelCall, price: &ModelPrice, input_tokens: Option<u64>, av
     let load = load(call, price, input_tokens, choices).ok()?;
     let affordable = price.dearest(&load).ok()?.affords(available)?;
     let each = affordable.checked_div(choices)?;
-    let most = most_output(price)?;
+    let extra = call.extra_output_tokens;
     // What overflows has no bound.
-    let most = most.min(u64::MAX.checked_div(choices)?);
-    Some(each.min(most)).filter(|tokens| *tokens > 0)
+    let largest = u64::MAX.checked_div(choices)?;
+    let written = each.min(largest).checked_sub(extra)?;
+    Some(written.min(most_output(price)?)).filter(|tokens| *tokens >= call.least_output_tokens.max(1))
 }
 
 /// The most a model answers with; what it answers with is in its context window as well.
@@ -130,7 +133,9 @@ fn load(
         server_tool_uses,
         writes_cache: call.writes_cache,
         has_media: call.has_media || !is_text,
+        wants_sound: call.wants_sound,
         service_tier: call.service_tier,
+        surcharge_percent: call.surcharge_percent,
     })
 }
 
@@ -237,6 +242,7 @@ mod tests {
         call.choices = choices;
         call.max_server_tool_uses = Some(usage.web_search_requests + usage.file_search_requests);
         call.service_tier = usage.service_tier;
+        call.surcharge_percent = usage.surcharge_percent;
         call
     }
 
@@ -253,21 +259,24 @@ mod tests {
         fn a_clamped_call_fits_and_with_one_token_more_it_would_not(
             model in model(), usage in usage(), choices in 1..5_u64,
             most in 1..10_000_000_u64, available in 0..=Usd::MAX.as_nanos(), shift in 0..50_u32,
+            extra in prop_oneof![Just(0), 0..5_000_u64], least in prop_oneof![Just(1), 1..5_000_u64],
         ) {
             let model = ModelPrice { max_output_tokens: Some(most), ..model };
             let available = Usd::from_nanos(available >> shift).unwrap();
             let mut call = call_for(&usage, choices);
+            call.extra_output_tokens = extra;
+            call.least_output_tokens = least;
             let with = |call: &mut ModelCall, tokens| {
-                call.max_output_tokens = Some(tokens);
+                call.max_output_tokens = Some(tokens + extra);
                 bound(call, &model, None).map(|bound| bound.amount)
             };
             match clamp(&call, &model, None, available) {
                 Some(tokens) => {
-                    prop_assert!(tokens >= 1 && tokens <= most);
+                    prop_assert!(tokens >= least && tokens <= most);
                     prop_assert!(with(&mut call, tokens).unwrap() <= available);
                     prop_assert!(tokens == most || with(&mut call, tokens + 1).is_ok_and(|amount| amount > available) || with(&mut call, tokens + 1).is_err());
                 }
-                None => prop_assert!(with(&mut call, 1).map_or(true, |amount| amount > available)),
+                None => prop_assert!(least > most || with(&mut call, least).map_or(true, |amount| amount > available)),
             }
         }
     }

@@ -1,11 +1,15 @@
-//! The laws of [`BudgetStore`]. Each is one function; [`budget_store_conformance!`](crate::budget_store_conformance)
-//! makes a named test of each for a store.
+//! The laws of [`BudgetStore`]. Each is one function; a macro makes a named test of each for a store:
+//! [`budget_store_conformance!`](crate::budget_store_conformance) for every store,
+//! [`budget_store_clock_conformance!`](crate::budget_store_clock_conformance) for one whose clock can be set, and
+//! [`budget_admin_conformance!`](crate::budget_admin_conformance) for one that an operator can look into.
 //!
-//! The laws make scopes of their own, so they may share one persistent store. They panic where a law is broken.
+//! The laws of the first make scopes of their own, so they may share one persistent store; each of the others wants one for
+//! itself. They panic where a law is broken.
 #![expect(
     clippy::missing_panics_doc,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     reason = "laws are tests: a broken one panics"
 )]
@@ -14,9 +18,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leash_core::{Caller, Clock as _, Digest, IdGenerator, ReservationId, SessionId, SystemClock, Usd};
+use leash_core::{
+    AgentName, Caller, Clock as _, Digest, IdGenerator, ReservationId, SessionId, SystemClock, TenantId, Usd,
+};
 
-use crate::{Balance, BudgetStore, Expired, Held, Hold, HoldLine, Reserve, Scope, ScopeKey, Settlement};
+mod admin;
+mod clock;
+mod reference;
+
+pub use self::admin::*;
+pub use self::clock::*;
+pub use self::reference::{Answer, Reference};
+use crate::{
+    Balance, BudgetStore, Expired, Grant, Held, Hit, Hold, HoldLine, MAX_HITS, Reserve, Scope, ScopeKey,
+    Settlement, Window,
+};
 
 /// Makes one `#[tokio::test]` per law for the store that the expression gives (an `Arc<dyn BudgetStore>`).
 #[macro_export]
@@ -36,6 +52,16 @@ macro_rules! budget_store_conformance {
                 the_cap_may_be_spent_exactly_and_a_cap_of_zero_allows_nothing
                 a_bill_above_the_bound_is_kept_and_admits_nothing_more
                 a_renewed_hold_does_not_expire
+                an_expired_hold_comes_back_as_it_was_made
+                a_scope_without_a_cap_is_counted_and_refuses_nothing
+                two_windows_of_one_key_are_counted_apart
+                a_hold_that_names_a_scope_twice_is_an_error
+                a_closed_scope_admits_nothing_and_still_settles
+                closing_while_callers_race_leaves_no_hold_behind
+                children_of_a_grant_stay_within_what_was_granted
+                an_event_beyond_the_limit_is_not_counted
+                racing_events_never_pass_the_limit
+                a_limit_that_is_too_large_is_an_error
                 any_history_agrees_with_a_plain_reference
             );
         }
@@ -66,10 +92,7 @@ impl Ledger {
     }
 
     fn scope(&self, cap: u64) -> Scope {
-        Scope {
-            key: ScopeKey::session(&self.ids.session()),
-            cap: usd(cap),
-        }
+        Scope::session(&self.ids.session(), usd(cap))
     }
 
     fn hold(&self, amount: u64, scopes: &[Scope]) -> Hold {
@@ -104,15 +127,19 @@ impl Ledger {
 
     /// (spent, reserved) in nano-dollars.
     async fn sums(&self, scope: &Scope) -> (u64, u64) {
-        let balances = self
-            .store
-            .balances(std::slice::from_ref(&scope.key))
-            .await
-            .unwrap();
-        let [Balance { key, spent, reserved }] = balances.as_slice() else {
+        let balances = self.store.balances(std::slice::from_ref(scope)).await.unwrap();
+        let [
+            Balance {
+                key,
+                window,
+                spent,
+                reserved,
+            },
+        ] = balances.as_slice()
+        else {
             panic!("one key, one balance")
         };
-        assert_eq!(key, &scope.key);
+        assert_eq!((key, *window), (&scope.key, scope.window));
         (spent.as_nanos(), reserved.as_nanos())
     }
 
@@ -126,6 +153,10 @@ impl Ledger {
             tokio::task::yield_now().await;
         }
     }
+}
+
+fn cap_of(scope: &Scope) -> u64 {
+    scope.cap.map_or(u64::MAX, Usd::as_nanos)
 }
 
 fn usd(nanos: u64) -> Usd {
@@ -149,7 +180,7 @@ pub async fn racing_callers_stay_within_the_cap(store: Arc<dyn BudgetStore>) {
                     };
                     for (balance, scope) in balances.iter().zip(&scopes) {
                         let sum = balance.spent.checked_add(balance.reserved).unwrap();
-                        assert!(sum <= scope.cap, "{sum} of {}", scope.cap);
+                        assert!(Some(sum) <= scope.cap, "{sum} of {:?}", scope.cap);
                     }
                     tokio::task::yield_now().await;
                     if turn % 3 == 0 {
@@ -182,7 +213,7 @@ pub async fn an_amount_is_set_aside_in_every_scope_or_in_none(store: Arc<dyn Bud
         panic!("granted")
     };
     assert_eq!(
-        (refused.balance.key, refused.cap),
+        (refused.balance.key, Some(refused.cap)),
         (narrow.key.clone(), narrow.cap)
     );
     assert_eq!(
@@ -379,6 +410,294 @@ pub async fn a_renewed_hold_does_not_expire(store: Arc<dyn BudgetStore>) {
         .unwrap();
 }
 
+/// Whoever receives an expired hold can write its line: all that it was made of comes back.
+pub async fn an_expired_hold_comes_back_as_it_was_made(store: Arc<dyn BudgetStore>) {
+    let ledger = Ledger::new(store);
+    let scopes = [
+        ledger.scope(100).soft(usd(50)),
+        ledger.scope(200).per(Window::Month),
+        Scope {
+            cap: None,
+            ..ledger.scope(1)
+        },
+    ];
+    for what in [
+        Held::Model {
+            provider: "openai".into(),
+            model: "gpt-4o \"mini\" ünï:%{}".into(),
+        },
+        Held::Tool {
+            tool: "search\nthe web".into(),
+        },
+        Held::Grant {
+            child: ScopeKey::named("grant", "a:b"),
+        },
+    ] {
+        let mut hold = ledger.hold(7, &scopes);
+        hold.line.what = what;
+        hold.lease = Duration::from_millis(1);
+        hold.line.caller.tenant_id = Some(TenantId::new("acme, inc. / ü").unwrap());
+        hold.line.caller.agent_name = Some(AgentName::new("researcher").unwrap());
+        hold.line.request_digest = Digest::of(b"request");
+        assert!(ledger.granted(&hold).await);
+        let expired = ledger.expired(hold.id).await;
+        assert_eq!(expired.hold, hold);
+        let of: Vec<_> = expired
+            .balances
+            .into_iter()
+            .map(|sums| (sums.key, sums.window))
+            .collect();
+        let expected: Vec<_> = scopes
+            .iter()
+            .map(|scope| (scope.key.clone(), scope.window))
+            .collect();
+        assert_eq!(of, expected);
+    }
+}
+
+/// A scope with a soft cap alone is counted like any other.
+pub async fn a_scope_without_a_cap_is_counted_and_refuses_nothing(store: Arc<dyn BudgetStore>) {
+    let ledger = Ledger::new(store);
+    let scope = Scope {
+        cap: None,
+        soft_cap: Some(usd(1)),
+        ..ledger.scope(0)
+    };
+    let first = ledger.hold(1_000, std::slice::from_ref(&scope));
+    let second = ledger.hold(Usd::MAX.as_nanos() - 1_000, std::slice::from_ref(&scope));
+    assert!(ledger.granted(&first).await && ledger.granted(&second).await);
+    ledger.settle(&first, 900).await;
+    ledger.store.release(second.id).await.unwrap();
+    assert_eq!(ledger.sums(&scope).await, (900, 0));
+}
+
+/// The sums of all time and those of a month do not mix, though they have one key.
+pub async fn two_windows_of_one_key_are_counted_apart(store: Arc<dyn BudgetStore>) {
+    let ledger = Ledger::new(store);
+    let total = ledger.scope(10);
+    let month = total.clone().per(Window::Month);
+    let first = ledger.hold(6, std::slice::from_ref(&total));
+    let second = ledger.hold(7, std::slice::from_ref(&month));
+    let both = ledger.hold(3, &[month.clone(), total.clone()]);
+    assert!(ledger.granted(&first).await && ledger.granted(&second).await && ledger.granted(&both).await);
+    ledger.settle(&both, 2).await;
+    assert_eq!(
+        (ledger.sums(&total).await, ledger.sums(&month).await),
+        ((2, 6), (2, 7))
+    );
+    let Reserve::Refused(refused) = ledger
+        .store
+        .reserve(&ledger.hold(2, &[total.clone(), month.clone()]))
+        .await
+        .unwrap()
+    else {
+        panic!("granted")
+    };
+    assert_eq!(
+        (refused.balance.key, refused.balance.window),
+        (month.key, Window::Month)
+    );
+}
+
+/// Each pair of key and window counts once in a call; a hold that says otherwise would hide what it takes.
+pub async fn a_hold_that_names_a_scope_twice_is_an_error(store: Arc<dyn BudgetStore>) {
+    let ledger = Ledger::new(store);
+    let (scope, other) = (ledger.scope(10), ledger.scope(10));
+    let hold = ledger.hold(6, &[scope.clone(), other.clone(), scope.clone()]);
+    assert!(ledger.store.reserve(&hold).await.is_err());
+    assert_eq!(
+        (ledger.sums(&scope).await, ledger.sums(&other).await),
+        ((0, 0), (0, 0))
+    );
+}
+
+/// Nothing new is set aside in a scope that was closed, under any window; what is under way is settled as ever.
+pub async fn a_closed_scope_admits_nothing_and_still_settles(store: Arc<dyn BudgetStore>) {
+    let ledger = Ledger::new(store);
+    let (scope, never_seen, open) = (ledger.scope(100), ledger.scope(100), ledger.scope(100));
+    let (spent, standing) = (
+        ledger.hold(20, std::slice::from_ref(&scope)),
+        ledger.hold(30, std::slice::from_ref(&scope)),
+    );
+    assert!(ledger.granted(&spent).await && ledger.granted(&standing).await);
+    ledger.settle(&spent, 10).await;
+    for _ in 0..2 {
+        let sums = ledger.store.close(&scope.key).await.unwrap();
+        assert_eq!(
+            (sums.key, sums.spent, sums.reserved),
+            (scope.key.clone(), usd(10), usd(30))
+        );
+    }
+    ledger.store.close(&never_seen.key).await.unwrap();
+    for closed in [scope.clone(), scope.clone().per(Window::Month), never_seen] {
+        let hold = ledger.hold(0, &[open.clone(), closed.clone()]);
+        let Reserve::Refused(refused) = ledger.store.reserve(&hold).await.unwrap() else {
+            panic!("granted")
+        };
+        assert_eq!((refused.cap, refused.balance.key), (Usd::ZERO, closed.key));
+    }
+    assert!(ledger.granted(&standing).await, "it stands already");
+    assert!(ledger.settle(&standing, 25).await);
+    assert_eq!(
+        (ledger.sums(&scope).await, ledger.sums(&open).await),
+        ((35, 0), (0, 0))
+    );
+}
+
+/// What was set aside before the end of a scope is in its last sums, whoever raced; so a giver who charges those is never short.
+pub async fn closing_while_callers_race_leaves_no_hold_behind(store: Arc<dyn BudgetStore>) {
+    let ledger = Arc::new(Ledger::new(store));
+    let scope = ledger.scope(1_000_000);
+    let tasks: Vec<_> = (0..16_u64)
+        .map(|task| {
+            let (ledger, scope) = (ledger.clone(), scope.clone());
+            tokio::spawn(async move {
+                let mut taken = 0;
+                for turn in 0..20 {
+                    if task == 7 && turn == 5 {
+                        let sums = ledger.store.close(&scope.key).await.unwrap();
+                        return (taken, Some(sums.spent.as_nanos() + sums.reserved.as_nanos()));
+                    }
+                    let hold = ledger.hold(10, std::slice::from_ref(&scope));
+                    if ledger.granted(&hold).await {
+                        taken += 10;
+                        ledger.settle(&hold, 10).await;
+                    }
+                }
+                (taken, None)
+            })
+        })
+        .collect();
+    let (mut taken, mut closed_at) = (0, None);
+    for task in tasks {
+        let (some, sums) = task.await.unwrap();
+        taken += some;
+        closed_at = closed_at.or(sums);
+    }
+    assert_eq!((closed_at, ledger.sums(&scope).await), (Some(taken), (taken, 0)));
+}
+
+/// Sub-agents that race on a grant spend at most the grant, and what they leave goes back to the giver.
+pub async fn children_of_a_grant_stay_within_what_was_granted(store: Arc<dyn BudgetStore>) {
+    let ledger = Arc::new(Ledger::new(store));
+    let parent = ledger.scope(1_000);
+    let id = ledger.ids.reservation(SystemClock.now());
+    let grant = Grant::new(id, usd(400), std::slice::from_ref(&parent)).unwrap();
+    let scopes: Arc<[Scope]> = Arc::from([parent.clone()]);
+    let hold = grant.hold(Caller::session(SessionId::new("s_law").unwrap()), scopes);
+    assert!(ledger.granted(&hold).await && ledger.granted(&hold).await);
+    assert_eq!(ledger.sums(&parent).await, (0, 400));
+    let tasks: Vec<_> = (0..16_u64)
+        .map(|task| {
+            let (ledger, grant) = (ledger.clone(), grant.clone());
+            tokio::spawn(async move {
+                let mut spent = 0;
+                for turn in 0..10 {
+                    let hold = ledger.hold(task % 5 * 7 + turn, &[grant.scope()]);
+                    if ledger.granted(&hold).await {
+                        let cost = hold.amount.as_nanos() / 2;
+                        ledger.settle(&hold, cost).await;
+                        spent += cost;
+                    }
+                }
+                spent
+            })
+        })
+        .collect();
+    let mut spent = 0;
+    for task in tasks {
+        spent += task.await.unwrap();
+    }
+    let under_way = ledger.hold(400 - spent, &[grant.scope()]);
+    assert!(spent <= 400 && ledger.granted(&under_way).await);
+    ledger.store.release(under_way.id).await.unwrap();
+    let expired = ledger.store.expire(1000).await.unwrap();
+    assert!(
+        expired.iter().all(|other| other.hold.id != grant.id()),
+        "a grant has no lease"
+    );
+    for _ in 0..2 {
+        grant.give_back(&*ledger.store).await.unwrap();
+        assert_eq!(ledger.sums(&parent).await, (spent, 0));
+    }
+    assert!(!ledger.granted(&ledger.hold(0, &[grant.scope()])).await);
+}
+
+/// An event that comes when the limit is reached is not counted, by one count or in one window as little as in another key's.
+pub async fn an_event_beyond_the_limit_is_not_counted(store: Arc<dyn BudgetStore>) {
+    let ledger = Ledger::new(store);
+    for within in [None, Some(LONG), Some(Duration::MAX)] {
+        let own = ScopeKey::session(&ledger.ids.session());
+        let count = async |limit: u32, key: &ScopeKey| {
+            let hit = Hit {
+                key: key.clone(),
+                limit,
+                within,
+            };
+            let hits = ledger.store.hit(&hit).await.unwrap();
+            (hits.count, hits.is_allowed)
+        };
+        assert_eq!(count(0, &own).await, (0, false));
+        assert_eq!(count(2, &own).await, (1, true));
+        assert_eq!(count(2, &own).await, (2, true));
+        assert_eq!(count(2, &own).await, (2, false));
+        assert_eq!(count(1, &own).await, (2, false));
+        assert_eq!(
+            count(3, &own).await,
+            (3, true),
+            "what was refused was not counted"
+        );
+        assert_eq!(
+            count(2, &ScopeKey::session(&ledger.ids.session())).await,
+            (1, true)
+        );
+    }
+}
+
+/// However many count at once, no more than the limit are let through.
+pub async fn racing_events_never_pass_the_limit(store: Arc<dyn BudgetStore>) {
+    let ledger = Arc::new(Ledger::new(store));
+    for within in [None, Some(LONG)] {
+        let hit = Hit {
+            key: ScopeKey::session(&ledger.ids.session()),
+            limit: 100,
+            within,
+        };
+        let tasks: Vec<_> = (0..16)
+            .map(|_| {
+                let (ledger, hit) = (ledger.clone(), hit.clone());
+                tokio::spawn(async move {
+                    let mut allowed = 0;
+                    for _ in 0..10 {
+                        let hits = ledger.store.hit(&hit).await.unwrap();
+                        assert!(hits.count <= 100);
+                        allowed += u32::from(hits.is_allowed);
+                    }
+                    allowed
+                })
+            })
+            .collect();
+        let mut allowed = 0;
+        for task in tasks {
+            allowed += task.await.unwrap();
+        }
+        assert_eq!(allowed, 100);
+    }
+}
+
+/// A window of more events than a store keeps is refused, not cut short.
+pub async fn a_limit_that_is_too_large_is_an_error(store: Arc<dyn BudgetStore>) {
+    let ledger = Ledger::new(store);
+    let hit = |limit, within| Hit {
+        key: ScopeKey::session(&ledger.ids.session()),
+        limit,
+        within,
+    };
+    assert!(ledger.store.hit(&hit(MAX_HITS + 1, Some(LONG))).await.is_err());
+    assert!(ledger.store.hit(&hit(MAX_HITS, Some(LONG))).await.is_ok());
+    assert!(ledger.store.hit(&hit(u32::MAX, None)).await.is_ok());
+}
+
 /// A long random history of every operation ends in the sums of a plain reference, and never passes a cap.
 pub async fn any_history_agrees_with_a_plain_reference(store: Arc<dyn BudgetStore>) {
     for seed in 1..=20_u64 {
@@ -399,7 +718,7 @@ async fn history(ledger: &Ledger, seed: u64) {
                 let hold = ledger.hold(random.below(120), &chosen);
                 let fits = chosen.iter().all(|scope| {
                     let (spent, reserved) = reference.get(&scope.key).copied().unwrap_or_default();
-                    spent + reserved + hold.amount.as_nanos() <= scope.cap.as_nanos()
+                    spent + reserved + hold.amount.as_nanos() <= cap_of(scope)
                 });
                 assert_eq!(ledger.granted(&hold).await, fits);
                 if fits {
@@ -436,7 +755,7 @@ async fn history(ledger: &Ledger, seed: u64) {
         for scope in &scopes {
             let expected = reference.get(&scope.key).copied().unwrap_or_default();
             assert_eq!(ledger.sums(scope).await, expected, "seed {seed}");
-            assert!(expected.0 + expected.1 <= scope.cap.as_nanos());
+            assert!(expected.0 + expected.1 <= cap_of(scope));
         }
     }
 }

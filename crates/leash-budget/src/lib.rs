@@ -1,13 +1,16 @@
 //! A hard budget in US dollars.
 //!
-//! Three things, which a team can use without the rest of llm-leash:
+//! Four things, which a team can use without the rest of llm-leash:
 //!
 //! - **Prices**: [`PriceTable`] knows what a model costs, [`ModelPrice::cost`] what a call did cost, to the
 //!   nano-dollar and rounded up once.
 //! - **The bound**: [`bound`] says what a call can cost at most, before it is made. A call without a price or a
 //!   bound is an error, never free.
 //! - **Reservations**: a [`BudgetStore`] sets the bound aside in every capped scope of the call at once, or in
-//!   none; the real cost replaces it afterwards. So spent + reserved never passes a cap, however many callers race.
+//!   none; the real cost replaces it afterwards. So spent + reserved never passes a cap, however many callers race. A
+//!   cap is over everything ([`Window::Total`]) or over one minute, hour, day or month of the calendar. A part of a budget
+//!   can be handed on as a [`Grant`].
+//! - **Rules** that count in the same store: [`LoopBreaker`], [`MaxCalls`], [`SpendRate`], [`MaxToolBudget`].
 //!
 //! Its invariant: it knows nothing of providers' formats, HTTP, people or logs, and no amount is a float.
 //!
@@ -45,24 +48,37 @@
 //! ```
 
 mod bound;
-#[cfg(feature = "conformance")]
+mod breaker;
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod file;
+mod grant;
 mod memory;
 mod names;
 mod price;
+#[cfg(feature = "redis")]
+mod redis;
 mod rule;
 mod scope;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod store;
 mod table;
 mod tokens;
 
 pub use self::bound::{Bound, BoundError, bound, clamp};
+pub use self::breaker::{LoopBreaker, MaxCalls, MaxToolBudget, ScopeRule, SpendRate};
+pub use self::grant::{Grant, GrantError};
 pub use self::memory::MemoryStore;
 pub use self::price::{ModelPrice, Price, PriceError, PriceTier, Rates, Tariff, cost};
-pub use self::scope::{Scope, ScopeKey};
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisStore, RedisStoreOptions};
+pub use self::scope::{Scope, ScopeKey, Window};
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{SqliteStore, SqliteStoreOptions, SqliteSync};
 pub use self::store::{
-    Balance, BudgetState, BudgetStore, Expired, Held, Hold, HoldLine, Refused, Reserve, Settled, Settlement,
+    Balance, BudgetAdmin, BudgetState, BudgetStore, Expired, Generation, Held, Hit, Hits, Hold, HoldLine,
+    MAX_HITS, Refused, Reserve, Restored, Settled, Settlement, Standing,
 };
 pub use self::table::{ListedModel, PriceTable, PriceTableError};
 #[cfg(feature = "tiktoken")]

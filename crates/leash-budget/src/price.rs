@@ -180,7 +180,7 @@ impl Rates {
             .saturating_sub(usage.reasoning_tokens)
             .saturating_sub(usage.output_audio_tokens)
             .saturating_sub(usage.output_image_tokens);
-        let lines = [
+        let tokens = [
             (rates.input, input, "input"),
             (rates.output, output, "output"),
             (rates.reasoning, usage.reasoning_tokens, "output"),
@@ -193,18 +193,16 @@ impl Rates {
             (rates.cache_read_image, usage.cache_read_image_tokens, "images"),
             (rates.output_audio, usage.output_audio_tokens, "sound"),
             (rates.output_image, usage.output_image_tokens, "images"),
+        ];
+        let apiece = [
             (rates.web_search, usage.web_search_requests, "searches on the web"),
             (rates.file_search, usage.file_search_requests, "searches in files"),
         ];
         let request = rates.request.unwrap_or_default().micro_nanos(1);
-        lines
-            .into_iter()
-            .filter(|(_, units, _)| *units > 0)
-            .try_fold(request, |sum, (rate, units, what)| {
-                let rate = rate.ok_or(PriceError::Unpriced(what))?;
-                sum.checked_add(rate.micro_nanos(units))
-                    .ok_or(PriceError::TooLarge)
-            })
+        let tokens = with_surcharge(sum(&tokens, 0)?, usage.surcharge_percent)?;
+        sum(&apiece, request)?
+            .checked_add(tokens)
+            .ok_or(PriceError::TooLarge)
     }
 
     /// The dearest that any token of the input can cost.
@@ -234,6 +232,26 @@ impl Rates {
             dearest
         }
     }
+}
+
+/// What so many units cost at these prices, and `more`.
+fn sum(lines: &[(Option<Price>, u64, &'static str)], more: u128) -> Result<u128, PriceError> {
+    let used = lines.iter().filter(|(_, units, _)| *units > 0);
+    used.into_iter().try_fold(more, |sum, (rate, units, what)| {
+        let rate = rate.ok_or(PriceError::Unpriced(what))?;
+        sum.checked_add(rate.micro_nanos(*units))
+            .ok_or(PriceError::TooLarge)
+    })
+}
+
+/// `micro_nanos` and so many percent of it, rounded up; a sum of such is rounded up once more, which changes nothing.
+fn with_surcharge(micro_nanos: u128, percent: u8) -> Result<u128, PriceError> {
+    if percent == 0 {
+        return Ok(micro_nanos);
+    }
+    let factor = u128::from(percent).saturating_add(100);
+    let hundredths = micro_nanos.checked_mul(factor).ok_or(PriceError::TooLarge)?;
+    Ok(hundredths.div_ceil(100))
 }
 
 /// The prices that hold when more than so many input tokens go in.
@@ -289,7 +307,9 @@ pub(crate) struct Load {
     pub(crate) server_tool_uses: u64,
     pub(crate) writes_cache: bool,
     pub(crate) has_media: bool,
+    pub(crate) wants_sound: bool,
     pub(crate) service_tier: ServiceTier,
+    pub(crate) surcharge_percent: u8,
 }
 
 /// What a [`Load`] costs at most: `fixed` and `each` for every token of output, in millionths of a nano-dollar.
@@ -419,6 +439,9 @@ impl ModelPrice {
             None if units == 0 => Ok(Price::FREE),
             None => Err(PriceError::Unpriced(what)),
         };
+        if load.wants_sound && rates().all(|rates| rates.output_audio.is_none()) {
+            return Err(PriceError::Unpriced("sound"));
+        }
         let input = rates().filter_map(|rates| rates.dearest_input(load)).max();
         let output = rates().filter_map(|rates| rates.dearest_output(load)).max();
         let tool = rates()
@@ -428,7 +451,8 @@ impl ModelPrice {
         let input = priced(input, load.input_tokens, "input")?.micro_nanos(load.input_tokens);
         let tools = priced(tool, load.server_tool_uses, "server tools")?.micro_nanos(load.server_tool_uses);
         let each = priced(output, load.output_tokens, "output")?.micro_nanos(1);
-        let fixed = input
+        let each = with_surcharge(each, load.surcharge_percent)?;
+        let fixed = with_surcharge(input, load.surcharge_percent)?
             .checked_add(tools)
             .and_then(|sum| sum.checked_add(request.unwrap_or_default().micro_nanos(1)))
             .ok_or(PriceError::TooLarge)?;
@@ -549,30 +573,34 @@ pub(crate) mod tests {
         let n = || prop_oneof![0..2_000_u64, 0..4_000_000_u64, any::<u64>()];
         let part = || 0..=100_u64;
         let parts = proptest::array::uniform7(part());
-        (n(), n(), n(), n(), n(), 0..5_u64, parts, tier()).prop_map(|(a, b, c, d, e, f, parts, tier)| {
-            // A third of the whole at most, so that no parts are more than it.
-            let of = |whole: u64, part: u64| whole / 300 * part;
-            Usage {
-                input_tokens: a,
-                output_tokens: b,
-                cache_read_tokens: c,
-                cache_write_tokens: d,
-                cache_write_1h_tokens: e,
-                web_search_requests: f,
-                file_search_requests: 4 - f,
-                reasoning_tokens: of(b, parts[0]),
-                output_audio_tokens: of(b, parts[1]),
-                output_image_tokens: of(b, parts[2]),
-                input_audio_tokens: of(a, parts[3]),
-                input_image_tokens: of(a, parts[4]),
-                cache_read_audio_tokens: of(c, parts[5]),
-                cache_read_image_tokens: of(c, parts[6]),
-                service_tier: tier,
-            }
-        })
+        let more = prop_oneof![Just(0_u8), any::<u8>()];
+        (n(), n(), n(), n(), n(), 0..5_u64, parts, tier(), more).prop_map(
+            |(a, b, c, d, e, f, parts, tier, more)| {
+                // A third of the whole at most, so that no parts are more than it.
+                let of = |whole: u64, part: u64| whole / 300 * part;
+                Usage {
+                    input_tokens: a,
+                    output_tokens: b,
+                    cache_read_tokens: c,
+                    cache_write_tokens: d,
+                    cache_write_1h_tokens: e,
+                    web_search_requests: f,
+                    file_search_requests: 4 - f,
+                    reasoning_tokens: of(b, parts[0]),
+                    output_audio_tokens: of(b, parts[1]),
+                    output_image_tokens: of(b, parts[2]),
+                    input_audio_tokens: of(a, parts[3]),
+                    input_image_tokens: of(a, parts[4]),
+                    cache_read_audio_tokens: of(c, parts[5]),
+                    cache_read_image_tokens: of(c, parts[6]),
+                    service_tier: tier,
+                    surcharge_percent: more,
+                }
+            },
+        )
     }
 
-    /// What one kind of unit costs exactly, as a fraction of nano-dollars over a million, in 256 bits: `(high, low)`.
+    /// What it costs exactly, in hundred-millionths of a nano-dollar, in 256 bits: `(high, low)`.
     /// Written without the code under test: it chooses the price itself and sums with carry.
     fn oracle(model: &ModelPrice, usage: &Usage) -> (u128, u128) {
         let total = u128::from(usage.input_tokens)
@@ -625,8 +653,13 @@ pub(crate) mod tests {
                 (pick(&[r.file_search]), usage.file_search_requests),
             ];
             let (mut high, mut low) = (0_u128, 0_u128);
-            for (price, units) in lines {
-                let (sum, carried) = low.overflowing_add(price * u128::from(units));
+            for (at, (price, units)) in lines.into_iter().enumerate() {
+                let percent = if at < 12 {
+                    100 + u128::from(usage.surcharge_percent)
+                } else {
+                    100
+                };
+                let (sum, carried) = low.overflowing_add(price * u128::from(units) * percent);
                 low = sum;
                 high += u128::from(carried);
             }
@@ -663,12 +696,12 @@ pub(crate) mod tests {
             let (high, low) = oracle(&model, &usage);
             match model.cost(&usage) {
                 Ok(cost) => {
-                    let micro = u128::from(cost.as_nanos()) * MILLION;
-                    prop_assert!(high == 0 && micro >= low && micro - low < MILLION);
+                    let charged = u128::from(cost.as_nanos()) * MILLION * 100;
+                    prop_assert!(high == 0 && charged >= low && charged - low < MILLION * 100);
                 }
                 Err(error) => {
                     prop_assert_eq!(error, PriceError::TooLarge);
-                    prop_assert!(high > 0 || low.div_ceil(MILLION) > u128::from(Usd::MAX.as_nanos()));
+                    prop_assert!(high > 0 || low.div_ceil(MILLION * 100) > u128::from(Usd::MAX.as_nanos()));
                 }
             }
         }
@@ -681,7 +714,9 @@ pub(crate) mod tests {
                 server_tool_uses: usage.web_search_requests + usage.file_search_requests,
                 writes_cache: true,
                 has_media: true,
+                wants_sound: false,
                 service_tier: usage.service_tier,
+                surcharge_percent: usage.surcharge_percent,
             };
             let dearest = model.dearest(&load).and_then(|dearest| dearest.amount(load.output_tokens));
             match (model.cost(&usage), dearest) {
@@ -699,7 +734,9 @@ pub(crate) mod tests {
                 server_tool_uses: 4,
                 writes_cache: true,
                 has_media: true,
+                wants_sound: false,
                 service_tier: ServiceTier::Unsaid,
+                surcharge_percent: usage.surcharge_percent,
             };
             let served = Usage { service_tier: ServiceTier::Priority, ..usage };
             let dearest = model.dearest(&load).and_then(|dearest| dearest.amount(load.output_tokens));
@@ -763,5 +800,34 @@ pub(crate) mod tests {
             ..model.clone()
         };
         assert_eq!(unmetered.cost(&Usage::default()), Err(PriceError::Unmetered));
+    }
+
+    #[test]
+    fn an_answer_that_speaks_is_refused_where_sound_has_no_price() {
+        let some = Some(Price::per_million(usd(1)));
+        let load = Load {
+            input_tokens: 1,
+            output_tokens: 1,
+            server_tool_uses: 0,
+            writes_cache: false,
+            has_media: true,
+            wants_sound: true,
+            service_tier: ServiceTier::Standard,
+            surcharge_percent: 0,
+        };
+        let text = Rates {
+            input: some,
+            output: some,
+            ..Rates::default()
+        };
+        assert!(matches!(
+            ModelPrice::new(text).dearest(&load),
+            Err(PriceError::Unpriced("sound"))
+        ));
+        let sound = Rates {
+            output_audio: some,
+            ..text
+        };
+        assert!(ModelPrice::new(sound).dearest(&load).is_ok());
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use leash_core::{Caller, Digest, ReservationId, StoreError, Usd};
+use leash_core::{Caller, Digest, ReservationId, StoreError, Timestamp, Usd};
 
-use crate::{Scope, ScopeKey};
+use crate::{Scope, ScopeKey, Window};
 
 /// An amount to be set aside for one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,9 +16,10 @@ pub struct Hold {
     pub id: ReservationId,
     /// The upper bound of the call's cost.
     pub amount: Usd,
-    /// Every capped scope of the call; each key once.
+    /// Every capped scope of the call; each pair of key and window once.
     pub scopes: Arc<[Scope]>,
     /// How long it may stand without a sign of life. Then it is charged in full by whoever meets it.
+    /// [`Duration::MAX`]: until it is ended.
     pub lease: Duration,
     /// What its line in the log needs, should the process that made it die.
     pub line: HoldLine,
@@ -50,13 +51,21 @@ pub enum Held {
         /// Its name.
         tool: Arc<str>,
     },
+    /// A part of a budget handed to somebody else, who spends it under a scope of its own.
+    Grant {
+        /// The scope that it is spent under.
+        child: ScopeKey,
+    },
 }
 
-/// The sums of one scope.
+/// The sums of one scope in its window: for a [`Window`] of the calendar, the one that a call was reserved in or, where
+/// no call is meant, the present one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Balance {
     /// Of what.
     pub key: ScopeKey,
+    /// Over which span of time.
+    pub window: Window,
     /// What calls that ended have cost.
     pub spent: Usd,
     /// What is set aside for calls under way.
@@ -64,7 +73,7 @@ pub struct Balance {
 }
 
 impl Balance {
-    /// What may still be set aside under `cap`.
+    /// What may still be set aside under `cap`; a scope without a cap has no such amount.
     #[must_use]
     pub fn available(&self, cap: Usd) -> Usd {
         cap.saturating_sub(self.spent).saturating_sub(self.reserved)
@@ -174,7 +183,8 @@ pub trait BudgetStore: fmt::Debug + Send + Sync + 'static {
     /// pass a cap. The same hold again changes nothing; a hold that was released before it arrived is refused.
     ///
     /// # Errors
-    /// [`StoreError`] when the store cannot tell: the caller refuses. Over the cap is an answer.
+    /// [`StoreError`] when the store cannot tell, or the hold names a pair of key and window twice: the caller refuses.
+    /// Over the cap is an answer.
     async fn reserve(&self, hold: &Hold) -> Result<Reserve, StoreError>;
 
     /// Replaces the hold by the cost of the call. Settling again changes nothing; settling after expiry replaces
@@ -203,9 +213,136 @@ pub trait BudgetStore: fmt::Debug + Send + Sync + 'static {
     /// [`StoreError`] when the store cannot tell.
     async fn expire(&self, limit: usize) -> Result<Vec<Expired>, StoreError>;
 
-    /// The sums of `keys`, in their order; zero for what was never charged.
+    /// The sums of `scopes`, in their order; zero for what was never charged. Their caps are not looked at.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot tell.
-    async fn balances(&self, keys: &[ScopeKey]) -> Result<Vec<Balance>, StoreError>;
+    async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError>;
+
+    /// Ends a scope: from now on nothing can be set aside in it, under any window; what is set aside may still be settled.
+    /// Returns its sums under [`Window::Total`], zero where it is not counted in all. Again, the same.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot tell.
+    async fn close(&self, key: &ScopeKey) -> Result<Balance, StoreError>;
+
+    /// Counts one event, unless `hit.limit` of them were counted `within` the time before now (for ever, where there is
+    /// none). A window slides: each event is forgotten `within` after it came.
+    ///
+    /// A caller that got no answer and asks again may be counted twice.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot tell: the caller refuses.
+    async fn hit(&self, hit: &Hit) -> Result<Hits, StoreError>;
+}
+
+/// The largest [`Hit::limit`] of a sliding window: a store keeps a time for each event in it.
+pub const MAX_HITS: u32 = 10_000;
+
+/// One event of those that are counted under `key`, such as the calls of a tool. A key is always counted with the same
+/// `within`; where the clock goes back, an event counts as long as if it had come last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// What is counted together.
+    pub key: ScopeKey,
+    /// How many are allowed. At most [`MAX_HITS`] where `within` is set; stores refuse more.
+    pub limit: u32,
+    /// How long an event counts; `None`: for ever.
+    pub within: Option<Duration>,
+}
+
+/// The answer to [`BudgetStore::hit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hits {
+    /// How many are counted, this one included where it was.
+    pub count: u32,
+    /// Whether this one was counted. If not, the limit is reached.
+    pub is_allowed: bool,
+}
+
+/// Which life of a store this is: a new id for each that began empty or was rebuilt. Who remembers it notices a store that
+/// lost its data.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Generation(Arc<str>);
+
+impl Generation {
+    /// The id as the store keeps it.
+    #[must_use]
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self(id.into())
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A hold that stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// As it was made.
+    pub hold: Hold,
+    /// When its lease runs out; [`Timestamp::MAX`] where it has none.
+    pub until: Timestamp,
+}
+
+/// One sum to begin with, for a store that is rebuilt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// What is counted together.
+    pub key: ScopeKey,
+    /// Over which span of time.
+    pub window: Window,
+    /// Any moment within that span.
+    pub at: Timestamp,
+    /// What was spent.
+    pub spent: Usd,
+}
+
+/// What an operator does to a store. Every durable store offers it.
+#[async_trait]
+pub trait BudgetAdmin: BudgetStore {
+    /// Which life of the store this is.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot tell.
+    async fn generation(&self) -> Result<Generation, StoreError>;
+
+    /// The sums of every scope in its present window, sorted by key and window, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot tell.
+    async fn list(
+        &self,
+        after: Option<(&ScopeKey, Window)>,
+        limit: usize,
+    ) -> Result<Vec<Balance>, StoreError>;
+
+    /// The holds that stand, sorted by id, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot tell.
+    async fn standing(&self, after: Option<ReservationId>, limit: usize)
+    -> Result<Vec<Standing>, StoreError>;
+
+    /// Sets what `key` has spent to zero, in all windows, opens it if it was closed, and returns what its sums under
+    /// [`Window::Total`] were. What is set aside stays.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot tell.
+    async fn reset(&self, key: &ScopeKey) -> Result<Balance, StoreError>;
+
+    /// Begins a new life with these sums and no holds, in place of everything that is there, and returns its generation.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot tell.
+    async fn restore(&self, sums: &[Restored]) -> Result<Generation, StoreError>;
 }

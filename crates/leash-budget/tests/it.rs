@@ -1,13 +1,14 @@
-//! The laws of a budget store, over the store in memory.
+//! The laws of a budget store over every store there is, and what becomes of money when processes die.
 #![cfg(feature = "conformance")]
 
-use std::sync::Arc;
-
-use leash_budget::{BudgetStore, MemoryStore, budget_store_conformance};
-use leash_core::SystemClock;
-
-fn store() -> Arc<dyn BudgetStore> {
-    Arc::new(MemoryStore::new(Arc::new(SystemClock)))
-}
-
-budget_store_conformance!(memory, async { store() });
+#[path = "it/memory.rs"]
+mod memory;
+#[cfg(any(feature = "redis", feature = "sqlite"))]
+#[path = "it/processes.rs"]
+mod processes;
+#[cfg(feature = "redis")]
+#[path = "it/redis.rs"]
+mod redis;
+#[cfg(feature = "sqlite")]
+#[path = "it/sqlite.rs"]
+mod sqlite;

@@ -1,5 +1,6 @@
 //! The command line as types. A new command is a variant here, a module of its own, and an arm in `main.rs`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -376,6 +377,7 @@ Examples:
   llm-leash kill clear --all --registry redis://10.0.0.7
   export LLM_LEASH_KILL_REGISTRY=redis://10.0.0.7
   llm-leash kill status --session s_1
+  llm-leash kill serve --token-file kill.token
 
 An HTTP registry is shown the token in LLM_LEASH_KILL_TOKEN.
 
@@ -443,6 +445,7 @@ pub(crate) enum KillCommand {
     List(KillListArgs),
     Status(KillStatusArgs),
     Watch(KillWatchArgs),
+    Serve(KillServeArgs),
 }
 
 /// Take an order back. Writes `cleared ID`, also where none stood.
@@ -502,6 +505,35 @@ Examples:
   llm-leash kill watch --registry redis://10.0.0.7 | jq -r '[.event, .target, .reason] | @tsv'")]
 pub(crate) struct KillWatchArgs {
     /// The lines are JSON in any case.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Serve a registry over HTTP, to machines that cannot reach it themselves, until interrupted.
+///
+/// Writes `listening on http://ADDRESS` once it answers. Whoever asks shows the bearer token: it is read from the
+/// environment or a file, never from the command line, which others on the machine can see. There is no TLS: put a proxy
+/// before it where the network is not yours. A registry that is not there yet is made.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  head -c 32 /dev/urandom | base64 > kill.token && chmod 600 kill.token
+  llm-leash kill serve --registry sqlite:/var/lib/leash/kill.db --listen 10.0.0.7:7433 --token-file kill.token
+  llm-leash kill serve --registry redis://10.0.0.7 --token-env KILL_TOKEN
+  LLM_LEASH_KILL_TOKEN=$(cat kill.token) llm-leash kill list --registry http://10.0.0.7:7433
+
+Exit codes: 0 interrupted or terminated, 1 it could not be done, 64 wrong command line")]
+pub(crate) struct KillServeArgs {
+    /// Where to listen; port 0 is any that is free. An address that other machines can reach needs a token.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7433")]
+    pub(crate) listen: SocketAddr,
+    /// The environment variable with the token; `LLM_LEASH_KILL_TOKEN` where it is set and no option is given.
+    #[arg(long, value_name = "NAME", conflicts_with = "token_file")]
+    pub(crate) token_env: Option<String>,
+    /// The file with the token, a line end at its end not counted.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Write one JSON object instead: `url registry token`, the last being whether one is needed.
     #[arg(long)]
     pub(crate) json: bool,
 }

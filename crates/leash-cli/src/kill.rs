@@ -1,5 +1,7 @@
 //! `kill`: orders that stop, given, taken back and looked at.
 
+mod serve;
+
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
@@ -32,6 +34,7 @@ pub(crate) fn run(args: &KillArgs) -> Result<Exit, Failure> {
             Some(KillCommand::List(_)) => list(&args.registry).await,
             Some(KillCommand::Status(status)) => self::status(&args.registry, status).await,
             Some(KillCommand::Watch(_)) => watch(&args.registry).await,
+            Some(KillCommand::Serve(serve)) => self::serve::run(&args.registry, serve).await,
         }
     })
 }

@@ -20,6 +20,8 @@ mod soc2;
 mod hitl;
 #[path = "it/kill.rs"]
 mod kill;
+#[path = "it/wire_transfer.rs"]
+mod wire_transfer;
 
 use std::fs;
 use std::io::Write as _;

@@ -78,6 +78,7 @@ pub enum InputSize {
 /// A call of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct ModelCall {
     /// Who serves the model: `anthropic`, `openai`.
     pub provider: Arc<str>,
@@ -91,6 +92,11 @@ pub struct ModelCall {
     pub input: InputSize,
     /// Upper bound of output tokens for each choice, reasoning included; `None` where the request sets none.
     pub max_output_tokens: Option<u64>,
+    /// Output tokens for each choice that a maximum written into the request does not limit (predictions that the
+    /// model rejects are billed besides). [`max_output_tokens`](Self::max_output_tokens), where set, holds them already.
+    pub extra_output_tokens: u64,
+    /// The smallest maximum of output that may be written into the request, at least 1.
+    pub least_output_tokens: u64,
     /// How many answers are asked for (`n`), at least 1.
     pub choices: u64,
     /// Upper bound of searches and other server tools billed apiece; `None` where the request offers them unbounded.
@@ -100,8 +106,12 @@ pub struct ModelCall {
     /// Whether sound or images may be among the input or the output; where they have prices of their own, the bound
     /// has to cover those.
     pub has_media: bool,
+    /// Whether the answer is to hold sound: a model without a price for that is refused then.
+    pub wants_sound: bool,
     /// The service tier that the request asks for.
     pub service_tier: ServiceTier,
+    /// How many percent the provider may add to the price of every token.
+    pub surcharge_percent: u8,
     /// Whether the answer comes as a stream.
     pub streaming: bool,
     /// Names of the tools that the model may ask for.
@@ -131,11 +141,15 @@ impl ModelCall {
             body: None,
             input: InputSize::Bytes(bytes),
             max_output_tokens: Some(max_output_tokens),
+            extra_output_tokens: 0,
+            least_output_tokens: 1,
             choices: 1,
             max_server_tool_uses: Some(0),
             writes_cache: true,
             has_media: true,
+            wants_sound: false,
             service_tier: ServiceTier::Unsaid,
+            surcharge_percent: 0,
             streaming: false,
             tools: Vec::new(),
             caller,

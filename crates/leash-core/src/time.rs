@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use time::format_description::well_known::Rfc3339;
-use time::{OffsetDateTime, UtcOffset};
+use time::{Date, Month, OffsetDateTime, UtcOffset};
 
 /// A moment in UTC, to the microsecond, in the years 0 to 9999.
 ///
@@ -37,6 +37,10 @@ const LAST: i64 = 253_402_300_800 * MICROS_PER_SECOND - 1;
 impl Timestamp {
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self { micros: 0 };
+    /// The first moment there is: 0000-01-01T00:00:00Z.
+    pub const MIN: Self = Self { micros: FIRST };
+    /// The last moment there is: 9999-12-31T23:59:59.999999Z. Stands for "never" where something has no end.
+    pub const MAX: Self = Self { micros: LAST };
 
     /// This many microseconds since 1970-01-01T00:00:00Z.
     ///
@@ -62,6 +66,51 @@ impl Timestamp {
         u64::try_from(self.micros / 1000).unwrap_or(0)
     }
 
+    /// Whole seconds since 1970-01-01T00:00:00Z, rounded down.
+    #[must_use]
+    pub const fn as_unix_seconds(self) -> i64 {
+        self.micros.div_euclid(MICROS_PER_SECOND)
+    }
+
+    /// The start of this second since 1970-01-01T00:00:00Z; the nearest moment there is where it is out of range.
+    #[must_use]
+    pub fn from_unix_seconds(seconds: i64) -> Self {
+        Self {
+            micros: seconds.saturating_mul(MICROS_PER_SECOND).clamp(FIRST, LAST),
+        }
+    }
+
+    /// Months since January of the year 0, in UTC: twelve times the year, and the month less one.
+    #[must_use]
+    pub fn months(self) -> i64 {
+        let at = self.date_time();
+        let month = i64::from(u8::from(at.month())).saturating_sub(1);
+        i64::from(at.year()).saturating_mul(12).saturating_add(month)
+    }
+
+    /// The start of a month in UTC, by its number as in [`Timestamp::months`]; the nearest moment there is where it is
+    /// out of range.
+    #[must_use]
+    pub fn from_months(months: i64) -> Self {
+        if months < 0 {
+            return Self::MIN;
+        }
+        let year = i32::try_from(months / 12).unwrap_or(i32::MAX);
+        let month = u8::try_from(months % 12).unwrap_or(0).saturating_add(1);
+        let first = Month::try_from(month)
+            .ok()
+            .and_then(|month| Date::from_calendar_date(year, month, 1).ok());
+        first.map_or(Self::MAX, |date| {
+            Self::from_unix_seconds(date.midnight().assume_utc().unix_timestamp())
+        })
+    }
+
+    /// The second this is in, as `time` has it.
+    fn date_time(self) -> OffsetDateTime {
+        // In range by construction: the constructors refuse what `time` cannot hold.
+        OffsetDateTime::from_unix_timestamp(self.as_unix_seconds()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
     /// The moment `duration` later; the last one there is where that would be past it.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
@@ -82,10 +131,8 @@ impl Timestamp {
     #[must_use]
     pub fn to_ascii(self) -> [u8; 27] {
         let mut out = *b"0000-00-00T00:00:00.000000Z";
-        let seconds = self.micros.div_euclid(MICROS_PER_SECOND);
         let fraction = self.micros.rem_euclid(MICROS_PER_SECOND);
-        // In range by construction: the constructors refuse what `time` cannot hold.
-        let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let at = self.date_time();
         let (year, month, day) = at.to_calendar_date();
         let (hour, minute, second) = at.time().as_hms();
         let fields = [
@@ -159,6 +206,7 @@ impl Clock for SystemClock {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, clippy::string_slice, reason = "tests")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -172,7 +220,28 @@ mod tests {
         assert!(Timestamp::from_unix_micros(i64::MAX).is_err());
     }
 
+    #[test]
+    fn a_sum_past_the_last_moment_is_the_last_moment() {
+        assert_eq!(Timestamp::EPOCH.saturating_add(Duration::MAX), Timestamp::MAX);
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999999Z");
+        assert_eq!(Timestamp::MIN.to_string(), "0000-01-01T00:00:00.000000Z");
+        assert_eq!(Timestamp::from_months(-1), Timestamp::MIN);
+        assert_eq!(Timestamp::from_months(i64::MAX), Timestamp::MAX);
+        assert_eq!(Timestamp::from_unix_seconds(i64::MIN), Timestamp::MIN);
+    }
+
     proptest! {
+        #[test]
+        fn a_month_begins_at_its_first_midnight(micros in FIRST..=LAST) {
+            let at = Timestamp::from_unix_micros(micros).unwrap();
+            let start = Timestamp::from_months(at.months());
+            let next = Timestamp::from_months(at.months() + 1);
+            prop_assert!(start <= at && (at < next || next == Timestamp::MAX));
+            prop_assert_eq!(start.months(), at.months());
+            prop_assert_eq!(&start.to_string()[..7], &at.to_string()[..7]);
+            prop_assert_eq!(&start.to_string()[7..], "-01T00:00:00.000000Z");
+        }
+
         #[test]
         fn every_moment_survives_its_text(micros in FIRST..=LAST) {
             let at = Timestamp::from_unix_micros(micros).unwrap();

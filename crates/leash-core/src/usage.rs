@@ -89,6 +89,8 @@ pub struct Usage {
     pub output_image_tokens: u64,
     /// The tier that served the call, as the provider says.
     pub service_tier: ServiceTier,
+    /// How many percent the provider adds to the price of every token, such as for inference in one country.
+    pub surcharge_percent: u8,
 }
 
 impl Usage {
@@ -112,6 +114,7 @@ impl Usage {
             output_audio_tokens: self.output_audio_tokens.max(other.output_audio_tokens),
             output_image_tokens: self.output_image_tokens.max(other.output_image_tokens),
             service_tier: other.service_tier.or(self.service_tier),
+            surcharge_percent: self.surcharge_percent.max(other.surcharge_percent),
         }
     }
 

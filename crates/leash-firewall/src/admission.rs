@@ -86,6 +86,8 @@ pub(crate) struct Details {
     pub(crate) request_digest: Digest,
     pub(crate) price: Option<Arc<ModelPrice>>,
     pub(crate) bound: Bound,
+    /// The maximum of output that the request must set, where the call was lowered to what its budget affords.
+    pub(crate) output_limit: Option<u64>,
     pub(crate) hold: Option<(ReservationId, Arc<[Scope]>)>,
     /// What the session had spent when the bound was set aside.
     pub(crate) spent_before: Usd,
@@ -147,6 +149,14 @@ impl Admission {
     #[must_use]
     pub fn bound(&self) -> Bound {
         self.details.bound
+    }
+
+    /// The maximum of output, for each choice, that whoever sends the call must write into the request, where the call was
+    /// lowered to what its budget affords: limits above it are lowered to it, and it is added where there is none. `None`
+    /// where the request may leave with the limits it has.
+    #[must_use]
+    pub fn output_limit(&self) -> Option<u64> {
+        self.details.output_limit
     }
 
     /// Whether so much usage is still within what was set aside. A stream that passes it must be cut.

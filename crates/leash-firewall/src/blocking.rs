@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-use leash_core::{Call, Json, LeashError, ModelCall, StoreError, ToolCall, Usd};
+use leash_budget::Grant;
+use leash_core::{Call, Json, LeashError, ModelCall, SessionId, StoreError, ToolCall, Usd};
+use leash_hitl::{Entry, ResumeError, Ruling};
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -138,12 +140,55 @@ impl BlockingFirewall {
         self.block_on(self.firewall.charge(charge))
     }
 
+    /// As [`Firewall::give`].
+    ///
+    /// # Errors
+    /// [`LeashError`] where nothing was granted.
+    pub fn give(&self, amount: Usd) -> Result<Grant, LeashError> {
+        self.block_on(self.firewall.give(amount))
+    }
+
+    /// As [`Firewall::child`].
+    ///
+    /// # Errors
+    /// [`LeashError`] where nothing was granted.
+    pub fn child(&self, id: SessionId, amount: Usd) -> Result<Self, LeashError> {
+        Ok(Self {
+            firewall: self.block_on(self.firewall.child(id, amount))?,
+            runtime: self.runtime.clone(),
+        })
+    }
+
+    /// As [`Firewall::give_back`].
+    ///
+    /// # Errors
+    /// [`LeashError`] where there is nothing to give back, or the store cannot tell.
+    pub fn give_back(&self) -> Result<Usd, LeashError> {
+        self.block_on(self.firewall.give_back())
+    }
+
+    /// As [`Firewall::reclaim`].
+    ///
+    /// # Errors
+    /// [`LeashError`] where the store cannot tell.
+    pub fn reclaim(&self, grant: &Grant) -> Result<Usd, LeashError> {
+        self.block_on(self.firewall.reclaim(grant))
+    }
+
     /// As [`Firewall::kill`].
     ///
     /// # Errors
     /// [`StoreError`] where the order could not be kept or written down.
     pub fn kill(&self, reason: &str) -> Result<(), StoreError> {
         self.block_on(self.firewall.kill(reason))
+    }
+
+    /// As [`Firewall::resume`].
+    ///
+    /// # Errors
+    /// [`ResumeError`] where nothing was decided, or it could not be written down.
+    pub fn resume(&self, token: &str, decision: &Ruling) -> Result<Entry, ResumeError> {
+        self.block_on(self.firewall.resume(token, decision))
     }
 
     /// As [`Firewall::cumulative`].

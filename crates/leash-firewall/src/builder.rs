@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leash_audit::{AuditError, AuditLog};
-use leash_budget::{BudgetStore, MemoryStore, PriceTable, Scope, ScopeKey, TokenCounter};
+use leash_budget::{
+    BudgetStore, Grant, MaxToolBudget, MemoryStore, PriceTable, Scope, ScopeRule, SpendRate, TokenCounter,
+    Window,
+};
 use leash_core::{
     AgentName, AsyncRule, Caller, Clock, IdGenerator, PolicyEngine, Redactor, Rule, SessionId, SystemClock,
     TenantId, Usd, UsdError,
@@ -16,9 +19,12 @@ use leash_hitl::HitlGate;
 use leash_kill::{KillRegistry, MemoryKillRegistry};
 use leash_policy::{AllowedTools, DeniedTools, Policy, Redactors};
 
+use crate::breakers::{Breakers, Counts};
+use crate::clamp::Clamp;
 use crate::firewall::Firewall;
-use crate::journal::Journal;
+use crate::journal::{GrantChange, Journal};
 use crate::path::Shared;
+use crate::scopes::{Caps, Over};
 use crate::session::Session;
 use crate::settler::{self, Settler};
 
@@ -47,23 +53,15 @@ pub enum BuildError {
     Thread(#[source] std::io::Error),
 }
 
-/// Caps, by whom they are over.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Caps {
-    pub(crate) session: Option<Usd>,
-    pub(crate) session_soft: Option<Usd>,
-    pub(crate) tenant: Option<Usd>,
-    pub(crate) agent: Option<Usd>,
-    pub(crate) global: Option<Usd>,
-}
-
 /// Builds a [`Firewall`]. Everything has a default: no caps, no log, a store and a registry in memory, list prices.
 #[must_use]
 pub struct FirewallBuilder {
     caps: Caps,
     /// The first cap that was no amount; told when the firewall is built, so that the builder's chain stays a chain.
     invalid: Option<BuildError>,
-    scopes: Vec<Scope>,
+    grant: Option<Grant>,
+    clamp: Clamp,
+    max_server_tool_uses: Option<u64>,
     store: Option<Arc<dyn BudgetStore>>,
     prices: PriceTable,
     tool_prices: HashMap<String, Usd>,
@@ -76,6 +74,8 @@ pub struct FirewallBuilder {
     first_rules: Vec<Arc<dyn Rule>>,
     rules: Vec<Arc<dyn Rule>>,
     async_rules: Vec<Arc<dyn AsyncRule>>,
+    counts: Vec<Counts>,
+    scope_rules: Vec<Arc<dyn ScopeRule>>,
     redactor: Option<Arc<dyn Redactor>>,
     policy_version: Option<Arc<str>>,
     /// The versions of the policy files that rules came from.
@@ -100,7 +100,9 @@ impl Default for FirewallBuilder {
         Self {
             caps: Caps::default(),
             invalid: None,
-            scopes: Vec::new(),
+            grant: None,
+            clamp: Clamp::default(),
+            max_server_tool_uses: None,
             store: None,
             prices: PriceTable::embedded(),
             tool_prices: HashMap::new(),
@@ -113,6 +115,8 @@ impl Default for FirewallBuilder {
             first_rules: Vec::new(),
             rules: Vec::new(),
             async_rules: Vec::new(),
+            counts: Vec::new(),
+            scope_rules: Vec::new(),
             redactor: None,
             policy_version: None,
             policy_files: Vec::new(),
@@ -136,50 +140,95 @@ impl FirewallBuilder {
     ///
     /// What is no amount (NaN, infinite, negative) is refused by [`build`](Self::build).
     pub fn budget_usd(mut self, dollars: f64) -> Self {
-        self.caps.session = self.amount("budget_usd", dollars);
+        let cap = self.amount("budget_usd", dollars);
+        self.caps.set_cap(Over::Session, Window::Total, cap);
         self
     }
 
     /// The session's hard cap.
-    pub fn budget(mut self, cap: Usd) -> Self {
-        self.caps.session = Some(cap);
-        self
+    pub fn budget(self, cap: Usd) -> Self {
+        self.cap(Over::Session, Window::Total, cap)
     }
 
     /// The session's soft cap in dollars: beyond it, the log has a `budget` line `soft_exceeded`; calls go on.
     pub fn budget_soft_usd(mut self, dollars: f64) -> Self {
-        self.caps.session_soft = self.amount("budget_soft_usd", dollars);
+        let cap = self.amount("budget_soft_usd", dollars);
+        self.caps.set_soft_cap(Over::Session, Window::Total, cap);
         self
     }
 
     /// The session's soft cap.
-    pub fn budget_soft(mut self, cap: Usd) -> Self {
-        self.caps.session_soft = Some(cap);
-        self
+    pub fn budget_soft(self, cap: Usd) -> Self {
+        self.soft_cap(Over::Session, Window::Total, cap)
     }
 
     /// A hard cap over all sessions of the tenant, as far as they share the budget store.
-    pub fn tenant_budget(mut self, cap: Usd) -> Self {
-        self.caps.tenant = Some(cap);
-        self
+    pub fn tenant_budget(self, cap: Usd) -> Self {
+        self.cap(Over::Tenant, Window::Total, cap)
     }
 
     /// A hard cap over all sessions of the agent, as far as they share the budget store.
-    pub fn agent_budget(mut self, cap: Usd) -> Self {
-        self.caps.agent = Some(cap);
-        self
+    pub fn agent_budget(self, cap: Usd) -> Self {
+        self.cap(Over::Agent, Window::Total, cap)
     }
 
     /// A hard cap over everything in the budget store.
-    pub fn global_budget(mut self, cap: Usd) -> Self {
-        self.caps.global = Some(cap);
+    pub fn global_budget(self, cap: Usd) -> Self {
+        self.cap(Over::Everything, Window::Total, cap)
+    }
+
+    /// A hard cap over whatever is counted together, in one span of the calendar. All caps that are set hold at once.
+    ///
+    /// ```
+    /// use leash_firewall::{Firewall, Over, Window};
+    ///
+    /// let fw = Firewall::builder()
+    ///     .budget_usd(2.00)
+    ///     .cap(Over::Session, Window::Hour, "0.50".parse()?)
+    ///     .cap(Over::Everything, Window::Month, "900".parse()?)
+    ///     .soft_cap(Over::Everything, Window::Month, "600".parse()?)
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cap(mut self, over: Over, window: Window, cap: Usd) -> Self {
+        self.caps.set_cap(over, window, Some(cap));
         self
     }
 
-    /// A hard cap over anything else that is counted together, such as a team.
+    /// A soft cap: beyond it, the log has a `budget` line `soft_exceeded`; calls go on.
+    pub fn soft_cap(mut self, over: Over, window: Window, cap: Usd) -> Self {
+        self.caps.set_soft_cap(over, window, Some(cap));
+        self
+    }
+
+    /// Caps over anything else that is counted together, such as a team. Each pair of key and window stands once; the
+    /// last one that is given counts.
     pub fn scope(mut self, scope: Scope) -> Self {
-        self.scopes.retain(|other| other.key != scope.key);
-        self.scopes.push(scope);
+        self.caps.add(scope);
+        self
+    }
+
+    /// Spends a part of another session's budget, in the place of one of its own: what a session would be capped by
+    /// (`budget_usd` and the like) does not hold then, the caps over agent, tenant and everything do.
+    ///
+    /// The grant comes from [`Firewall::give`], mostly as text from another process. Give it the same budget store.
+    pub fn grant(mut self, grant: Grant) -> Self {
+        self.grant = Some(grant);
+        self
+    }
+
+    /// Which calls are lowered to what their budget affords, where they do not fit under a cap. Default: those that set
+    /// no maximum of output.
+    pub fn clamp(mut self, clamp: Clamp) -> Self {
+        self.clamp = clamp;
+        self
+    }
+
+    /// How often the provider may run tools itself in one call that offers them and says no number (`max_uses`): its bound
+    /// counts on no more. Without this such a call is refused. A provider that runs them more often may pass the bound,
+    /// and then a cap.
+    pub fn max_server_tool_uses(mut self, uses: u64) -> Self {
+        self.max_server_tool_uses = Some(uses);
         self
     }
 
@@ -267,6 +316,43 @@ impl FirewallBuilder {
         self
     }
 
+    /// Blocks a tool call that the session has made `times` times with the same arguments within the time: an agent that goes
+    /// in circles. It counts in the budget store; what a model asks for and what is called count apart. `times` is at most
+    /// [`MAX_HITS`](leash_budget::MAX_HITS), or everything is blocked.
+    pub fn loop_breaker(mut self, times: u32, within: Duration) -> Self {
+        self.counts.push(Counts::Loop(times, within));
+        self
+    }
+
+    /// Blocks what the session calls after this many calls, of tools and models together. It counts in the budget store.
+    pub fn max_calls(mut self, calls: u32) -> Self {
+        self.counts.push(Counts::Calls(calls));
+        self
+    }
+
+    /// Blocks calls of one tool after this many by the session; a provider's models go by `openai.call` and the like.
+    pub fn max_calls_of(mut self, tool: impl Into<Arc<str>>, calls: u32) -> Self {
+        self.counts.push(Counts::CallsOf(tool.into(), calls));
+        self
+    }
+
+    /// What a session spends in a minute of the clock at most: a breaker for a runaway loop. Calls are refused by
+    /// `spend_rate` until the next minute.
+    pub fn spend_rate(self, per_minute: Usd) -> Self {
+        self.scope_rule(SpendRate::new(per_minute))
+    }
+
+    /// What a session spends on one tool that has a price at most; refused by `max_tool_budget`.
+    pub fn max_tool_budget(self, tool: impl Into<Arc<str>>, cap: Usd) -> Self {
+        self.scope_rule(MaxToolBudget::new(tool, cap))
+    }
+
+    /// Adds a rule that is a scope under a cap.
+    pub fn scope_rule(mut self, rule: impl ScopeRule) -> Self {
+        self.scope_rules.push(Arc::new(rule));
+        self
+    }
+
     /// Takes out of every call what must not leave. After the redactors that are there: all of them are asked until
     /// none finds anything.
     pub fn redactor(self, redactor: impl Redactor) -> Self {
@@ -345,11 +431,10 @@ impl FirewallBuilder {
             tenant_id: self.tenant_id.take(),
             agent_name: self.agent_name.take(),
         };
-        if self.caps.tenant.is_some() && caller.tenant_id.is_none() {
-            return Err(BuildError::NoSuchParty("tenant"));
-        }
-        if self.caps.agent.is_some() && caller.agent_name.is_none() {
-            return Err(BuildError::NoSuchParty("agent"));
+        match self.caps.missing_party(&caller) {
+            None => {}
+            Some(Over::Tenant) => return Err(BuildError::NoSuchParty("tenant")),
+            Some(_) => return Err(BuildError::NoSuchParty("agent")),
         }
         let log = match (self.audit.take(), self.audit_path.take()) {
             (Some(log), _) => Some(log),
@@ -369,6 +454,7 @@ impl FirewallBuilder {
         let policy_version = self
             .policy_version
             .unwrap_or_else(|| policy_version(&rules, &self.async_rules, self.redactor.as_deref()));
+        let breakers = Breakers::new(&self.counts, self.scope_rules, &store);
         let journal = Journal::new(log);
         journal.policy_change(&caller, &policy_version, &self.policy_files, has_policy)?;
         let (settler, jobs) = Settler::new(self.max_in_flight);
@@ -382,19 +468,29 @@ impl FirewallBuilder {
                 .registry
                 .unwrap_or_else(|| Arc::new(MemoryKillRegistry::new())),
             engine: PolicyEngine::new(rules, self.async_rules),
+            breakers,
             redactor: self.redactor,
             policy_version,
             gate: self.gate,
             token_counter: self.token_counter,
             journal,
             caps: self.caps,
-            extra_scopes: self.scopes,
+            clamp: self.clamp,
+            max_server_tool_uses: self.max_server_tool_uses,
             states: std::sync::Mutex::default(),
             lease: self.lease,
             settler,
         });
         settler::start(jobs, Arc::downgrade(&shared)).map_err(BuildError::Thread)?;
-        let session = Session::new(caller, &shared);
+        let session = match self.grant {
+            None => Session::new(caller, &shared),
+            Some(grant) => {
+                let session = Session::of_grant(caller, grant.clone(), &shared);
+                let written = shared.journal.grant(&session, &grant, GrantChange::TakenUp);
+                written?;
+                session
+            }
+        };
         Ok(Firewall::new(shared, session))
     }
 }
@@ -416,30 +512,4 @@ fn policy_version(
         }
     }
     hasher.finalize().to_hex().as_str().into()
-}
-
-/// The capped scopes of `caller`: its session first.
-pub(crate) fn scopes_of(caller: &Caller, caps: &Caps, extra: &[Scope]) -> Vec<Scope> {
-    let mut scopes = Vec::new();
-    if let Some(cap) = caps.session {
-        scopes.push(Scope::session(&caller.session_id, cap));
-    }
-    if let (Some(cap), Some(name)) = (caps.agent, &caller.agent_name) {
-        scopes.push(Scope::agent(name, cap));
-    }
-    if let (Some(cap), Some(id)) = (caps.tenant, &caller.tenant_id) {
-        scopes.push(Scope::tenant(id, cap));
-    }
-    if let Some(cap) = caps.global {
-        scopes.push(Scope {
-            key: ScopeKey::global(),
-            cap,
-        });
-    }
-    for scope in extra {
-        if scopes.iter().all(|other| other.key != scope.key) {
-            scopes.push(scope.clone());
-        }
-    }
-    scopes
 }

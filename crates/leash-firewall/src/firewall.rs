@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use leash_budget::{Balance, Scope, ScopeKey};
+use leash_budget::{Balance, Scope};
 use leash_core::{Call, Caller, LeashError, SessionId, StoreError, ToolRequest, Usd};
+use leash_hitl::{Entry, ResumeError, Ruling};
 use leash_kill::{KillOrder, Target};
 
 use crate::admission::Admission;
@@ -72,7 +73,8 @@ impl Firewall {
         &self.session.caller
     }
 
-    /// A handle for another session of the same tenant and agent, which shares everything but the session's own budget.
+    /// A handle for another session of the same tenant and agent, which shares everything but the session's own budget. A
+    /// handle that spends a [grant](Self::grant) shares that too.
     #[must_use]
     pub fn session(&self, id: SessionId) -> Self {
         self.for_caller(Caller {
@@ -87,7 +89,7 @@ impl Firewall {
         let session = if caller == self.session.caller {
             self.session.clone()
         } else {
-            Session::new(caller, &self.shared)
+            self.session_of(caller)
         };
         Self {
             shared: self.shared.clone(),
@@ -124,6 +126,11 @@ impl Firewall {
     pub async fn admit(&self, call: impl Into<Call>) -> Result<Admission, LeashError> {
         let mut call = call.into();
         call.set_caller(&self.session.caller);
+        if let Call::Model(call) = &mut call
+            && call.max_server_tool_uses.is_none()
+        {
+            call.max_server_tool_uses = self.shared.max_server_tool_uses;
+        }
         self.shared.admit(&self.session, call).await
     }
 
@@ -134,6 +141,16 @@ impl Firewall {
     pub async fn check_stopped(&self) -> Result<(), LeashError> {
         let answer = self.shared.ask_registry(&self.session).await;
         answer.map_err(|error| self.shared.refuse(&self.session, Stage::Kill, error))
+    }
+
+    /// As [`check_stopped`](Self::check_stopped), for each piece of what was admitted and runs: it writes nothing,
+    /// since the line of the call will say that it was cut. On a busy machine it is sooner than
+    /// [`stopped`](Self::stopped), which has to be woken.
+    ///
+    /// # Errors
+    /// [`LeashError`] where an order stops the session, or the registry cannot tell.
+    pub async fn check_running(&self) -> Result<(), LeashError> {
+        self.shared.ask_registry(&self.session).await
     }
 
     /// Waits until a kill order stops this session, or the registry cannot tell any more. For as long as neither
@@ -181,6 +198,73 @@ impl Firewall {
         Ok(stood)
     }
 
+    /// Decides a request for approval by the token of a link; gives the entry as it then stands.
+    ///
+    /// For a service that serves links of its own, or answers a chat: whoever waits for the answer, in this process or
+    /// in another that shares the queue, goes on. The token is all the right that is needed, so any handle will do.
+    /// A token works once; the gate is [told](leash_hitl::QueueHitlGate::resume_key) which key made it.
+    ///
+    /// # Errors
+    /// [`ResumeError`] where nothing was decided, and [`ResumeError::NoLinks`] without a gate or a key. Where it was
+    /// decided but could not be written down: [`ResumeError::Queue`], and the decision stands.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use leash_core::{Action, Call, Clock as _, Decision, PolicyContext, Rule, RuleError, SystemClock};
+    /// use leash_firewall::Firewall;
+    /// use leash_hitl::{
+    ///     Allowed, HitlQueue as _, MemoryQueue, QueueHitlGate, ResumeKey, Ruling, Secret, Which,
+    /// };
+    /// use serde_json::json;
+    ///
+    /// #[derive(Debug)]
+    /// struct Wires;
+    ///
+    /// impl Rule for Wires {
+    ///     fn id(&self) -> &str {
+    ///         "wires"
+    ///     }
+    ///
+    ///     fn evaluate(&self, _: &Call, _: &PolicyContext) -> Result<Option<Decision>, RuleError> {
+    ///         Ok(Some(Decision::new(Action::Hitl, "wires", "money leaves")))
+    ///     }
+    /// }
+    ///
+    /// let key = ResumeKey::new(Secret::new("at least 16 bytes that nobody can guess")?);
+    /// let queue = Arc::new(MemoryQueue::new());
+    /// let fw = Firewall::builder()
+    ///     .rule(Wires)
+    ///     .hitl_gate(Arc::new(QueueHitlGate::new(queue.clone()).resume_key(key.clone())))
+    ///     .build()?;
+    ///
+    /// let mut changes = queue.changes();
+    /// let agent = fw.tool("wire", json!({"usd": 4000}), async |_| Ok::<_, std::io::Error>(json!("sent")));
+    /// let human = async {
+    ///     changes.changed().await?;
+    ///     let asked = queue.list(Which::Open).await?.remove(0);
+    ///     // Sent to somebody, who clicks; then:
+    ///     let until = SystemClock.now().saturating_add(Duration::from_mins(10));
+    ///     let token = key.token(&asked.id, until, Allowed::Either);
+    ///     fw.resume(&token, &Ruling::approve(Some("ada"))).await?;
+    ///     Ok::<_, Box<dyn std::error::Error>>(())
+    /// };
+    /// let (sent, decided) = tokio::join!(agent, human);
+    /// decided?;
+    /// assert_eq!(sent?.value, "sent");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn resume(&self, token: &str, decision: &Ruling) -> Result<Entry, ResumeError> {
+        let gate = self.shared.gate.as_ref().ok_or(ResumeError::NoLinks)?;
+        let entry = gate.resume(token, decision).await?;
+        let written = self.shared.journal.resumed(&entry, decision);
+        written.map_err(|error| ResumeError::Queue(error.into()))?;
+        Ok(entry)
+    }
+
     /// What the session has spent. A session under a cap is counted in the budget store; one without is counted by
     /// this handle and its clones.
     ///
@@ -195,13 +279,7 @@ impl Firewall {
     /// # Errors
     /// [`StoreError`] where the budget store cannot tell.
     pub async fn balances(&self) -> Result<Vec<(Scope, Balance)>, StoreError> {
-        let keys: Vec<ScopeKey> = self
-            .session
-            .scopes
-            .iter()
-            .map(|scope| scope.key.clone())
-            .collect();
-        let balances = self.shared.store.balances(&keys).await?;
+        let balances = self.shared.store.balances(&self.session.scopes).await?;
         Ok(self.session.scopes.iter().cloned().zip(balances).collect())
     }
 

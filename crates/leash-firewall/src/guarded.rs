@@ -223,19 +223,19 @@ impl Firewall {
             .journal
             .slot()
             .map_err(|error| LeashError::unavailable(rule_ids::AUDIT, error.into()))?;
-        let hold =
-            (!session.scopes.is_empty()).then(|| (shared.ids.reservation(started), session.scopes.clone()));
-        let (spent_before, _) = shared
-            .balance(session)
-            .await
-            .map_err(|error| LeashError::unavailable(rule_ids::BUDGET_STORE, error))?;
-        let call = ModelCall::new(
+        let call = Call::Model(ModelCall::new(
             charge.provider,
             charge.model,
             Json::null(),
             charge.usage.output_tokens,
             self.caller().clone(),
-        );
+        ));
+        let scopes = shared.scopes_of(session, &call);
+        let hold = (!scopes.is_empty()).then(|| (shared.ids.reservation(started), scopes));
+        let (spent_before, _) = shared
+            .balance(session)
+            .await
+            .map_err(|error| LeashError::unavailable(rule_ids::BUDGET_STORE, error))?;
         let bound = Bound {
             input_tokens: charge.usage.total_input_tokens(),
             output_tokens: charge.usage.output_tokens,
@@ -245,10 +245,11 @@ impl Firewall {
             shared: shared.clone(),
             session: session.clone(),
             request_digest: call.request_digest(),
-            call: Call::Model(call),
+            call,
             is_redacted: false,
             price: Some(price),
             bound,
+            output_limit: None,
             hold,
             spent_before,
             hitl_request_id: None,

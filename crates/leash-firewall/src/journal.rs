@@ -8,9 +8,11 @@ use leash_audit::{
     Admitted, Appended, AuditError, AuditLog, Budget, BudgetDecision, Event, HitlDecision, HitlOutcome, Kill,
     KillClear, Kind, Note, Outcome, Owed, PolicyAction, PolicyDecision, Refusal, Slot, Who,
 };
-use leash_budget::{Balance, BudgetState, Expired, Held, Refused, Scope};
-use leash_core::{Action, Call, Caller, Decision, Digest, Json, LeashError, StoreError, Usage, Usd};
-use leash_hitl::{Approval, ApprovalRequest, HitlAnswer};
+use leash_budget::{Balance, BudgetState, Expired, Grant, Held, Refused, Scope, ScopeKey, Window};
+use leash_core::{
+    Action, Call, Caller, Decision, Digest, Json, LeashError, StoreError, Usage, Usd, canonical,
+};
+use leash_hitl::{Approval, ApprovalRequest, Entry, GrantUse, HitlAnswer, Ruling};
 use leash_kill::{Target, Unsure};
 use serde_json::{Value, json};
 
@@ -62,6 +64,31 @@ impl Stage {
             Self::Budget => "budget",
             Self::ToolRequest => "tool_request",
             Self::Wire => "wire",
+        }
+    }
+}
+
+/// What happened to a grant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum GrantChange {
+    Given,
+    TakenUp,
+    GivenBack {
+        spent: Usd,
+    },
+    /// Its hold was ended by the store.
+    Expired {
+        spent: Usd,
+    },
+}
+
+impl GrantChange {
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Given => "grant given",
+            Self::TakenUp => "grant taken up",
+            Self::GivenBack { .. } => "grant given back",
+            Self::Expired { .. } => "grant expired",
         }
     }
 }
@@ -179,6 +206,7 @@ impl Journal {
                 duration_ms,
                 hitl_request_id: hitl_request_id.as_deref(),
                 price_version: Some(call.shared.prices.version()),
+                clamped: call.output_limit.is_some().then_some(true),
                 ..model_line(&model.provider, &model.model, call.request_digest, line)
             }),
             Call::Tool(tool) => Kind::ToolCall(leash_audit::ToolCall {
@@ -200,7 +228,7 @@ impl Journal {
     /// The line of a call whose reservation outlived its lease.
     pub(crate) fn expired(&self, session: &Session, expired: &Expired) -> Result<(), AuditError> {
         let hold = &expired.hold;
-        let own = expired.balances.iter().find(|balance| balance.key == session.key);
+        let own = session.own_balance(&expired.balances);
         let line = CallLine {
             usage: Usage::default(),
             response_digest: Digest::EMPTY,
@@ -223,6 +251,10 @@ impl Journal {
                 outcome: Some(Outcome::Expired),
                 hitl_request_id: None,
             }),
+            Held::Grant { child } => {
+                let change = GrantChange::Expired { spent: hold.amount };
+                return self.grant_line(session, child, session.key.as_str(), hold.amount, change);
+            }
         };
         self.append(session, kind).map(drop)
     }
@@ -246,7 +278,7 @@ impl Journal {
     pub(crate) fn refused_for_money(&self, session: &Session, refused: &Refused) -> Result<(), AuditError> {
         let Some(log) = &self.log else { return Ok(()) };
         let kind = Kind::Budget(budget_line(
-            refused.cap,
+            Some(refused.cap),
             &refused.balance,
             session,
             BudgetState::HardExceeded,
@@ -347,7 +379,7 @@ impl Journal {
         let by_grant;
         let (decision, reason, operator) = match &answer.approval {
             Approval::Approved { operator, grant } => {
-                by_grant = grant.as_ref().map(|grant| format!("granted: {grant}"));
+                by_grant = grant.as_ref().map(used_grant);
                 (HitlOutcome::Approve, by_grant.as_deref(), operator.as_deref())
             }
             Approval::Rejected { reason, operator } => {
@@ -365,6 +397,66 @@ impl Journal {
             operator,
         });
         self.append(session, kind).map(drop)
+    }
+
+    /// A part of a budget that changed hands.
+    pub(crate) fn grant(
+        &self,
+        session: &Session,
+        grant: &Grant,
+        change: GrantChange,
+    ) -> Result<(), AuditError> {
+        self.grant_line(session, &grant.key(), grant.from_key(), grant.amount(), change)
+    }
+
+    fn grant_line(
+        &self,
+        session: &Session,
+        child: &ScopeKey,
+        from: &str,
+        amount: Usd,
+        change: GrantChange,
+    ) -> Result<(), AuditError> {
+        if self.log.is_none() {
+            return Ok(());
+        }
+        let mut members = format!("{{\"amount_usd\":{amount},\"from\":");
+        canonical::write_str(&mut members, from);
+        members.push_str(",\"scope\":");
+        canonical::write_str(&mut members, child.as_str());
+        if let GrantChange::GivenBack { spent } | GrantChange::Expired { spent } = change {
+            members.push_str(",\"spent_usd\":");
+            members.push_str(&spent.to_string());
+        }
+        members.push('}');
+        let members = Json::parse(members);
+        let kind = Kind::BudgetChange(Note {
+            what: change.what(),
+            reason: "a part of a session's budget is spent by another",
+            operator: None,
+            members: members.as_ref().ok(),
+        });
+        self.append(session, kind).map(drop)
+    }
+
+    /// A decision that came in through this firewall. What it meant for the call, the line of whoever waits for it says.
+    pub(crate) fn resumed(&self, entry: &Entry, ruling: &Ruling) -> Result<(), AuditError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let who = Who {
+            tenant_id: entry.tenant_id.as_deref(),
+            ..Who::session(&entry.session_id)
+        };
+        let what = match ruling {
+            Ruling::Approve { .. } => "approved a request by its token",
+            Ruling::Reject { .. } => "rejected a request by its token",
+        };
+        let kind = Kind::Admin(Note {
+            what,
+            reason: &format!("request {}", entry.id),
+            operator: ruling.operator(),
+            members: None,
+        });
+        log.append(&Event::new(who, kind)).map(drop)
     }
 
     pub(crate) fn kill(&self, session: &Session, target: &Target, reason: &str) -> Result<(), AuditError> {
@@ -417,6 +509,15 @@ impl Journal {
     }
 }
 
+/// Which use of which grant let a call through: a name is given once, so this finds its queue's entry for ever.
+fn used_grant(grant: &GrantUse) -> String {
+    let GrantUse { name, used, .. } = grant;
+    match grant.times {
+        Some(times) => format!("granted: {name} (use {used} of {times})"),
+        None => format!("granted: {name} (use {used})"),
+    }
+}
+
 /// How far back the log is read for the policy that held last, in bytes.
 const LOOK_BACK: u64 = 256 << 10;
 
@@ -446,18 +547,24 @@ fn scope_of(target: &Target) -> Option<String> {
     }
 }
 
-fn budget_line<'a>(cap: Usd, balance: &'a Balance, session: &Session, state: BudgetState) -> Budget<'a> {
+fn budget_line<'a>(
+    cap: Option<Usd>,
+    balance: &'a Balance,
+    session: &Session,
+    state: BudgetState,
+) -> Budget<'a> {
     let decision = match state {
         BudgetState::Under => BudgetDecision::Under,
         BudgetState::SoftExceeded => BudgetDecision::SoftExceeded,
         BudgetState::HardExceeded => BudgetDecision::HardExceeded,
     };
-    let scope = (balance.key != session.key).then(|| balance.key.as_str());
+    let is_session = balance.key == session.key && !Grant::is_scope(&balance.key);
     Budget {
         cumulative: balance.spent,
-        cap: Some(cap),
+        cap,
         decision,
-        scope,
+        scope: (!is_session).then(|| balance.key.as_str()),
+        window: (balance.window != Window::Total).then(|| balance.window.as_str()),
     }
 }
 

@@ -51,22 +51,29 @@
 
 mod admission;
 mod blocking;
+mod breakers;
 mod builder;
+mod children;
+mod clamp;
 mod firewall;
 mod guarded;
 mod journal;
 mod path;
+mod scopes;
 mod screen;
 mod session;
 mod settler;
 mod wrap;
 
 pub use leash_audit::Outcome;
+pub use leash_budget::{Grant, Window};
 
 pub use self::admission::{Admission, Answer, Receipt};
 pub use self::blocking::BlockingFirewall;
 pub use self::builder::{BuildError, FirewallBuilder};
+pub use self::clamp::Clamp;
 pub use self::firewall::Firewall;
 pub use self::guarded::{Answered, Charge, GuardedError, ModelAnswer, ModelFailure};
 pub use self::journal::Warning;
+pub use self::scopes::Over;
 pub use self::wrap::Wrap;

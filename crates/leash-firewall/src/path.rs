@@ -1,5 +1,6 @@
 //! The path of a call: the questions, in their order, and what each answer does. What all sessions share is [`Shared`].
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use leash_audit::AuditError;
 use leash_budget::{
     Balance, Bound, BudgetState, BudgetStore, Held, Hold, HoldLine, ModelPrice, PriceTable, Refused, Reserve,
-    Scope, ScopeKey, TokenCounter, bound,
+    Scope, ScopeKey, TokenCounter, Window, bound,
 };
 use leash_core::{
     Action, Call, Clock, Decision, Digest, Evaluation, IdGenerator, InputSize, Json, LeashError, ModelCall,
@@ -18,8 +19,10 @@ use leash_hitl::{Approval, ApprovalRequest, HitlGate};
 use leash_kill::KillRegistry;
 
 use crate::admission::{Admission, Details};
-use crate::builder::Caps;
+use crate::breakers::Breakers;
+use crate::clamp::{ATTEMPTS, Clamp};
 use crate::journal::{Journal, Stage};
+use crate::scopes::Caps;
 use crate::session::Session;
 use crate::settler::{Permit, Settler};
 
@@ -32,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn BudgetStore>,
     pub(crate) registry: Arc<dyn KillRegistry>,
     pub(crate) engine: PolicyEngine,
+    pub(crate) breakers: Breakers,
     pub(crate) redactor: Option<Arc<dyn Redactor>>,
     /// What approvals are bound to, so that none outlives the rules under which it was given.
     pub(crate) policy_version: Arc<str>,
@@ -39,17 +43,21 @@ pub(crate) struct Shared {
     pub(crate) token_counter: Option<Arc<dyn TokenCounter>>,
     pub(crate) journal: Journal,
     pub(crate) caps: Caps,
-    pub(crate) extra_scopes: Vec<Scope>,
+    pub(crate) clamp: Clamp,
+    /// How often server tools may run in a call that does not say.
+    pub(crate) max_server_tool_uses: Option<u64>,
     /// Scopes that are above a cap, so that the log tells each change once.
-    pub(crate) states: Mutex<HashMap<ScopeKey, BudgetState>>,
+    pub(crate) states: Mutex<HashMap<(ScopeKey, Window), BudgetState>>,
     pub(crate) lease: Duration,
     pub(crate) settler: Settler,
 }
 
 /// What is known of a call before its rules are asked.
-struct Priced {
-    price: Option<Arc<ModelPrice>>,
-    bound: Bound,
+pub(crate) struct Priced {
+    pub(crate) price: Option<Arc<ModelPrice>>,
+    pub(crate) bound: Bound,
+    /// The input in tokens, where it was counted.
+    pub(crate) counted: Option<u64>,
 }
 
 impl Shared {
@@ -89,7 +97,10 @@ impl Shared {
             .judge(session, &call, started)
             .await
             .map_err(|error| refuse(Stage::Rules, error))?;
-        let (call, priced, asks, is_redacted) = match self.redact(session, &call) {
+        self.count_call(session, &call, started)
+            .await
+            .map_err(|error| refuse(Stage::Rules, error))?;
+        let (mut call, mut priced, asks, is_redacted) = match self.redact(session, &call) {
             Err(error) => return Err(refuse(Stage::Redact, error)),
             Ok(None) => (call, priced, asks, false),
             Ok(Some(call)) => {
@@ -118,8 +129,8 @@ impl Shared {
                     .map_err(|error| refuse(Stage::Human, error))?,
             ),
         };
-        let reserved = self
-            .reserve(session, &call, &priced.bound, request_digest, permit, started)
+        let (reserved, output_limit) = self
+            .reserve(session, &mut call, &mut priced, request_digest, permit)
             .await?;
         self.ask_registry(session)
             .await
@@ -146,6 +157,7 @@ impl Shared {
             request_digest,
             price: priced.price,
             bound: priced.bound,
+            output_limit,
             hold,
             spent_before,
             hitl_request_id,
@@ -182,8 +194,8 @@ impl Shared {
     }
 
     /// What the call costs at most. Never free by accident: without a price or a bound it is refused.
-    async fn price(&self, session: &Session, call: &Call, now: Timestamp) -> Result<Priced, LeashError> {
-        let call = match call {
+    async fn price(&self, session: &Session, any: &Call, now: Timestamp) -> Result<Priced, LeashError> {
+        let call = match any {
             Call::Model(call) => call,
             Call::Tool(call) => {
                 let amount = self
@@ -198,6 +210,7 @@ impl Shared {
                         output_tokens: 0,
                         amount,
                     },
+                    counted: None,
                 });
             }
         };
@@ -211,28 +224,29 @@ impl Shared {
         let no_bound =
             |error: leash_budget::BoundError| LeashError::blocked(rule_ids::NO_BOUND, error.to_string());
         let mut found = bound(call, &price, None).map_err(no_bound)?;
+        let mut counted = None;
         if self.token_counter.is_some()
-            && !self.fits(session, found.amount).await?
+            && !self.fits(&self.scopes_of(session, any), found.amount).await?
             && let Some(tokens) = self.count_tokens(call)
         {
             found = bound(call, &price, Some(tokens)).map_err(no_bound)?;
+            counted = Some(tokens);
         }
         Ok(Priced {
             price: Some(price),
             bound: found,
+            counted,
         })
     }
 
     /// Whether so much would fit under every cap now. A guess that only decides whether counting tokens is worth it.
-    async fn fits(&self, session: &Session, amount: Usd) -> Result<bool, LeashError> {
-        let keys: Vec<ScopeKey> = session.scopes.iter().map(|scope| scope.key.clone()).collect();
-        let balances = self.store.balances(&keys).await;
+    async fn fits(&self, scopes: &[Scope], amount: Usd) -> Result<bool, LeashError> {
+        let balances = self.store.balances(scopes).await;
         let balances = balances.map_err(|error| LeashError::unavailable(rule_ids::BUDGET_STORE, error))?;
-        Ok(session
-            .scopes
+        Ok(scopes
             .iter()
             .zip(&balances)
-            .all(|(scope, balance)| amount <= balance.available(scope.cap)))
+            .all(|(scope, balance)| scope.cap.is_none_or(|cap| amount <= balance.available(cap))))
     }
 
     fn count_tokens(&self, call: &ModelCall) -> Option<u64> {
@@ -260,7 +274,17 @@ impl Shared {
             return Ok(None);
         }
         let context = self.context(session, now).await?;
-        let Evaluation { decision, noted } = self.engine.evaluate(call, &context).await;
+        self.heed(session, call, self.engine.evaluate(call, &context).await)
+    }
+
+    /// Writes down what rules said, and does it.
+    pub(crate) fn heed(
+        &self,
+        session: &Session,
+        call: &Call,
+        said: Evaluation,
+    ) -> Result<Option<Decision>, LeashError> {
+        let Evaluation { decision, noted } = said;
         for noted in &noted {
             self.journal
                 .policy_decision(session, call, noted)
@@ -285,18 +309,19 @@ impl Shared {
         let mut context = PolicyContext::new(now);
         context.cumulative = spent;
         context.reserved = reserved;
-        context.budget_cap = self.caps.session;
-        context.soft_cap = self.caps.session_soft;
+        let total = session.total();
+        context.budget_cap = total.and_then(|scope| scope.cap);
+        context.soft_cap = total.and_then(|scope| scope.soft_cap);
         context.tenant_id.clone_from(&session.caller.tenant_id);
         Ok(context)
     }
 
     /// What the session has spent and set aside.
     pub(crate) async fn balance(&self, session: &Session) -> Result<(Usd, Usd), StoreError> {
-        if !session.is_capped() {
+        let Some(total) = session.total() else {
             return Ok((session.spent(), Usd::ZERO));
-        }
-        let balances = self.store.balances(std::slice::from_ref(&session.key)).await?;
+        };
+        let balances = self.store.balances(std::slice::from_ref(total)).await?;
         let balance = balances.first();
         balance
             .map(|balance| (balance.spent, balance.reserved))
@@ -377,16 +402,60 @@ impl Shared {
         }
     }
 
-    /// Sets the bound aside in every capped scope.
+    /// Sets the bound aside in every scope. A call that does not fit is lowered to what does, where that is wanted: then
+    /// its bound is the lower one, and the maximum that its request must set comes along.
     async fn reserve(
         self: &Arc<Self>,
         session: &Session,
+        call: &mut Call,
+        priced: &mut Priced,
+        request_digest: Digest,
+        mut permit: Permit,
+    ) -> Result<(Reserved, Option<u64>), LeashError> {
+        let mut limit = None;
+        let mut attempts = ATTEMPTS;
+        let may_lower = matches!(call, Call::Model(call) if self.clamp.may_lower(call));
+        let asked = priced.bound.amount;
+        let scopes = self.scopes_of(session, call);
+        loop {
+            let refused = match self
+                .try_reserve(session, &scopes, call, &priced.bound, request_digest, permit)
+                .await?
+            {
+                Tried::Reserved(reserved) => return Ok((reserved, limit)),
+                Tried::Refused(refused, back) => {
+                    permit = back;
+                    refused
+                }
+            };
+            let lowered = match call {
+                Call::Model(call) if may_lower && attempts > 0 => self
+                    .lowered(&scopes, call, priced)
+                    .await
+                    .map_err(|error| self.refuse(session, Stage::Budget, error))?
+                    .map(|lowered| (call, lowered)),
+                _ => None,
+            };
+            let Some((call, lowered)) = lowered else {
+                return Err(self.refuse_for_call(session, call, asked, &refused));
+            };
+            attempts = attempts.saturating_sub(1);
+            limit = Some(lowered.limit);
+            call.max_output_tokens = Some(lowered.max_output_tokens);
+            priced.bound = lowered.bound;
+        }
+    }
+
+    /// Sets the bound aside in every scope, or in none.
+    async fn try_reserve(
+        self: &Arc<Self>,
+        session: &Session,
+        scopes: &Arc<[Scope]>,
         call: &Call,
         bound: &Bound,
         request_digest: Digest,
         permit: Permit,
-        started: Timestamp,
-    ) -> Result<Reserved, LeashError> {
+    ) -> Result<Tried, LeashError> {
         let mut reserved = Reserved {
             shared: self.clone(),
             hold: None,
@@ -394,8 +463,8 @@ impl Shared {
             permit: Some(permit),
         };
         let is_free_tool = matches!(call, Call::Tool(_)) && bound.amount.is_zero();
-        if session.scopes.is_empty() || is_free_tool {
-            return Ok(reserved);
+        if scopes.is_empty() || is_free_tool {
+            return Ok(Tried::Reserved(reserved));
         }
         let what = match call {
             Call::Model(call) => Held::Model {
@@ -407,9 +476,9 @@ impl Shared {
             },
         };
         let hold = Hold {
-            id: self.ids.reservation(started),
+            id: self.ids.reservation(self.clock.now()),
             amount: bound.amount,
-            scopes: session.scopes.clone(),
+            scopes: scopes.clone(),
             lease: self.lease,
             line: HoldLine {
                 what,
@@ -422,14 +491,17 @@ impl Shared {
         reserved.hold = Some((hold.id, hold.scopes.clone()));
         match self.store.reserve(&hold).await {
             Ok(Reserve::Granted(balances)) => {
-                if let Some(balance) = balances.iter().find(|balance| balance.key == session.key) {
+                if let Some(balance) = session.own_balance(&balances) {
                     reserved.spent_before = balance.spent;
                 }
-                Ok(reserved)
+                Ok(Tried::Reserved(reserved))
             }
             Ok(Reserve::Refused(refused)) => {
                 reserved.hold = None;
-                Err(self.refuse_for_money(session, bound.amount, &refused))
+                match reserved.permit.take() {
+                    Some(permit) => Ok(Tried::Refused(refused, permit)),
+                    None => Err(self.refuse_for_call(session, call, bound.amount, &refused)),
+                }
             }
             Err(error) => Err(self.refuse(
                 session,
@@ -439,15 +511,33 @@ impl Shared {
         }
     }
 
-    fn refuse_for_money(&self, session: &Session, amount: Usd, refused: &Refused) -> LeashError {
+    fn refuse_for_call(&self, session: &Session, call: &Call, amount: Usd, refused: &Refused) -> LeashError {
+        match self.breakers.rule_of(call, refused) {
+            Some(rule) => self.refuse_for_money(session, amount, refused, Some(rule.id())),
+            None => self.refuse_for_money(session, amount, refused, None),
+        }
+    }
+
+    /// Refuses what did not fit under a cap, in the name of the rule that set it, where one did.
+    pub(crate) fn refuse_for_money(
+        &self,
+        session: &Session,
+        amount: Usd,
+        refused: &Refused,
+        rule: Option<&str>,
+    ) -> LeashError {
         let Refused { cap, balance } = refused;
-        let rule_id = if balance.spent > *cap {
-            rule_ids::HARD_CAP
-        } else {
-            rule_ids::PRE_CALL_ESTIMATE
+        let rule_id = match rule {
+            Some(rule) => Cow::Owned(rule.to_owned()),
+            None if balance.spent > *cap => Cow::Borrowed(rule_ids::HARD_CAP),
+            None => Cow::Borrowed(rule_ids::PRE_CALL_ESTIMATE),
+        };
+        let window = match balance.window {
+            Window::Total => String::new(),
+            window => format!(" in this {window}"),
         };
         let reason = format!(
-            "the call may cost up to ${amount}, and `{}` has ${} of its cap of ${cap} available (${} spent, ${} set aside)",
+            "the call may cost up to ${amount}, and `{}` has ${} of its cap of ${cap} available{window} (${} spent, ${} set aside)",
             balance.key,
             balance.available(*cap),
             balance.spent,
@@ -465,7 +555,7 @@ impl Shared {
         self.ask_registry(session)
             .await
             .map_err(|error| refuse(Stage::Kill, error))?;
-        if self.engine.is_empty() {
+        if self.engine.is_empty() && self.breakers.count_nothing() {
             return Ok(());
         }
         let call = Call::Tool(ToolCall::new(
@@ -476,6 +566,9 @@ impl Shared {
         let now = self.clock.now();
         let mut asks = self
             .judge(session, &call, now)
+            .await
+            .map_err(|error| refuse(Stage::ToolRequest, error))?;
+        self.count_request(session, &call, now)
             .await
             .map_err(|error| refuse(Stage::ToolRequest, error))?;
         let mut shown = call;
@@ -515,19 +608,14 @@ impl Shared {
     pub(crate) fn note_states(&self, session: &Session, scopes: &[Scope], balances: &[Balance]) -> bool {
         let mut broke_cap = false;
         for (scope, balance) in scopes.iter().zip(balances) {
-            let soft = if scope.key == session.key {
-                self.caps.session_soft
-            } else {
-                None
-            };
-            let state = BudgetState::of(balance.spent, Some(scope.cap), soft);
+            let state = BudgetState::of(balance.spent, scope.cap, scope.soft_cap);
             broke_cap |= state == BudgetState::HardExceeded;
             let before = {
                 let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
                 match state {
                     BudgetState::Under if states.is_empty() => None,
-                    BudgetState::Under => states.remove(&scope.key),
-                    state => states.insert(scope.key.clone(), state),
+                    BudgetState::Under => states.remove(&(scope.key.clone(), scope.window)),
+                    state => states.insert((scope.key.clone(), scope.window), state),
                 }
             };
             if before.unwrap_or_default() != state
@@ -559,11 +647,18 @@ impl Shared {
     }
 }
 
+/// What came of trying to reserve.
+enum Tried {
+    Reserved(Reserved),
+    /// Over a cap; the permit comes back.
+    Refused(Refused, Permit),
+}
+
 /// A reservation and the scopes it stands in.
-type HeldIn = (leash_core::ReservationId, Arc<[Scope]>);
+pub(crate) type HeldIn = (leash_core::ReservationId, Arc<[Scope]>);
 
 /// A reservation between its making and its admission: given back if admission ends in between.
-struct Reserved {
+pub(crate) struct Reserved {
     shared: Arc<Shared>,
     hold: Option<HeldIn>,
     /// What the session had spent besides.
@@ -573,8 +668,18 @@ struct Reserved {
 }
 
 impl Reserved {
+    /// For `hold`, which the store is to be asked for next.
+    pub(crate) fn new(shared: Arc<Shared>, hold: HeldIn, permit: Permit) -> Self {
+        Self {
+            shared,
+            hold: Some(hold),
+            spent_before: Usd::ZERO,
+            permit: Some(permit),
+        }
+    }
+
     /// What is set aside, and the permit, for whoever answers for them from now on.
-    fn keep(mut self) -> (Option<HeldIn>, Option<Permit>) {
+    pub(crate) fn keep(mut self) -> (Option<HeldIn>, Option<Permit>) {
         (self.hold.take(), self.permit.take())
     }
 }
@@ -587,7 +692,7 @@ impl Drop for Reserved {
     }
 }
 
-fn audit_unavailable(error: AuditError) -> LeashError {
+pub(crate) fn audit_unavailable(error: AuditError) -> LeashError {
     LeashError::unavailable(rule_ids::AUDIT, error.into())
 }
 

@@ -3,20 +3,23 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use leash_budget::{Balance, ModelPrice, PriceTable, Scope, ScopeKey};
+use leash_budget::{Balance, Grant, ModelPrice, PriceTable, Scope, ScopeKey, Window};
 use leash_core::{Caller, ModelCall, Timestamp, Usd};
 
-use crate::builder::scopes_of;
 use crate::path::Shared;
 
 /// One session: who it is and what it is capped by.
 pub(crate) struct Session {
     pub(crate) caller: Caller,
-    /// The capped scopes, the session's own first where it has a cap.
+    /// The scopes of its calls, the session's own first where it has any.
     pub(crate) scopes: Arc<[Scope]>,
-    /// The key of the session's own scope.
+    /// How many of `scopes` are the session's own.
+    own: usize,
+    /// The key of the session's own scopes.
     pub(crate) key: ScopeKey,
-    /// What the session has spent as far as this handle knows, in nano-dollars: all there is without a cap.
+    /// What it spends, where that is a part of another session's budget.
+    pub(crate) grant: Option<Grant>,
+    /// What the session has spent as far as this handle knows, in nano-dollars: all there is where no store counts it.
     spent: AtomicU64,
     /// The price of the first model that was called, where no day changes it: most sessions call one model.
     priced: OnceLock<Priced>,
@@ -31,22 +34,50 @@ struct Priced {
 impl Session {
     /// The session of a reservation that outlived its process.
     pub(crate) fn of_hold(caller: Caller, scopes: Arc<[Scope]>) -> Self {
+        let granted = scopes
+            .iter()
+            .map(|scope| &scope.key)
+            .find(|key| Grant::is_scope(key));
         Self {
-            key: ScopeKey::session(&caller.session_id),
+            key: granted
+                .cloned()
+                .unwrap_or_else(|| ScopeKey::session(&caller.session_id)),
             caller,
+            own: 0,
             scopes,
+            grant: None,
             spent: AtomicU64::new(0),
             priced: OnceLock::new(),
         }
     }
 
+    /// A session with the caps that every session has.
     pub(crate) fn new(caller: Caller, shared: &Shared) -> Arc<Self> {
-        let scopes = scopes_of(&caller, &shared.caps, &shared.extra_scopes).into();
+        let own = shared.caps.of_session(&caller);
         let key = ScopeKey::session(&caller.session_id);
+        Self::with(caller, key, own, None, shared)
+    }
+
+    /// A session that spends a grant, which stands in the place of what every session is capped by.
+    pub(crate) fn of_grant(caller: Caller, grant: Grant, shared: &Shared) -> Arc<Self> {
+        let scope = grant.scope();
+        Self::with(caller, scope.key.clone(), vec![scope], Some(grant), shared)
+    }
+
+    fn with(
+        caller: Caller,
+        key: ScopeKey,
+        own: Vec<Scope>,
+        grant: Option<Grant>,
+        shared: &Shared,
+    ) -> Arc<Self> {
+        let besides = shared.caps.besides(&caller, &own);
         Arc::new(Self {
             caller,
-            scopes,
             key,
+            grant,
+            own: own.len(),
+            scopes: own.into_iter().chain(besides).collect(),
             spent: AtomicU64::new(0),
             priced: OnceLock::new(),
         })
@@ -76,17 +107,31 @@ impl Session {
         Some(listed.price_at(at).clone())
     }
 
-    pub(crate) fn is_capped(&self) -> bool {
-        self.scopes.iter().any(|scope| scope.key == self.key)
+    /// The session's own scopes: what a grant is taken from.
+    pub(crate) fn own_scopes(&self) -> &[Scope] {
+        self.scopes.get(..self.own).unwrap_or_default()
+    }
+
+    /// The scope in which the store counts all that the session spends.
+    pub(crate) fn total(&self) -> Option<&Scope> {
+        self.scopes
+            .iter()
+            .find(|scope| scope.window == Window::Total && scope.key == self.key)
+    }
+
+    /// The balance of that scope, among `balances` of the session's scopes.
+    pub(crate) fn own_balance<'b>(&self, balances: &'b [Balance]) -> Option<&'b Balance> {
+        balances
+            .iter()
+            .find(|balance| balance.window == Window::Total && balance.key == self.key)
     }
 
     /// Counts `cost` and returns what the session has spent: what the store says, where it keeps the session.
     pub(crate) fn add(&self, cost: Usd, balances: Option<&[Balance]>, spent_before: Usd) -> Usd {
-        let stored = balances.and_then(|all| all.iter().find(|balance| balance.key == self.key));
-        if let Some(balance) = stored {
+        if let Some(balance) = balances.and_then(|all| self.own_balance(all)) {
             return balance.spent;
         }
-        if self.is_capped() {
+        if self.total().is_some() {
             // The store did not say; what it said before is the most that is known.
             return spent_before.saturating_add(cost);
         }

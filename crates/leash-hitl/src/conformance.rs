@@ -18,8 +18,8 @@ use leash_core::{
 use serde_json::{Value, json};
 
 use crate::{
-    Approval, ApprovalRequest, ArgPattern, Closed, Closing, Decided, Entry, Grant, Granted, HitlGate,
-    HitlQueue, NewEntry, QueueHitlGate, Ruling, Shown, Status, ToolPattern, Which,
+    Approval, ApprovalRequest, ArgPattern, Binding, Closed, Closing, Decided, Entry, Grant, GrantUse,
+    Granted, HitlGate, HitlQueue, NewEntry, QueueHitlGate, Ruling, Shown, Status, ToolPattern, Which,
 };
 
 /// Makes one `#[tokio::test]` per law for the queue that the expression gives: a future of a pair of an
@@ -365,34 +365,69 @@ pub async fn whoever_waits_is_told(queue: Queue) {
     waiting.await.unwrap();
 }
 
-/// Sessions and ids with slashes, quotes, escapes, emoji.
+/// Sessions with slashes, quotes, escapes, control characters, emoji, and long ones: what is read may be anything.
 pub async fn ids_of_any_spelling_are_never_anothers(queue: Queue) {
+    let long = "x".repeat(10 * 1024);
+    let longer = format!("{long}x");
     let sessions = [
         "a/b",
         "a%2fb",
+        "a%2Fb",
         "a b",
+        "a",
+        "a\0b",
+        "a\0",
         "..",
+        "../s_1",
         "'; DROP TABLE hitl_requests; --",
         "a:b",
-        "🚀",
+        "\u{1f680}",
+        "a\nb",
         "*",
         "s_1",
+        &long,
+        &longer,
     ];
-    for (at, session) in sessions.iter().enumerate() {
-        let caller = Caller::session(SessionId::new(*session).unwrap());
-        let call = Call::Tool(ToolCall::new("wire", json!({}), caller.clone()));
-        let hash = Shown::of(&call, false).unwrap().hash(&caller, "wires", "7");
-        let new = NewEntry {
-            session_id: (*session).to_owned(),
+    let asked_in = |session: &str| NewEntry {
+        id: id(),
+        session_id: session.to_owned(),
+        tenant_id: None,
+        call_hash: Binding {
+            tool: "wire",
+            shown: "{}",
+            session_id: session,
             tenant_id: None,
-            call_hash: hash,
-            ..entry(json!({}))
-        };
-        queue.enqueue(&new).await.unwrap();
+            rule_id: "wires",
+            policy_version: "7",
+        }
+        .hash(),
+        ..entry(json!({}))
+    };
+    let mut entries = Vec::new();
+    for (at, session) in sessions.iter().enumerate() {
+        entries.push(queue.enqueue(&asked_in(session)).await.unwrap());
         let all = queue.list(Which::Open).await.unwrap();
-        assert_eq!(all.len(), at + 1);
+        assert_eq!(all.len(), at + 1, "{session:?} joined another's");
         assert_eq!(all[at].session_id, *session);
         assert_eq!(queue.get(session).await.unwrap(), None);
+        assert_eq!(queue.decide(session, &approve()).await.unwrap(), Decided::Unknown);
+    }
+    for (at, session) in sessions.iter().enumerate() {
+        queue.decide(&entries[at].id, &approve()).await.unwrap();
+        let again = queue.enqueue(&asked_in(session)).await.unwrap();
+        assert_eq!(
+            (again.id.as_str(), again.status),
+            (entries[at].id.as_str(), Status::Approved)
+        );
+        for other in &entries {
+            let hash = other.call_hash.unwrap();
+            assert_eq!(
+                queue.consume(&entries[at].id, &hash).await.unwrap(),
+                other.id == entries[at].id,
+                "{session:?} and {:?}",
+                other.session_id
+            );
+        }
     }
 }
 
@@ -604,7 +639,12 @@ pub async fn a_gate_uses_a_grant_and_names_it(queue: Queue) {
         granted.approval,
         Approval::Approved {
             operator: Some("ada".into()),
-            grant: Some("small wires".into())
+            grant: Some(GrantUse {
+                name: "small wires".into(),
+                used: 1,
+                times: Some(1),
+                operator: Some("ada".into()),
+            })
         }
     );
     assert!(queue.list(Which::All).await.unwrap().is_empty());

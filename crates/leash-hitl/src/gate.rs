@@ -7,6 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use leash_core::{Call, Decision, Digest, RequestId, StoreError, canonical};
 
+use crate::{Entry, GrantUse, ResumeError, Ruling};
+
 /// What a human is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApprovalRequest {
@@ -30,8 +32,8 @@ pub enum Approval {
     Approved {
         /// Who approved, where known; for a grant, who gave it.
         operator: Option<String>,
-        /// The grant that stood for a human's answer, where nobody was asked.
-        grant: Option<String>,
+        /// The use of a grant that stood for a human's answer, where nobody was asked.
+        grant: Option<GrantUse>,
     },
     /// It may not.
     Rejected {
@@ -97,6 +99,16 @@ pub trait HitlGate: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`] when nobody could be asked: the call is refused.
     async fn request(&self, request: &ApprovalRequest) -> Result<HitlAnswer, StoreError>;
+
+    /// Decides the request that `token` names, whoever waits for it, in this process or another; gives the entry as it
+    /// then stands. Only what makes and checks tokens can: the others answer [`ResumeError::NoLinks`].
+    ///
+    /// # Errors
+    /// [`ResumeError`] where nothing was decided.
+    async fn resume(&self, token: &str, ruling: &Ruling) -> Result<Entry, ResumeError> {
+        let _ = (token, ruling);
+        Err(ResumeError::NoLinks)
+    }
 }
 
 /// Why nobody answered, the seconds as the original writes them: `hitl: timeout after 60.0s`.

@@ -13,7 +13,7 @@ use crate::binding::Readable;
 use crate::gate::timed_out;
 use crate::{
     Approval, ApprovalRequest, CallHash, Closed, Closing, Entry, HitlAnswer, HitlGate, HitlQueue, NewEntry,
-    Shown, Status,
+    ResumeError, ResumeKey, Ruling, Shown, Status, resume,
 };
 
 /// How long an approval is good where nothing else was set, counted from the question.
@@ -35,6 +35,7 @@ pub struct QueueHitlGate {
     poll: Duration,
     valid_for: Duration,
     readable: Readable,
+    links: Option<ResumeKey>,
 }
 
 impl QueueHitlGate {
@@ -47,6 +48,7 @@ impl QueueHitlGate {
             poll: POLL,
             valid_for: VALID_FOR,
             readable: Readable::default(),
+            links: None,
         }
     }
 
@@ -99,6 +101,13 @@ impl QueueHitlGate {
         self
     }
 
+    /// Takes tokens that `key` made, in [`HitlGate::resume`]. Without a key it takes none.
+    #[must_use]
+    pub fn resume_key(mut self, key: ResumeKey) -> Self {
+        self.links = Some(key);
+        self
+    }
+
     /// The queue.
     #[must_use]
     pub fn queue(&self) -> &Arc<dyn HitlQueue> {
@@ -119,8 +128,8 @@ impl QueueHitlGate {
             }
             if let Some(used) = self.queue.use_grant(name).await? {
                 return Ok(Some(Approval::Approved {
-                    operator: used.operator,
-                    grant: Some(used.name),
+                    operator: used.operator.clone(),
+                    grant: Some(used),
                 }));
             }
         }
@@ -218,6 +227,11 @@ impl QueueHitlGate {
 
 #[async_trait]
 impl HitlGate for QueueHitlGate {
+    async fn resume(&self, token: &str, ruling: &Ruling) -> Result<Entry, ResumeError> {
+        let key = self.links.as_ref().ok_or(ResumeError::NoLinks)?;
+        resume(self.queue.as_ref(), key, token, ruling).await
+    }
+
     async fn request(&self, request: &ApprovalRequest) -> Result<HitlAnswer, StoreError> {
         let until = Instant::now().checked_add(self.timeout).ok_or_else(|| {
             StoreError::new(

@@ -71,6 +71,12 @@ pub enum ResumeError {
     /// The request was decided, withdrawn or over before.
     #[error("the request is no longer pending")]
     NotPending,
+    /// What the entry shows is not what would be approved: somebody changed it after it was asked.
+    #[error("the request was changed after it was asked")]
+    Changed,
+    /// The gate takes no tokens.
+    #[error("the gate decides nothing by links")]
+    NoLinks,
     /// The queue cannot tell.
     #[error(transparent)]
     Queue(#[from] StoreError),
@@ -180,6 +186,12 @@ pub async fn resume(
     let claims = key.check(token)?;
     if !claims.allowed.covers(ruling) {
         return Err(ResumeError::NotAllowed);
+    }
+    if matches!(ruling, Ruling::Approve { .. })
+        && let Some(entry) = queue.get(&claims.request_id).await?
+        && entry.shows_what_is_hashed() == Some(false)
+    {
+        return Err(ResumeError::Changed);
     }
     match queue.decide(&claims.request_id, ruling).await? {
         Decided::Done(entry) => Ok(entry),

@@ -59,6 +59,7 @@ async fn show(State(shared): State<Shared>, asked: Result<Query<Asked>, QueryRej
         Err(error) => return refused(&error),
     };
     match shared.queue.get(&claims.request_id).await {
+        Ok(Some(entry)) if entry.shows_what_is_hashed() == Some(false) => refused(&ResumeError::Changed),
         Ok(Some(entry)) if entry.status == Status::Pending => page(
             StatusCode::OK,
             "Approve this call?",
@@ -100,7 +101,11 @@ fn refused(error: &ResumeError) -> Response {
             StatusCode::CONFLICT,
             "The request is no longer pending: it was decided, withdrawn, or is over.",
         ),
-        ResumeError::Queue(_) => (
+        ResumeError::Changed => (
+            StatusCode::CONFLICT,
+            "The request was changed after it was asked: what it shows is not what would be approved.",
+        ),
+        ResumeError::NoLinks | ResumeError::Queue(_) => (
             StatusCode::SERVICE_UNAVAILABLE,
             "The approval queue cannot be reached. Nothing was decided.",
         ),

@@ -24,9 +24,9 @@ use crate::{
 
 /// How often the file is asked whether another program wrote to it, while somebody waits here: often as long as things
 /// move, and less so after [`QUIET`] looks that found nothing, for people take their time.
-const LOOK: Duration = Duration::from_millis(2);
+const LOOK: Duration = Duration::from_millis(1);
 const LOOK_WHEN_QUIET: Duration = Duration::from_millis(8);
-const QUIET: u32 = 500;
+const QUIET: u32 = 1000;
 
 /// The first statements are the original's table; the columns after it are ours, each with a default, so that the
 /// original reads and writes the same rows.

@@ -49,12 +49,19 @@ impl MemoryKillRegistry {
         if self.standing.load(Ordering::SeqCst) == 0 && !self.orders.is_poisoned() {
             return Ok(None);
         }
+        // From the narrowest to the widest; four questions, however many orders stand.
+        let targets = [
+            Some(Target::Session(caller.session_id.clone())),
+            caller.agent_name.clone().map(Target::Agent),
+            caller.tenant_id.clone().map(Target::Tenant),
+            Some(Target::Everything),
+        ];
         let orders = self.lock()?;
-        // `Target` sorts from the narrowest to the widest, so the first that covers the caller is its own.
-        Ok(orders
+        Ok(targets
             .iter()
-            .find(|(target, _)| target.covers(caller))
-            .map(|(_, order)| order.clone()))
+            .flatten()
+            .find_map(|target| orders.get(target))
+            .cloned())
     }
 
     fn changed(&self, orders: &BTreeMap<Target, KillOrder>) {

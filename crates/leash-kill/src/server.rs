@@ -176,6 +176,14 @@ impl Shared {
                 "a bearer token is needed",
             ));
         }
+        // A page in somebody's browser says where it is from when it gives an order; programs say nothing of the kind.
+        // Without this, any page could reach a server that asks for no token.
+        if request.headers().contains_key(header::ORIGIN) {
+            return Err(Refusal::Status(
+                StatusCode::FORBIDDEN,
+                "orders come from programs, not from web pages",
+            ));
+        }
         let query = request.uri().query().unwrap_or_default().to_owned();
         if let Some(id) = path.strip_prefix("/kill/") {
             // An id that was sent raw and had a question mark in it would be cut here, and be another session's.

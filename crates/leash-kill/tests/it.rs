@@ -389,6 +389,21 @@ async fn what_was_acknowledged_stops_at_once_whatever_is_read_meanwhile() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_in_a_browser_gives_no_order() {
+    let registry = memory();
+    let (address, _server) = serve(KillServer::danger_without_token(registry.clone())).await;
+    let order = r#"{"reason":"x","target":"everything"}"#;
+    for request in ["POST /kill/x", "DELETE /kill/x", "POST /orders", "GET /orders"] {
+        let (status, _) = raw_http(address, request, "Origin: https://example.com\r\n", order);
+        assert_eq!(status, 403, "{request}");
+    }
+    assert!(registry.orders().await.unwrap().is_empty());
+    let (status, _) = raw_http(address, "POST /kill/x", "", order);
+    assert_eq!(status, 200);
+    assert_eq!(registry.orders().await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_answers_nobody_without_the_token() {
     let registry = memory();
     let (address, _server) = http_over(registry.clone()).await;

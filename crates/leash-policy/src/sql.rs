@@ -254,11 +254,21 @@ impl BlockedSql {
         match self.dialect {
             SqlDialect::Postgres => one(&dialect::PostgreSqlDialect {}, sql),
             SqlDialect::Sqlite => one(&dialect::SQLiteDialect {}, sql),
-            SqlDialect::Mssql => one(&dialect::MsSqlDialect {}, sql),
-            SqlDialect::Mysql => {
-                let open = text::lay_open(sql);
-                one(&dialect::MySqlDialect {}, open.as_deref().unwrap_or(sql))
-            }
+            SqlDialect::Mssql => match text::line_ends(sql) {
+                Some(other) => both(
+                    one(&dialect::MsSqlDialect {}, sql),
+                    one(&dialect::MsSqlDialect {}, &other),
+                ),
+                None => one(&dialect::MsSqlDialect {}, sql),
+            },
+            SqlDialect::Mysql => match (text::lay_open(sql), text::close(sql)) {
+                // Whether a server runs what is in such a comment depends on its version.
+                (Some(open), Some(closed)) => both(
+                    one(&dialect::MySqlDialect {}, &open),
+                    one(&dialect::MySqlDialect {}, &closed),
+                ),
+                _ => one(&dialect::MySqlDialect {}, sql),
+            },
             SqlDialect::Ansi => {
                 let all: [&AnyDialect; 3] = [
                     &dialect::GenericDialect {},
@@ -354,15 +364,18 @@ impl BlockedSql {
                 return Some(reason);
             }
             let marks = guess::marks(sql);
+            // Words in an array are a statement only where they are written as one.
+            let written = starts && (leaf.role != Role::Joined || hint != Hint::None);
             match self.read(sql) {
-                Read::Parsed(findings) if starts || marks > 0 => {
+                Read::Parsed(findings) if written || marks > 0 => {
                     return findings.iter().find_map(|findings| self.objects(findings));
                 }
                 Read::Failed(reason)
                     if leaf.role == Role::Value
                         && starts
                         && !guess::is_for_people(leaf.names)
-                        && (marks >= guess::prose(sql) && marks > 0 || guess::prose(sql) == 0) =>
+                        && (marks > 0 && marks >= guess::prose(sql)
+                            || guess::starts_as_nothing_else(sql)) =>
                 {
                     return Some(reason);
                 }
@@ -372,12 +385,18 @@ impl BlockedSql {
         if leaf.role != Role::Value || sql.len() > text::MAX_BYTES {
             return None;
         }
-        let mut pieces = sql
-            .split(';')
-            .skip(1)
-            .take(64)
-            .filter(|piece| guess::starts_as_sql(piece));
-        pieces.find_map(|piece| pay(piece).or_else(|| self.injected(piece)))
+        let pieces = sql.split(';').skip(1).take(64);
+        let told = if hint == Hint::None && !guess::runs_client(sql) || guess::is_for_people(leaf.names) {
+            Vec::new()
+        } else {
+            let mut told = guess::fences(sql);
+            told.extend(guess::given_to_client(sql));
+            told
+        };
+        pieces
+            .filter(|piece| guess::starts_as_sql(piece))
+            .chain(told.into_iter().filter(|piece| guess::may_start_sql(piece)))
+            .find_map(|piece| pay(piece).or_else(|| self.injected(piece)))
     }
 
     /// What is to be said against a statement behind a semicolon of a text that is none itself: `1; DROP TABLE users --`.
@@ -407,6 +426,17 @@ enum Read {
     Failed(String),
 }
 
+/// Two readings of one text.
+fn both(one: Read, other: Read) -> Read {
+    match (one, other) {
+        (Read::Parsed(mut found), Read::Parsed(more)) => {
+            found.extend(more);
+            Read::Parsed(found)
+        }
+        (failed @ Read::Failed(_), _) | (_, failed) => failed,
+    }
+}
+
 /// What one dialect makes of a text.
 enum Parsed {
     Tree(Findings),
@@ -421,17 +451,30 @@ fn parse(dialect: &AnyDialect, sql: &str, harmless: &[String]) -> Parsed {
     if matches!(first, Parsed::Tree(_) | Parsed::Refused(Refused::Limit(_))) {
         return first;
     }
-    match text::fill_in(sql).map(|filled| parse_as_it_is(dialect, &filled, harmless)) {
+    let filled = text::fill_in(sql);
+    if let Some(filled) = &filled
+        && let tree @ Parsed::Tree(_) = parse_as_it_is(dialect, filled, harmless)
+    {
+        return tree;
+    }
+    let plainer = text::tokens(dialect, filled.as_deref().unwrap_or(sql))
+        .ok()
+        .and_then(|tokens| text::plainer(dialect, &text::smooth(dialect, tokens)));
+    match plainer.map(|tokens| parse_guarded(dialect, tokens, harmless)) {
         Some(tree @ Parsed::Tree(_)) => tree,
         _ => first,
     }
 }
 
 fn parse_as_it_is(dialect: &AnyDialect, sql: &str, harmless: &[String]) -> Parsed {
-    let tokens = match text::tokens(dialect, sql) {
-        Ok(tokens) => text::smooth(dialect, tokens),
-        Err(refused) => return Parsed::Refused(refused),
-    };
+    match text::tokens(dialect, sql) {
+        Ok(tokens) => parse_guarded(dialect, text::smooth(dialect, tokens), harmless),
+        Err(refused) => Parsed::Refused(refused),
+    }
+}
+
+/// Parses where the stack suffices, whatever the parser does.
+fn parse_guarded(dialect: &AnyDialect, tokens: Vec<TokenWithSpan>, harmless: &[String]) -> Parsed {
     let failed = || Parsed::Refused(Refused::Limit("the parser failed"));
     if !text::is_deep(&tokens) {
         let parse = AssertUnwindSafe(|| parse_tokens(dialect, tokens, harmless));
@@ -452,12 +495,15 @@ fn parse_tokens(dialect: &AnyDialect, tokens: Vec<TokenWithSpan>, harmless: &[St
     let mut parser = Parser::new(dialect).with_tokens_with_locations(tokens);
     let parsed: Result<Vec<Statement>, ParserError> = parser.parse_statements();
     match parsed {
-        Ok(statements) => Parsed::Tree(judge::judge(&statements, harmless)),
+        // The parser stops at an `END` that closes nothing, and says nothing of what is behind it.
+        Ok(statements) if parser.peek_token_ref().token == Token::EOF => {
+            Parsed::Tree(judge::judge(&statements, harmless))
+        }
         Err(ParserError::RecursionLimitExceeded) => {
             Parsed::Refused(Refused::Limit("the statement is nested too deeply"))
         }
-        Err(_) => {
-            let at = parser.peek_token().span.start;
+        Ok(_) | Err(_) => {
+            let at = parser.peek_token_ref().span.start;
             Parsed::Broken(Refused::Unreadable(at.line, at.column))
         }
     }
@@ -476,7 +522,11 @@ fn explain(refused: &Refused) -> String {
 /// The text in every dialect in which it is a different one; the worst counts, so all are given.
 fn read_all(dialects: &[&AnyDialect], sql: &str, harmless: &[String]) -> Read {
     let open = text::lay_open(sql);
-    let texts = std::iter::once(Cow::Borrowed(sql)).chain(open.map(Cow::Owned));
+    let closed = text::close(sql);
+    let texts = std::iter::once(Cow::Borrowed(sql))
+        .chain(open.map(Cow::Owned))
+        .chain(closed.map(Cow::Owned))
+        .chain(text::line_ends(sql).map(Cow::Owned));
     let mut found = Vec::new();
     let mut failed = None;
     for sql in texts {
@@ -520,6 +570,7 @@ fn read_all(dialects: &[&AnyDialect], sql: &str, harmless: &[String]) -> Read {
 /// Whether dialects may take the text apart in different ways.
 fn is_disputed(sql: &str) -> bool {
     sql.contains(['\\', '`', '[', '#', '$', '{'])
+        || text::line_ends(sql).is_some()
         || sql.matches("/*").count() > 1
         || sql.contains("/*!")
         || sql.match_indices("--").any(|(at, _)| {

@@ -3,7 +3,9 @@
 //! - [`StoreUrl`]: the address of a store as people write it, `sqlite:PATH`, `redis://…`, `http://…`, printed without
 //!   its secrets.
 //! - `Sqlite` (feature `sqlite`): one database file in WAL mode, on one thread, with versioned migrations.
-//! - `Redis` (feature `redis`): a pool of connections with a time-out on everything, scripts, subscriptions.
+//! - `Redis` (feature `redis`): a pool of connections with a time-out on everything, scripts, subscriptions;
+//!   `SharedRedis`: one connection on which all tasks ask at once. `rediss://` with the feature `redis-tls`,
+//!   `redis-cluster://` (`SharedRedis` only) with the feature `redis-cluster`.
 //!
 //! Every failure becomes a [`leash_core::StoreError`]. Its invariant: it opens and asks, and knows nothing of what is
 //! kept. No table, key or word of any other crate stands here.
@@ -19,14 +21,18 @@
 
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "redis")]
+mod shared;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod url;
 
 #[cfg(feature = "redis")]
 pub use self::redis::{Redis, RedisOptions, Subscription};
+#[cfg(feature = "redis")]
+pub use self::shared::SharedRedis;
 #[cfg(feature = "sqlite")]
-pub use self::sqlite::{Schema, Sqlite, SqliteOptions};
+pub use self::sqlite::{Schema, Sqlite, SqliteOptions, sqlite_error};
 pub use self::url::{StoreKind, StoreUrl, StoreUrlError};
 
 /// The client that [`Redis`] speaks through, for commands, pipelines and scripts.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_redis::redis::{
@@ -14,13 +15,16 @@ use leash_core::{StoreError, StoreErrorKind};
 use crate::{StoreKind, StoreUrl};
 
 /// How a Redis server is spoken to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RedisOptions {
     /// The most connections at once. 8 unless set.
     pub connections: usize,
     /// How long one question may take, from asking for a connection to the whole answer. 1 s unless set.
     pub timeout: Duration,
+    /// The certificates (PEM) that a server's own is checked against, in place of those that the system trusts, where
+    /// the address is a `rediss://` one. Without it, the environment variable `SSL_CERT_FILE` names a file of such.
+    pub root_certificates: Option<Arc<[u8]>>,
 }
 
 impl Default for RedisOptions {
@@ -28,8 +32,37 @@ impl Default for RedisOptions {
         Self {
             connections: 8,
             timeout: Duration::from_secs(1),
+            root_certificates: None,
         }
     }
+}
+
+/// Lets TLS use the cryptography that this crate was built with, where the program has chosen none: with several built
+/// in, the library would not know which to take, and panic.
+#[cfg(feature = "redis-tls")]
+pub(crate) fn choose_cryptography() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // An error says that another thread was faster.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    }
+}
+
+/// What connects to the server at `url`.
+pub(crate) fn client(url: &StoreUrl, options: &RedisOptions) -> Result<redis::Client, RedisError> {
+    #[cfg(feature = "redis-tls")]
+    if url.is_encrypted() {
+        choose_cryptography();
+        if let Some(pem) = &options.root_certificates {
+            let certificates = redis::TlsCertificates {
+                client_tls: None,
+                root_cert: Some(pem.to_vec()),
+            };
+            return redis::Client::build_with_tls(url.with_secrets(), certificates);
+        }
+    }
+    #[cfg(not(feature = "redis-tls"))]
+    let _ = options;
+    redis::Client::open(url.with_secrets())
 }
 
 /// A Redis or Valkey server. Cheap to clone: clones share the pool.
@@ -41,14 +74,14 @@ pub struct Redis {
     pool: Pool,
     client: redis::Client,
     url: StoreUrl,
-    timeout: Duration,
+    options: RedisOptions,
 }
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis")
             .field("url", &self.url)
-            .field("timeout", &self.timeout)
+            .field("timeout", &self.options.timeout)
             .finish_non_exhaustive()
     }
 }
@@ -65,11 +98,12 @@ impl Redis {
         }
         let refused =
             |error: RedisError| StoreError::new(StoreErrorKind::Conflict, what()).with_source(error);
-        let client = redis::Client::open(url.with_secrets()).map_err(refused)?;
+        let client = client(url, &options).map_err(refused)?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(options.timeout))
             .set_response_timeout(Some(options.timeout));
-        let manager = Manager::new_with_config(url.with_secrets(), config).map_err(refused)?;
+        let manager =
+            Manager::new_with_config(client.get_connection_info().clone(), config).map_err(refused)?;
         let pool = Pool::builder(manager)
             .max_size(options.connections.max(1))
             .runtime(deadpool_redis::Runtime::Tokio1)
@@ -84,14 +118,14 @@ impl Redis {
             pool,
             client,
             url: url.clone(),
-            timeout: options.timeout,
+            options,
         })
     }
 
     /// The same server, with another limit to how long one question may take.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.options.timeout = timeout;
         self
     }
 
@@ -123,7 +157,7 @@ impl Redis {
         what: &'static str,
         answer: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(self.timeout, answer).await {
+        match tokio::time::timeout(self.options.timeout, answer).await {
             Ok(answer) => answer.map_err(|error| redis_error(what, error)),
             Err(late) => Err(StoreError::new(StoreErrorKind::Timeout, what).with_source(late)),
         }
@@ -134,7 +168,7 @@ impl Redis {
         what: &'static str,
         answer: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(self.timeout, answer).await {
+        match tokio::time::timeout(self.options.timeout, answer).await {
             Ok(answer) => answer,
             Err(late) => Err(StoreError::new(StoreErrorKind::Timeout, what).with_source(late)),
         }
@@ -220,10 +254,14 @@ impl Subscription {
     }
 }
 
-fn redis_error(what: &'static str, error: RedisError) -> StoreError {
+pub(crate) fn redis_error(what: &'static str, error: RedisError) -> StoreError {
     let kind = if error.is_timeout() {
         StoreErrorKind::Timeout
-    } else if error.code() == Some("OOM") {
+    } else if error.code() == Some("OOM")
+        || error
+            .detail()
+            .is_some_and(|detail| detail.contains("OOM command not allowed"))
+    {
         StoreErrorKind::Full
     } else {
         match error.kind() {

@@ -279,11 +279,12 @@ fn gone(what: impl Into<Cow<'static, str>>) -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, what)
 }
 
-fn sqlite_error(what: impl Into<Cow<'static, str>>, error: rusqlite::Error) -> StoreError {
+/// The failure of SQLite while doing `what`, which fits "failed to …" and holds no secret; for work that goes through
+/// [`Sqlite::call`] in several parts.
+pub fn sqlite_error(what: impl Into<Cow<'static, str>>, error: rusqlite::Error) -> StoreError {
     let kind = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreErrorKind::Timeout,
         Some(ErrorCode::DiskFull | ErrorCode::TooBig) => StoreErrorKind::Full,
-        // `Unknown` is what SQLite says of statements that do not fit the tables: no such table, no such column.
         // `Unknown` is what SQLite says of statements that do not fit the tables: no such table, no such column. Without
         // a code, what was read is not what is expected there.
         Some(

@@ -12,6 +12,8 @@ pub enum StoreKind {
     Sqlite,
     /// A Redis or Valkey server.
     Redis,
+    /// A cluster of Redis or Valkey servers.
+    RedisCluster,
     /// A service that is spoken to over HTTP.
     Http,
 }
@@ -21,7 +23,9 @@ pub enum StoreKind {
 #[non_exhaustive]
 pub enum StoreUrlError {
     /// It starts like none that we know.
-    #[error("the address of a store starts with `sqlite:`, `redis://`, `rediss://`, `http://` or `https://`")]
+    #[error(
+        "the address of a store starts with `sqlite:`, `redis://`, `rediss://`, `redis-cluster://`, `http://` or `https://`"
+    )]
     UnknownScheme,
     /// `sqlite:` with nothing after it.
     #[error("`sqlite:` wants the path of a file after it")]
@@ -40,7 +44,8 @@ pub enum StoreUrlError {
     Whitespace,
 }
 
-/// The address of a store: `sqlite:PATH`, `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://…`, `http[s]://…`.
+/// The address of a store: `sqlite:PATH`, `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://…` (TLS),
+/// `redis-cluster://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…]`, `rediss-cluster://…`, `http[s]://…`.
 ///
 /// Printed, in whichever way, it shows no user, no password and no query: those are where secrets stand.
 ///
@@ -79,6 +84,7 @@ impl StoreUrl {
         };
         let kind = match scheme {
             "redis" | "rediss" => StoreKind::Redis,
+            "redis-cluster" | "rediss-cluster" => StoreKind::RedisCluster,
             "http" | "https" => StoreKind::Http,
             _ => return Err(StoreUrlError::UnknownScheme),
         };
@@ -110,10 +116,12 @@ impl StoreUrl {
         self.text.strip_prefix(SQLITE).map(Path::new)
     }
 
-    /// Whether what is sent there is encrypted on its way: `rediss` and `https`.
+    /// Whether what is sent there is encrypted on its way: `rediss`, `rediss-cluster` and `https`.
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
-        self.text.starts_with("rediss:") || self.text.starts_with("https:")
+        ["rediss:", "rediss-cluster:", "https:"]
+            .iter()
+            .any(|scheme| self.text.starts_with(scheme))
     }
 
     /// The whole address, with its secrets: for whoever opens the store, and for nobody's eyes.
@@ -195,6 +203,10 @@ mod tests {
         assert_eq!(kind("sqlite:kill.db"), Ok(StoreKind::Sqlite));
         assert_eq!(kind("sqlite:/var/my kill.db"), Ok(StoreKind::Sqlite));
         assert_eq!(kind("redis://localhost"), Ok(StoreKind::Redis));
+        assert_eq!(
+            kind("redis-cluster://h1:7000,h2:7000"),
+            Ok(StoreKind::RedisCluster)
+        );
         assert_eq!(kind("https://localhost/x"), Ok(StoreKind::Http));
         assert_eq!(kind("sqlite:"), Err(StoreUrlError::NoPath));
         assert_eq!(kind("sqlite:///x"), Err(StoreUrlError::AmbiguousPath));

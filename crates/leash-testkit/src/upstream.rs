@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -63,6 +64,8 @@ pub enum Step {
     Break,
     /// These bytes, again and again, for as long as somebody reads.
     Endless(Bytes),
+    /// These bytes, again and again, with so long a pause before each time.
+    Every(Duration, Bytes),
 }
 
 impl Step {
@@ -348,6 +351,11 @@ fn body_of(steps: Vec<Step>, watch: Watch) -> impl Stream<Item = io::Result<Byte
                 Some(Step::Break) => {
                     watch.is_over = true;
                     return Some((Err(io::Error::other("broken off by the script")), (steps, watch)));
+                }
+                Some(Step::Every(pause, bytes)) => {
+                    tokio::time::sleep(pause).await;
+                    steps.push_front(Step::Every(pause, bytes.clone()));
+                    return Some((Ok(bytes), (steps, watch)));
                 }
                 Some(Step::Endless(bytes)) => {
                     steps.push_front(Step::Endless(bytes.clone()));

@@ -46,6 +46,7 @@ const IMAGE_TOKENS: u64 = 8192;
 /// Its `Debug` shows no prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Request {
     /// The format it is in.
     pub format: Format,
@@ -61,6 +62,10 @@ pub struct Request {
     /// the larger; what a `prediction` may waste is added, as rejected tokens are billed, and a budget for thinking that
     /// is not inside the limit.
     pub max_output_tokens: Option<u64>,
+    /// How much of that no limit written into the request bounds, for each choice, whether it sets one or not.
+    pub extra_output_tokens: u64,
+    /// The smallest limit that the provider takes, as far as the format and the request say.
+    pub least_output_tokens: u64,
     /// How many answers are asked for, at least 1.
     pub choices: u64,
     /// Whether the answer is to come as a stream.
@@ -75,8 +80,10 @@ pub struct Request {
     pub service_tier: ServiceTier,
     /// Whether the client asked for the usage chunk of a streamed chat completion.
     pub include_usage: bool,
-    /// Members that make the provider bill what no price table lists (`inference_geo`, audio output), by name.
-    pub surcharges: Vec<&'static str>,
+    /// Whether the answer is to hold sound.
+    pub wants_sound: bool,
+    /// How many percent the provider may add to the price of every token, as far as the request says.
+    pub surcharge_percent: u8,
 }
 
 impl Request {
@@ -172,6 +179,7 @@ impl Request {
             }
             _ => false,
         };
+        let output = Output::parse(format, &members)?;
         let has_media = scan.has_images || asks_for_media(&members, &scan.tools);
         Ok(Self {
             format,
@@ -182,7 +190,9 @@ impl Request {
             } else {
                 InputSize::Unbounded
             },
-            max_output_tokens: max_output(format, &members)?,
+            max_output_tokens: output.max,
+            extra_output_tokens: output.extra,
+            least_output_tokens: output.least,
             choices: choices(format, &members)?,
             streaming,
             tools: scan.tools,
@@ -190,7 +200,8 @@ impl Request {
             include_usage,
             has_media,
             service_tier: service_tier(&members)?,
-            surcharges: surcharges(&members)?,
+            wants_sound: members.has("audio"),
+            surcharge_percent: surcharge_percent(format, &members)?,
             body,
         })
     }
@@ -218,10 +229,14 @@ impl Request {
         call.body = Some(self.body);
         call.input = self.input;
         call.max_output_tokens = self.max_output_tokens;
+        call.extra_output_tokens = self.extra_output_tokens;
+        call.least_output_tokens = self.least_output_tokens;
         call.choices = self.choices;
         call.max_server_tool_uses = self.max_server_tool_uses;
         call.has_media = self.has_media;
+        call.wants_sound = self.wants_sound;
         call.service_tier = self.service_tier;
+        call.surcharge_percent = self.surcharge_percent;
         call.streaming = self.streaming;
         call.tools = self.tools;
         call
@@ -255,29 +270,51 @@ fn whole(members: &Members<'_>, name: &str) -> Result<Option<u64>, WireError> {
         .transpose()
 }
 
-fn max_output(format: Format, members: &Members<'_>) -> Result<Option<u64>, WireError> {
-    let mut max = None;
-    for name in output_limits(format) {
-        max = max.max(whole(members, name)?);
-    }
-    let wasted = match members.get("prediction") {
-        Some(prediction) if format == Format::OpenAiChat => {
-            u64::try_from(prediction.get().len()).unwrap_or(u64::MAX)
-        }
-        _ => 0,
-    };
-    let thinking = match members.get("thinking") {
-        Some(thinking) if format == Format::AnthropicMessages => {
-            whole(&Members::parse(thinking.get())?, "budget_tokens")?.unwrap_or(0)
-        }
-        _ => 0,
-    };
-    Ok(max.map(|max| {
-        // Thinking counts as output, and a budget below the maximum is inside it.
-        let beside = if thinking >= max { thinking } else { 0 };
-        max.saturating_add(wasted).saturating_add(beside)
-    }))
+/// What bounds the output of each choice.
+struct Output {
+    max: Option<u64>,
+    extra: u64,
+    least: u64,
 }
+
+/// # Source
+/// OpenAI API reference, *Responses*, `max_output_tokens` (at least 16) and *Predicted Outputs* (rejected tokens are
+/// billed); Anthropic documentation, *Extended thinking* (`budget_tokens` must be below `max_tokens`).
+impl Output {
+    fn parse(format: Format, members: &Members<'_>) -> Result<Self, WireError> {
+        let mut max = None;
+        for name in output_limits(format) {
+            max = max.max(whole(members, name)?);
+        }
+        let wasted = match members.get("prediction") {
+            Some(prediction) if format == Format::OpenAiChat => {
+                u64::try_from(prediction.get().len()).unwrap_or(u64::MAX)
+            }
+            _ => 0,
+        };
+        let thinking = match members.get("thinking") {
+            Some(thinking) if format == Format::AnthropicMessages => {
+                whole(&Members::parse(thinking.get())?, "budget_tokens")?.unwrap_or(0)
+            }
+            _ => 0,
+        };
+        // Thinking counts as output, and a budget below the maximum is inside it.
+        let beside = max.filter(|max| thinking >= *max).map_or(0, |_| thinking);
+        let extra = wasted.saturating_add(beside);
+        Ok(Self {
+            max: max.map(|max| max.saturating_add(extra)),
+            extra,
+            least: match format {
+                Format::OpenAiResponses => LEAST_OF_RESPONSES,
+                Format::AnthropicMessages => thinking.saturating_add(1),
+                Format::OpenAiChat => 1,
+            },
+        })
+    }
+}
+
+/// The smallest `max_output_tokens` that OpenAI Responses takes.
+const LEAST_OF_RESPONSES: u64 = 16;
 
 /// # Source
 /// OpenAI API reference, `service_tier`; Anthropic documentation, *Fast mode*.
@@ -309,18 +346,23 @@ fn choices(format: Format, members: &Members<'_>) -> Result<u64, WireError> {
     }
 }
 
+/// Inference in one country costs more, and where the request does not say where, the workspace does.
+///
 /// # Source
-/// OpenAI, *Priority processing*; Anthropic, *Fast mode* and *Data residency*, "Pricing".
-fn surcharges(members: &Members<'_>) -> Result<Vec<&'static str>, WireError> {
-    let mut found = Vec::new();
-    if members.str("inference_geo")?.is_some_and(|geo| geo != "global") {
-        found.push("inference_geo");
-    }
-    if members.has("audio") {
-        found.push("audio");
-    }
-    Ok(found)
+/// Anthropic documentation, *Data residency*, "Pricing": 1.1 times the price of every token for anything but `global`.
+fn surcharge_percent(format: Format, members: &Members<'_>) -> Result<u8, WireError> {
+    let is_global = members.str("inference_geo")?.is_some_and(|geo| geo == GLOBAL);
+    Ok(if format == Format::AnthropicMessages && !is_global {
+        IN_ONE_COUNTRY_PERCENT
+    } else {
+        0
+    })
 }
+
+/// The word for inference anywhere.
+pub(crate) const GLOBAL: &str = "global";
+/// How much more inference in one country costs.
+pub(crate) const IN_ONE_COUNTRY_PERCENT: u8 = 10;
 
 /// What is found on the way through a request.
 struct Scan {

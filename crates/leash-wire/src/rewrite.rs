@@ -18,6 +18,9 @@ pub struct Outgoing {
     /// Let no more than this many tokens come out (of each choice): limits above it are lowered to it, and it is
     /// added where there is none. The least the provider accepts is not known here (OpenAI Responses wants 16).
     pub max_output_tokens: Option<u64>,
+    /// Let the provider run its own tools no more often than this: `max_tool_calls` of OpenAI Responses, where it is not
+    /// set. Means nothing to the other formats, which have no such member.
+    pub max_tool_calls: Option<u64>,
 }
 
 /// The bytes to send: `body` with the changes of `outgoing`, all else byte for byte as it was, order of members,
@@ -50,6 +53,12 @@ pub fn outgoing_body(format: Format, body: &Json, outgoing: &Outgoing) -> Result
     }
     if let Some(max) = outgoing.max_output_tokens {
         edits.clamp(format, &members, max)?;
+    }
+    if let Some(max) = outgoing.max_tool_calls
+        && format == Format::OpenAiResponses
+        && members.get("max_tool_calls").is_none()
+    {
+        edits.set("max_tool_calls", &members, max)?;
     }
     edits.apply(members.0.is_empty())
 }
@@ -110,11 +119,18 @@ impl Edits<'_> {
             }
         }
         if !is_bounded && let Some(name) = names.first() {
-            match members.0.get(*name).copied() {
-                Some(null) => self.replace(null, max.to_string())?,
-                None => self.add(name, &max.to_string()),
-            }
+            self.set(name, members, max)?;
         }
+        Ok(())
+    }
+
+    /// Gives a member that is absent or `null` a value.
+    fn set(&mut self, name: &str, members: &Members<'_>, value: u64) -> Result<(), WireError> {
+        let text = value.to_string();
+        if let Some(null) = members.0.get(name).copied() {
+            return self.replace(null, text);
+        }
+        self.add(name, &text);
         Ok(())
     }
 

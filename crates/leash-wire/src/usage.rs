@@ -4,6 +4,7 @@ use leash_core::{ServiceTier, Usage};
 use serde_json::value::RawValue;
 
 use crate::raw::{self, MAX_COUNT, Members};
+use crate::request::{GLOBAL, IN_ONE_COUNTRY_PERCENT};
 
 /// A report that cannot be believed: the call is charged its bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub(crate) struct Report {
     file_searches: Option<u64>,
     media: Media,
     tier: ServiceTier,
+    surcharge_percent: u8,
 }
 
 /// Tokens of sound and images, parts of the other counts.
@@ -66,6 +68,7 @@ impl Report {
             file_searches: self.file_searches.max(other.file_searches),
             media: self.media.max(other.media),
             tier: other.tier.or(self.tier),
+            surcharge_percent: self.surcharge_percent.max(other.surcharge_percent),
         }
     }
 
@@ -116,6 +119,7 @@ impl Report {
             web_search_requests: self.searches.unwrap_or(0),
             file_search_requests: self.file_searches.unwrap_or(0),
             service_tier: self.tier,
+            surcharge_percent: self.surcharge_percent,
         })
     }
 }
@@ -171,7 +175,7 @@ fn inside(members: &Members<'_>, name: &str, count_name: &str) -> Result<Option<
 ///
 /// # Source
 /// Anthropic API reference, *Messages*, `usage`; *Prompt caching*, "Tracking cache performance"; *Compaction*, "Usage";
-/// *Service tiers*; *Fast mode*.
+/// *Service tiers*; *Fast mode*; *Data residency*, "API usage".
 pub(crate) fn anthropic(raw: &RawValue) -> Result<Report, Untrusted> {
     let members = members(raw)?;
     let mut report = anthropic_counts(&members)?;
@@ -199,6 +203,12 @@ pub(crate) fn anthropic(raw: &RawValue) -> Result<Report, Untrusted> {
         // Capacity that is paid for in advance; a token counts as one at the list price.
         (_, ServiceTier::Priority) => ServiceTier::Standard,
         (_, tier) => tier,
+    };
+    // Models that run anywhere say `not_available`. A place that nobody here knows is dearer.
+    report.surcharge_percent = match members.get("inference_geo").map(RawValue::get) {
+        None => 0,
+        Some(word) if matches!(word.trim_matches('"'), GLOBAL | "not_available") => 0,
+        Some(_) => IN_ONE_COUNTRY_PERCENT,
     };
     Ok(report)
 }
@@ -243,10 +253,12 @@ fn add(a: Option<u64>, b: Option<u64>) -> Result<Option<u64>, Untrusted> {
 /// `prompt_tokens` (`input_tokens`) contains the cached ones, so they are taken out of it; more cached than there
 /// are is nothing to believe. Compatible servers differ in whether `completion_tokens` contains the reasoning, so
 /// where `total_tokens` says that more came out, that counts. It does not say how many tokens of sound and images were
-/// cached, so as many as can be are taken for those that were not, which cost more.
+/// cached, so as many as can be are taken for those that were not, which cost more. What was written to a cache
+/// (`cache_write_tokens`) is inside the input where it fits in, and beside it where not.
 ///
 /// # Source
-/// OpenAI API reference, *Chat completion object* and *Response object*, `usage`.
+/// OpenAI API reference, *Chat completion object* and *Response object*, `usage`; documentation of `OpenRouter`, *Usage
+/// accounting*, `cache_write_tokens`.
 pub(crate) fn openai(raw: &RawValue) -> Result<Report, Untrusted> {
     let members = members(raw)?;
     let either = |a: &str, b: &str| Ok(count(&members, a)?.max(count(&members, b)?));
@@ -263,8 +275,16 @@ pub(crate) fn openai(raw: &RawValue) -> Result<Report, Untrusted> {
         "reasoning_tokens",
     )?);
     let beside_input = count(&members, "total_tokens")?.and_then(|total| total.checked_sub(input?));
+    let written = inside(&members, "prompt_tokens_details", "cache_write_tokens")?.max(inside(
+        &members,
+        "input_tokens_details",
+        "cache_write_tokens",
+    )?);
     let fresh = match input {
-        Some(input) => Some(input.checked_sub(cached.unwrap_or(0)).ok_or(Untrusted)?),
+        Some(input) => {
+            let uncached = input.checked_sub(cached.unwrap_or(0)).ok_or(Untrusted)?;
+            Some(uncached.checked_sub(written.unwrap_or(0)).unwrap_or(uncached))
+        }
         None => None,
     };
     let part = |names: [&str; 2], count_name: &str| -> Result<u64, Untrusted> {
@@ -281,6 +301,7 @@ pub(crate) fn openai(raw: &RawValue) -> Result<Report, Untrusted> {
         input: fresh,
         output: output.map(|output| output.max(beside_input.unwrap_or(0))),
         cache_read: cached,
+        cache_write: written,
         reasoning,
         media: Media {
             input_audio,
@@ -360,6 +381,45 @@ mod tests {
             let text = format!(r#"{{"input_tokens":1,"output_tokens":1,{members}}}"#);
             let usage = anthropic(&raw(&text)).unwrap().usage().unwrap();
             assert_eq!(usage.service_tier, expected, "{members}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_to_a_cache_is_counted_once_and_inference_in_one_country_costs_more() {
+        for (details, expected) in [
+            (
+                r#""prompt_tokens_details":{"cached_tokens":60,"cache_write_tokens":30}"#,
+                (10, 60, 30),
+            ),
+            (
+                r#""prompt_tokens_details":{"cached_tokens":60,"cache_write_tokens":50}"#,
+                (40, 60, 50),
+            ),
+            (
+                r#""input_tokens_details":{"cache_write_tokens":100}"#,
+                (0, 0, 100),
+            ),
+        ] {
+            let text = format!(r#"{{"prompt_tokens":100,"completion_tokens":7,{details}}}"#);
+            let usage = openai(&raw(&text)).unwrap().usage().unwrap();
+            let found = (
+                usage.input_tokens,
+                usage.cache_read_tokens,
+                usage.cache_write_tokens,
+            );
+            assert_eq!(found, expected, "{details}");
+        }
+        for (geo, percent) in [
+            ("\"us\"", 10),
+            ("\"moon\"", 10),
+            ("7", 10),
+            ("\"global\"", 0),
+            ("\"not_available\"", 0),
+            ("null", 0),
+        ] {
+            let text = format!(r#"{{"input_tokens":1,"output_tokens":1,"inference_geo":{geo}}}"#);
+            let usage = anthropic(&raw(&text)).unwrap().usage().unwrap();
+            assert_eq!(usage.surcharge_percent, percent, "{geo}");
         }
     }
 

@@ -341,8 +341,8 @@
 //!
 //! | variant | when | rule ids |
 //! |---|---|---|
-//! | [`Killed`](LeashError::Killed) | a kill order stands, or the money is out | `kill:registry`, `budget:pre_call_estimate`, `budget:hard_cap` |
-//! | [`Blocked`](LeashError::Blocked) | a rule says so, or the call cannot be judged | the rule's; `budget:no_price`, `budget:no_bound`, `redact`, `wire` |
+//! | [`Killed`](LeashError::Killed) | a kill order stands, or the money is out | `kill:registry`, `budget:pre_call_estimate`, `budget:hard_cap`, `spend_rate`, `max_tool_budget` |
+//! | [`Blocked`](LeashError::Blocked) | a rule says so, or the call cannot be judged | the rule's; `budget:no_price`, `budget:no_bound`, `budget:grant`, `redact`, `wire` |
 //! | [`RejectedByHuman`](LeashError::RejectedByHuman) | a rule asked, and nobody approved | the rule's; `hitl:timeout` |
 //! | [`Unavailable`](LeashError::Unavailable) | what must be asked does not answer | `budget:store`, `kill:unavailable`, `hitl:gate`, `audit:unavailable`, `firewall:capacity` |
 //!
@@ -356,9 +356,10 @@
 //!   only guarded programs out is yours to set up.
 //! - It does not judge whether an answer is right, kind or true.
 //! - A chain shows what was changed, not what was cut off its end: keep the number of events elsewhere.
-//! - Budgets and kill orders are kept in memory, for one process. Stores for several processes and machines implement
-//!   [`budget::BudgetStore`] and [`kill::KillRegistry`]; none comes with this version yet.
-//! - Prices are list prices of a day. Discounts make it stop early; a surcharge it does not know is refused.
+//! - Budgets and kill orders are kept in memory, for one process, unless a store that is shared is set: see
+//!   [`budget::BudgetStore`] and [`kill::KillRegistry`].
+//! - Prices are list prices of a day. Discounts make it stop early; what it does not know to be billed may pass a cap, and
+//!   is noticed when it does.
 //!
 //! # Features
 //!
@@ -395,8 +396,8 @@ pub use leash_core::{
     TimestampError, ToolCall, ToolRequest, Usage, Usd, UsdError, canonical, rule_ids,
 };
 pub use leash_firewall::{
-    Admission, Answer, Answered, BlockingFirewall, BuildError, Charge, Firewall, FirewallBuilder,
-    GuardedError, ModelAnswer, ModelFailure, Outcome, Receipt, Warning, Wrap,
+    Admission, Answer, Answered, BlockingFirewall, BuildError, Charge, Clamp, Firewall, FirewallBuilder,
+    Grant, GuardedError, ModelAnswer, ModelFailure, Outcome, Over, Receipt, Warning, Window, Wrap,
 };
 pub use leash_hitl::{Approval, ApprovalRequest, HitlGate, InMemoryHitlGate};
 pub use leash_policy::{

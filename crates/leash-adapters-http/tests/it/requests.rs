@@ -121,6 +121,7 @@ async fn what_has_no_price_or_no_bound_does_not_leave() {
     );
     let mut spoken = ask(CHAT, "hi", false);
     spoken["audio"] = json!({"voice": "alloy", "format": "wav"});
+    // `gpt-5` does not speak, so sound has no price.
     assert_eq!(rule_of(world.post(CHAT, &spoken).send().await), "budget:no_bound");
     assert!(world.provider.requests().is_empty());
     assert_eq!(world.lines("refusal").await.len(), 2);

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use leash_budget::{
-    Balance, BudgetStore, Expired, Hold, MemoryStore, Reserve, ScopeKey, Settled, Settlement,
+    Balance, BudgetStore, Expired, Hit, Hits, Hold, MemoryStore, Reserve, Scope, ScopeKey, Settled,
+    Settlement,
 };
 use leash_core::{Call, Decision, PolicyContext, ReservationId, Rule, RuleError, StoreError, SystemClock};
 use leash_testkit::{Reply, Step, anthropic, chat, responses};
@@ -518,8 +519,14 @@ impl BudgetStore for Counting {
         self.0.expire(limit).await
     }
 
-    async fn balances(&self, keys: &[ScopeKey]) -> Result<Vec<Balance>, StoreError> {
-        self.0.balances(keys).await
+    async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {
+        self.0.balances(scopes).await
+    }
+    async fn close(&self, key: &ScopeKey) -> Result<Balance, StoreError> {
+        self.0.close(key).await
+    }
+    async fn hit(&self, hit: &Hit) -> Result<Hits, StoreError> {
+        self.0.hit(hit).await
     }
 }
 

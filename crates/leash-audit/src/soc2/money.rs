@@ -1,6 +1,6 @@
 //! Amounts as logs have them, whoever wrote them: [`Amount`]. Knows no events.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// A sum of dollars in steps of 10⁻¹⁸ USD.
 ///
@@ -17,6 +17,8 @@ const LARGEST: i128 = 1_000_000_000_000_000_000_000_000_000_000;
 
 impl Amount {
     pub(crate) const ZERO: Self = Self(0);
+    /// What no amount is.
+    pub(crate) const NEVER: Self = Self(i128::MIN);
 
     /// Reads a canonical JSON number. What is finer than a step is cut off. `None` where it is no number, or too large
     /// to be an amount of money.
@@ -69,7 +71,39 @@ impl Amount {
 
     /// With so many decimals, as a spreadsheet or Python rounds the nearest double.
     pub(crate) fn places(self, places: usize) -> String {
-        format!("{:.places$}", self.to_f64())
+        let mut out = String::new();
+        self.push_places(&mut out, places);
+        out
+    }
+
+    /// Adds what [`Amount::places`] gives.
+    pub(crate) fn push_places(self, out: &mut String, places: usize) {
+        // Writing to a string does not fail.
+        let _ = match self.rounded(places) {
+            Some((whole, fraction)) => write!(out, "{whole}.{fraction:0places$}"),
+            None => write!(out, "{:.places$}", self.to_f64()),
+        };
+    }
+
+    /// Dollars, and what comes after the point, where the double nearest to the amount is for certain rounded to the
+    /// same decimals as the amount itself: fast, and so for almost all.
+    fn rounded(self, places: usize) -> Option<(u64, u64)> {
+        // A million USD in steps; doubles below it are nearer to what they stand for than the margin is wide.
+        const MOST: u128 = 1_000_000_000_000_000_000_000_000;
+        const MARGIN: u128 = 1_000_000_000;
+        let places = u32::try_from(places)
+            .ok()
+            .filter(|places| (1..=8).contains(places))?;
+        let steps = u128::try_from(self.0).ok().filter(|steps| *steps < MOST)?;
+        let unit = 10_u128.pow(PLACES.unsigned_abs().checked_sub(places)?);
+        let (units, rest) = (steps.checked_div(unit)?, steps.checked_rem(unit)?);
+        let half = unit / 2;
+        if rest.abs_diff(half) <= MARGIN {
+            return None;
+        }
+        let units = u64::try_from(units).ok()?.checked_add(u64::from(rest > half))?;
+        let in_one = 10_u64.pow(places);
+        Some((units.checked_div(in_one)?, units.checked_rem(in_one)?))
     }
 
     /// In full, with two decimals at least.
@@ -161,6 +195,20 @@ mod tests {
                 prop_assert_eq!(amount.places(places), format!("{cost:.places$}"));
             }
             prop_assert!((amount.to_f64() - cost).abs() <= 1e-17);
+        }
+
+        #[test]
+        fn decimals_are_those_of_the_nearest_double(
+            steps in prop_oneof![0..2_000_000_000_000_000_000_000_000_i128, -9_999_999..9_999_999_999_i128],
+            round in 0_u32..18, places in 0_usize..12, near in -3_i128..4
+        ) {
+            // Sums of prices are round numbers, and halves are the hard ones.
+            let unit = 10_i128.pow(round);
+            let even = steps.div_euclid(unit).saturating_mul(unit);
+            for steps in [steps, even.saturating_add(near), even.saturating_add(unit / 2).saturating_add(near)] {
+                let amount = Amount(steps);
+                prop_assert_eq!(amount.places(places), format!("{:.places$}", amount.to_f64()), "{}", amount);
+            }
         }
 
         #[test]

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::anomalies::{Anomaly, Limits};
 use super::files::Finished;
 use super::money::Amount;
-use super::tally::{Name, Names};
+use super::names::{Name, Names};
 use super::{
-    ACCESS, ANOMALIES, Anomaly, Costs, INTEGRITY, Integrity, MANIFEST, MONITORING, PAGE, Soc2Options,
-    Summary, to_the_second,
+    ACCESS, ANOMALIES, Costs, INTEGRITY, Integrity, MANIFEST, MONITORING, PAGE, Soc2Options, Summary,
+    to_the_second,
 };
 
 const STYLE: &str = include_str!("page.css");
@@ -30,6 +31,7 @@ pub(super) struct Facts<'a> {
     pub(super) summary: &'a Summary,
     pub(super) names: &'a Names,
     pub(super) anomalies: &'a [Anomaly],
+    pub(super) limits: &'a Limits,
     pub(super) top: &'a [(Name, Amount)],
     pub(super) files: &'a [Finished],
 }
@@ -262,12 +264,13 @@ fn anomalies(out: &mut String, facts: &Facts<'_>) {
          </tr></thead><tbody>\n",
     );
     for anomaly in facts.anomalies.iter().take(MOST) {
+        let told = anomaly.told(facts.names, facts.limits);
         put!(
             out,
             "<tr><td><span class=\"tag warn\">{}</span></td><td class=\"id\">{}</td><td>{}</td></tr>\n",
-            show(&anomaly.kind),
+            show(&told.kind),
             boxed(facts.names.text(anomaly.session)),
-            boxed(&anomaly.detail)
+            boxed(&told.detail)
         );
     }
     if facts.anomalies.is_empty() {

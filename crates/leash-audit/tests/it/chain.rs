@@ -89,6 +89,7 @@ impl Parts {
                 cap: self.flags[1].then(|| self.usd(1)),
                 decision: BudgetDecision::SoftExceeded,
                 scope: self.maybe(3),
+                window: self.flags[2].then_some("day"),
             }),
             3 => Kind::Kill(Kill {
                 reason: self.text(3),

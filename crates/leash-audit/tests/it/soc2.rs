@@ -101,7 +101,7 @@ fn parse_csv(text: &str) -> Vec<Vec<String>> {
 }
 
 fn is_formula(cell: &str) -> bool {
-    cell.starts_with(['=', '+', '-', '@', '\t', '\r'])
+    cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'])
 }
 
 /// Lines from members, chained.
@@ -246,6 +246,37 @@ fn the_same_log_gives_the_same_bytes_however_many_threads_count() {
     for pack in &packs[1..] {
         assert_eq!(pack.files, packs[0].files);
         assert_eq!(pack.report.summary, packs[0].report.summary);
+    }
+}
+
+/// A thread forgets names once it met too many, and a session may come again after that, for another tenant as well.
+#[test]
+fn every_session_is_counted_once_however_many_there_are() {
+    let sessions = 36_000_u32;
+    let log: Vec<_> = (0..sessions + 500)
+        .map(|n| {
+            json!({
+                "kind": "tool_call", "tool": format!("t{}", n % 3), "session_id": format!("s_{}", n % sessions),
+                "tenant_id": format!("t{}", n / sessions), "cost_usd": 0.25,
+            })
+        })
+        .collect();
+    let made = make(stream("log", &chain(&log)), |options| {
+        options.verify.threads = Some(1);
+        options.thresholds.tool_calls = 1;
+        options.thresholds.spend_percentile = 90;
+    });
+    assert_eq!(made.report.summary.sessions, u64::from(sessions) + 500);
+    assert_eq!(made.report.summary.spend_usd, "9125.00");
+    let rows = made.rows("cc6_access_control.csv");
+    assert_eq!((&*rows[1][0], &*rows[1][8]), ("s_0", "t0"));
+    assert_eq!((&*rows[36_001][0], &*rows[36_001][1]), ("s_0", "t1"));
+    // Those that came twice spent twice as much, and called their tool twice, in the order in which they came first.
+    let anomalies = made.rows("anomalies.csv");
+    assert_eq!(anomalies.len(), 1 + 500 + 500);
+    for (n, row) in anomalies[1..].iter().enumerate() {
+        let kind = if n < 500 { "spend_p90" } else { "tool_spam" };
+        assert_eq!((&*row[0], &*row[1]), (kind, &*format!("s_{}", n % 500)));
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use leash_core::{Action, Call, Caller, Decision, IdGenerator, SessionId, Timestamp, ToolCall};
 use leash_hitl::{
-    Approval, ApprovalRequest, Entry, HitlGate as _, HitlQueue, QueueHitlGate, SqliteQueue, Which,
+    Approval, ApprovalRequest, Entry, GrantUse, HitlGate as _, HitlQueue, QueueHitlGate, SqliteQueue, Which,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -232,7 +232,12 @@ async fn a_grant_is_given_used_listed_and_revoked() {
         scene.ask(json!({"amount": 99})).await.unwrap(),
         Approval::Approved {
             operator: Some("ada".into()),
-            grant: Some("small".into())
+            grant: Some(GrantUse {
+                name: "small".into(),
+                used: 1,
+                times: Some(2),
+                operator: Some("ada".into()),
+            })
         }
     );
     let agent = scene.ask(json!({"amount": 100}));
@@ -248,7 +253,12 @@ async fn a_grant_is_given_used_listed_and_revoked() {
         again,
         Approval::Approved {
             operator: None,
-            grant: Some("this".into())
+            grant: Some(GrantUse {
+                name: "this".into(),
+                used: 1,
+                times: None,
+                operator: None,
+            })
         }
     );
     let listed = run(&["hitl", "grant", "list", &scene.path]);

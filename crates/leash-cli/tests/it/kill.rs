@@ -335,3 +335,182 @@ fn watching_tells_what_stands_and_what_comes() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+/// A service that runs, and where; it is ended with the test.
+struct Served {
+    child: std::process::Child,
+    stdout: BufReader<std::process::ChildStdout>,
+    first: String,
+}
+
+impl Served {
+    fn start(args: &[&str], envs: &[(&str, &str)]) -> Self {
+        let mut command = binary();
+        command.env_remove("LLM_LEASH_KILL_REGISTRY");
+        command.env_remove("LLM_LEASH_KILL_TOKEN");
+        command.args(["kill", "serve", "--listen", "127.0.0.1:0"]);
+        let mut child = command.args(args).envs(envs.iter().copied()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        stdout.read_line(&mut first).unwrap();
+        Self { child, stdout, first }
+    }
+
+    fn url(&self) -> &str {
+        self.first.trim_end().strip_prefix("listening on ").unwrap()
+    }
+
+    /// Sends the signal; what it wrote to standard error until it ended.
+    fn end(mut self, signal: &str) -> String {
+        let sent = std::process::Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "{status}");
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut self.stdout, &mut rest).unwrap();
+        assert_eq!(rest, "");
+        let mut stderr = String::new();
+        std::io::Read::read_to_string(&mut self.child.stderr.take().unwrap(), &mut stderr).unwrap();
+        stderr
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_registry_is_served_until_it_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = sqlite(folder.path());
+    let token = folder.path().join("token");
+    std::fs::write(&token, "open-sesame\n").unwrap();
+    let token = token.to_str().unwrap();
+    let served = Served::start(&["--registry", &file, "--token-file", token], &[]);
+    let url = served.url().to_owned();
+
+    let kill = [
+        "kill",
+        "--session",
+        "a/b %2f?",
+        "--reason",
+        "loops",
+        "--registry",
+        &url,
+    ];
+    for wrong in ["", "open-sesam", "open-sesame2"] {
+        let refused = run_with(&kill, &[("LLM_LEASH_KILL_TOKEN", wrong)]);
+        assert_eq!((refused.code, refused.text()), (1, ""), "{}", refused.stderr);
+    }
+    assert_eq!(run(&["kill", "list", "--registry", &file]).text(), "");
+    let right = [("LLM_LEASH_KILL_TOKEN", "open-sesame")];
+    let done = run_with(&kill, &right);
+    assert_eq!(
+        (done.code, done.text()),
+        (0, "killed a/b %2f?\n"),
+        "{}",
+        done.stderr
+    );
+    // Whoever reads the file sees what came over the service, and the other way round.
+    assert_eq!(
+        line(run(&["kill", "list", "--registry", &file]).text())["target"],
+        "session:a/b %2f?"
+    );
+    run(&[
+        "kill",
+        "--tenant",
+        "acme",
+        "--reason",
+        "unpaid",
+        "--registry",
+        &file,
+    ]);
+    let status = [
+        "kill",
+        "status",
+        "--session",
+        "s",
+        "--tenant",
+        "acme",
+        "--registry",
+        &url,
+    ];
+    assert_eq!(run_with(&status, &right).code, 2);
+    let clear = ["kill", "clear", "--session", "a/b %2f?", "--registry", &url];
+    assert_eq!(run_with(&clear, &right).text(), "cleared a/b %2f?\n");
+    assert_eq!(
+        line(run(&["kill", "list", "--registry", &file]).text())["target"],
+        "tenant:acme"
+    );
+
+    let stderr = served.end("-TERM");
+    assert!(stderr.contains("# ended by SIGTERM"), "{stderr}");
+    assert!(!stderr.contains("sesame"), "{stderr}");
+    let gone = run_with(&["kill", "list", "--registry", &url], &right);
+    assert_eq!(gone.code, 1);
+}
+
+#[test]
+fn a_service_tells_its_address_as_json_and_ends_on_an_interrupt() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = sqlite(folder.path());
+    let args = ["--registry", &file, "--json", "--token-env", "OURS"];
+    let served = Served::start(&args, &[("OURS", "sesame")]);
+    let told = line(&served.first);
+    assert_eq!((&told["token"], &told["registry"]), (&json!(true), &json!(file)));
+    let url = told["url"].as_str().unwrap().to_owned();
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+    let list = ["kill", "list", "--registry", &url];
+    assert_eq!(run_with(&list, &[("LLM_LEASH_KILL_TOKEN", "sesame")]).code, 0);
+    served.end("-INT");
+    // On this machine alone it goes without a token, and says what that means.
+    let served = Served::start(&["--registry", &file], &[]);
+    let list = ["kill", "list", "--registry", served.url()];
+    assert_eq!(run(&list).code, 0);
+    assert!(served.end("-INT").contains("no token"));
+}
+
+#[test]
+fn nothing_is_served_without_a_token_to_other_machines_nor_with_one_that_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = sqlite(folder.path());
+    let empty = folder.path().join("empty");
+    std::fs::write(&empty, "\n").unwrap();
+    let long = folder.path().join("long");
+    std::fs::write(&long, "x".repeat(5000)).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let serve = ["kill", "serve", "--registry", &file];
+    for (more, code, wants) in [
+        (vec!["--listen", "0.0.0.0:0"], 64, "--token-file"),
+        (vec!["--listen", "[::]:0"], 64, "--token-file"),
+        (vec!["--listen", "nowhere"], 64, "--listen"),
+        (vec!["--token-env", "NOT_SET_ANYWHERE"], 1, "NOT_SET_ANYWHERE"),
+        (vec!["--token-env", "SPACED"], 1, "printable"),
+        (vec!["--token-file", empty.to_str().unwrap()], 1, "printable"),
+        (vec!["--token-file", long.to_str().unwrap()], 1, "no token"),
+        (vec!["--token-file", "/nowhere/token"], 1, "failed to read"),
+        (
+            vec!["--token-file", "f", "--token-env", "E"],
+            64,
+            "cannot be used with",
+        ),
+        (vec!["--token", "sesame"], 64, "--token"),
+        (vec!["--listen", &taken], 1, "another port"),
+    ] {
+        let ran = run_with(&[&serve[..], &more].concat(), &[("SPACED", "hunter2 hunter2")]);
+        assert_eq!((ran.code, ran.text()), (code, ""), "{more:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(wants), "{more:?}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+    }
+    let http = run(&["kill", "serve", "--registry", "http://127.0.0.1:1"]);
+    assert_eq!((http.code, http.text()), (64, ""));
+    let none = run(&["kill", "serve"]);
+    assert_eq!((none.code, none.text()), (64, ""));
+    assert!(none.stderr.contains("--registry"));
+}

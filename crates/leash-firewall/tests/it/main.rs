@@ -7,7 +7,13 @@
     reason = "tests"
 )]
 
+mod breakers;
+mod caps;
+mod children;
+mod clamp;
+mod durable;
 mod evidence;
+mod human;
 mod money;
 mod path;
 mod stop;

@@ -2,23 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use leash_budget::{BudgetStore, ModelPrice, Price, PriceTable, Scope, ScopeKey};
 use leash_core::{AgentName, Digest, LeashError, ModelCall, TenantId, Usage, Usd, rule_ids};
-use leash_firewall::{Answer, BuildError, Charge, Firewall, Outcome};
+use leash_firewall::{Admission, Answer, BuildError, Charge, Firewall, Outcome, Over, Window};
 use proptest::prelude::*;
 
-use crate::support::{FaultyStore, Log, builder, call, usd};
-
-fn used(output_tokens: u64) -> Answer {
-    Answer::reported(
-        Usage {
-            output_tokens,
-            ..Usage::default()
-        },
-        Digest::EMPTY,
-    )
-}
+use crate::support::{FaultyStore, HandClock, Log, builder, call, usd, used};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn a_thousand_calls_at_once_stop_at_the_cap_and_all_are_in_the_log() {
@@ -182,10 +173,7 @@ async fn each_change_of_state_is_told_once_and_a_cap_may_be_spent_exactly() {
 
 #[tokio::test]
 async fn every_scope_is_charged_and_the_narrowest_decides() {
-    let extra = Scope {
-        key: ScopeKey::named("team", "search"),
-        cap: usd("0.60"),
-    };
+    let extra = Scope::capped(ScopeKey::named("team", "search"), usd("0.60"));
     let firewall = builder()
         .tenant_id(TenantId::new("acme").unwrap())
         .agent_name(AgentName::new("researcher").unwrap())
@@ -418,6 +406,18 @@ enum Ends {
     DropsHalfWay(u64),
 }
 
+async fn end(admission: Admission, cents: u64, ends: Ends) {
+    match ends {
+        Ends::Settles(cost) => drop(admission.settle(used(cost.min(cents))).await),
+        Ends::Fails => drop(admission.fail().await),
+        Ends::Drops => drop(admission),
+        Ends::DropsHalfWay(cost) => {
+            let mut settling = Box::pin(admission.settle(used(cost.min(cents))));
+            futures_poll_once(settling.as_mut()).await;
+        }
+    }
+}
+
 fn ends() -> impl Strategy<Value = Ends> {
     prop_oneof![
         (0..40_u64).prop_map(Ends::Settles),
@@ -448,30 +448,70 @@ proptest! {
                     let firewall = firewall.clone();
                     tokio::spawn(async move {
                         let Ok(admission) = firewall.admit(call(&firewall, cents)).await else { return };
-                        match ends {
-                            Ends::Settles(cost) => drop(admission.settle(used(cost.min(cents))).await),
-                            Ends::Fails => drop(admission.fail().await),
-                            Ends::Drops => drop(admission),
-                            Ends::DropsHalfWay(cost) => {
-                                let mut settling = Box::pin(admission.settle(used(cost.min(cents))));
-                                futures_poll_once(settling.as_mut()).await;
-                            }
-                        }
+                        end(admission, cents, ends).await;
                     })
                 })
                 .collect();
-            let key = ScopeKey::session(&firewall.caller().session_id);
+            let scopes = [Scope::session(&firewall.caller().session_id, Usd::MAX)];
             for task in tasks {
                 task.await.unwrap();
-                let balance = store.balances(std::slice::from_ref(&key)).await.unwrap().remove(0);
+                let balance = store.balances(&scopes).await.unwrap().remove(0);
                 assert!(balance.spent.checked_add(balance.reserved).unwrap() <= usd("2.00"));
             }
             store.heal();
             firewall.close().await.unwrap();
-            let balance = store.balances(&[key]).await.unwrap().remove(0);
+            let balance = store.balances(&scopes).await.unwrap().remove(0);
             assert_eq!(balance.reserved, Usd::ZERO);
             assert_eq!(balance.spent, log.cost());
             assert_eq!(log.of_kind("admitted").len(), log.of_kind("model_call").len());
+        });
+    }
+
+    /// The same under caps over spans of the calendar, while the clock goes on.
+    #[test]
+    fn any_ending_keeps_the_caps_of_every_window_over_a_store_that_fails(
+        calls in proptest::collection::vec((1..40_u64, ends(), 0..40_u64), 1..40),
+        faults in 0..100_u64,
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let log = Log::new();
+            let clock = HandClock::at("2028-02-29T23:50:00Z");
+            let store = FaultyStore::with_clock(faults, clock.clone());
+            let firewall = builder()
+                .budget_usd(6.00)
+                .cap(Over::Session, Window::Minute, usd("0.60"))
+                .cap(Over::Session, Window::Hour, usd("2.00"))
+                .cap(Over::Everything, Window::Month, usd("3.00"))
+                .soft_cap(Over::Everything, Window::Month, usd("0.10"))
+                .clock(clock.clone())
+                .lease(Duration::from_hours(24))
+                .budget_store(store.clone())
+                .audit_log(log.path())
+                .build()
+                .unwrap();
+            let (scopes, _): (Vec<Scope>, Vec<_>) = firewall.balances().await.unwrap().into_iter().unzip();
+            assert_eq!(scopes.len(), 4);
+            let mut tasks = Vec::new();
+            for (cents, ends, seconds) in calls {
+                let firewall = firewall.clone();
+                tasks.push(tokio::spawn(async move {
+                    let Ok(admission) = firewall.admit(call(&firewall, cents)).await else { return };
+                    end(admission, cents, ends).await;
+                }));
+                clock.advance(Duration::from_secs(seconds));
+                for (scope, balance) in scopes.iter().zip(store.balances(&scopes).await.unwrap()) {
+                    assert!(balance.spent.checked_add(balance.reserved).unwrap() <= scope.cap.unwrap(), "{balance:?}");
+                }
+            }
+            for task in tasks {
+                task.await.unwrap();
+            }
+            store.heal();
+            firewall.close().await.unwrap();
+            let balance = store.balances(&scopes).await.unwrap().remove(0);
+            assert_eq!((balance.window, balance.reserved), (Window::Total, Usd::ZERO));
+            assert_eq!(balance.spent, log.cost());
         });
     }
 }

@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use leash_budget::{
-    Balance, BudgetStore, Expired, Hold, MemoryStore, ModelPrice, Price, PriceTable, Reserve, ScopeKey,
-    Settled, Settlement,
+    Balance, BudgetStore, Expired, Hit, Hits, Hold, MemoryStore, ModelPrice, Price, PriceTable, Reserve,
+    Scope, ScopeKey, Settled, Settlement,
 };
-use leash_core::{ModelCall, ReservationId, StoreError, StoreErrorKind, SystemClock, Usd};
-use leash_firewall::{Firewall, FirewallBuilder};
+use leash_core::{
+    Clock, Digest, ModelCall, ReservationId, StoreError, StoreErrorKind, SystemClock, Timestamp, Usage, Usd,
+};
+use leash_firewall::{Answer, Firewall, FirewallBuilder};
 use serde_json::Value;
 
 /// A log in a directory of its own.
@@ -90,6 +92,53 @@ pub(crate) fn call(firewall: &Firewall, cents: u64) -> ModelCall {
     ModelCall::new("p", "cent", messages, cents, firewall.caller().clone())
 }
 
+/// A whole answer that cost so many cents.
+pub(crate) fn used(cents: u64) -> Answer {
+    let usage = Usage {
+        output_tokens: cents,
+        ..Usage::default()
+    };
+    Answer::reported(usage, Digest::EMPTY)
+}
+
+/// Makes a call that may cost so many cents and does; whether it was admitted.
+pub(crate) async fn spend(firewall: &Firewall, cents: u64) -> bool {
+    match firewall.admit(call(firewall, cents)).await {
+        Ok(admission) => {
+            admission.settle(used(cents)).await;
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// A clock that goes only where it is set.
+#[derive(Debug)]
+pub(crate) struct HandClock(AtomicI64);
+
+impl HandClock {
+    pub(crate) fn at(text: &str) -> Arc<Self> {
+        let at: Timestamp = text.parse().unwrap();
+        Arc::new(Self(AtomicI64::new(at.as_unix_micros())))
+    }
+
+    pub(crate) fn set(&self, text: &str) {
+        let at: Timestamp = text.parse().unwrap();
+        self.0.store(at.as_unix_micros(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        let micros = i64::try_from(by.as_micros()).unwrap();
+        self.0.fetch_add(micros, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_micros(self.0.load(Ordering::SeqCst)).unwrap()
+    }
+}
+
 /// A store that fails now and then: before it did what it was asked, or after.
 #[derive(Debug)]
 pub(crate) struct FaultyStore {
@@ -97,15 +146,30 @@ pub(crate) struct FaultyStore {
     turn: AtomicU64,
     /// Fails where the turn's hash is below this, of 256.
     pub(crate) faults: AtomicU64,
+    is_durable: bool,
 }
 
 impl FaultyStore {
     pub(crate) fn new(faults: u64) -> Arc<Self> {
-        let inner = MemoryStore::new(Arc::new(SystemClock));
+        Self::with_clock(faults, Arc::new(SystemClock))
+    }
+
+    pub(crate) fn with_clock(faults: u64, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
-            inner,
+            inner: MemoryStore::new(clock),
             turn: AtomicU64::new(0),
             faults: AtomicU64::new(faults),
+            is_durable: false,
+        })
+    }
+
+    /// One that never fails and says that it keeps what it is told.
+    pub(crate) fn durable(clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self {
+            inner: MemoryStore::new(clock),
+            turn: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+            is_durable: true,
         })
     }
 
@@ -135,7 +199,7 @@ impl FaultyStore {
 #[async_trait]
 impl BudgetStore for FaultyStore {
     fn is_durable(&self) -> bool {
-        false
+        self.is_durable
     }
 
     async fn reserve(&self, hold: &Hold) -> Result<Reserve, StoreError> {
@@ -158,7 +222,15 @@ impl BudgetStore for FaultyStore {
         self.inner.expire(limit).await
     }
 
-    async fn balances(&self, keys: &[ScopeKey]) -> Result<Vec<Balance>, StoreError> {
-        self.inner.balances(keys).await
+    async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {
+        self.inner.balances(scopes).await
+    }
+
+    async fn close(&self, key: &ScopeKey) -> Result<Balance, StoreError> {
+        self.fault(self.inner.close(key)).await
+    }
+
+    async fn hit(&self, hit: &Hit) -> Result<Hits, StoreError> {
+        self.fault(self.inner.hit(hit)).await
     }
 }

@@ -31,10 +31,16 @@ fn a_plain_thread_is_guarded() {
         .unwrap();
     spend(&firewall);
     assert_eq!(firewall.cumulative().unwrap(), usd("0.03"));
+    let child = firewall.child("s_child".parse().unwrap(), usd("0.10")).unwrap();
+    spend(&child);
+    assert_eq!(child.give_back().unwrap(), usd("0.07"));
+    let grant = firewall.give(usd("0.10")).unwrap();
+    assert_eq!(firewall.reclaim(&grant).unwrap(), usd("0.10"));
+    assert_eq!(firewall.cumulative().unwrap(), usd("0.06"));
     firewall.kill("done").unwrap();
     assert!(firewall.admit(call(firewall.firewall(), 1)).is_err());
     firewall.close().unwrap();
-    assert_eq!(log.of_kind("model_call").len(), 1);
+    assert_eq!(log.of_kind("model_call").len(), 2);
 }
 
 #[tokio::test]

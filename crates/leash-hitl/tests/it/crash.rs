@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use leash_core::StoreError;
 use leash_hitl::conformance::{entry, request};
 use leash_hitl::{
-    Approval, CallHash, Closing, Decided, Entry, Grant, GrantUse, HitlGate as _, HitlQueue, NewEntry,
-    QueueHitlGate, Ruling, Standing, Status, Which,
+    Approval, CallHash, Closing, Decided, Entry, Grant, GrantUse, Granted, HitlGate as _, HitlQueue,
+    NewEntry, QueueHitlGate, Ruling, Standing, Status, Which,
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -88,7 +88,10 @@ impl HitlQueue for Steps {
         self.0.grants().await
     }
     async fn use_grant(&self, name: &str) -> Result<Option<GrantUse>, StoreError> {
-        self.0.use_grant(name).await
+        step("before use_grant");
+        let used = self.0.use_grant(name).await;
+        step("after use_grant");
+        used
     }
     async fn revoke_grant(&self, name: &str) -> Result<bool, StoreError> {
         self.0.revoke_grant(name).await
@@ -228,25 +231,160 @@ async fn an_agent_killed_at_any_step_runs_its_tool_once_at_most_by_a_server() {
     }
 }
 
+/// Where the queues of these tests lie: in a file, and on a server.
+struct Place {
+    url: String,
+    folder: tempfile::TempDir,
+    _server: Option<RedisServer>,
+}
+
+fn places() -> [Place; 2] {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = RedisServer::start();
+    [
+        Place {
+            url: folder.path().join("hitl.db").to_str().unwrap().into(),
+            folder,
+            _server: None,
+        },
+        Place {
+            url: server.url.clone(),
+            folder: other,
+            _server: Some(server),
+        },
+    ]
+}
+
+impl Place {
+    fn scene(&self) -> Scene {
+        Scene {
+            url: self.url.clone(),
+            tool: self.folder.path().join("tool"),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decision_cut_off_is_made_or_not_made() {
     for (at, runs) in [("before decide", 0), ("after decide", 1)] {
-        let folder = tempfile::tempdir().unwrap();
-        let scene = Scene {
-            url: folder.path().join("hitl.db").to_str().unwrap().into(),
-            tool: folder.path().join("tool"),
-        };
+        for place in places() {
+            let scene = place.scene();
+            let queue = open(&scene.url).await;
+            let question = queue.enqueue(&entry(json!({"amount": 4000}))).await.unwrap();
+            let decider = child("decide", &scene.url)
+                .env(ID, &question.id)
+                .env(KILL_AT, at)
+                .spawn()
+                .unwrap();
+            assert_eq!(Scene::ended(decider).await.signal(), Some(9));
+            for _ in 0..2 {
+                assert!(Scene::ended(scene.agent(None, 100)).await.success());
+                assert_eq!(scene.runs(), runs, "{at}");
+            }
+        }
+    }
+}
+
+/// What was not closed can still be approved, and then lets the call through when it is made again; what was closed
+/// cannot, and the call is asked about anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_killed_while_it_gives_up_runs_its_tool_by_an_approval_or_not_at_all() {
+    for (at, is_open) in [("before close", true), ("after close", false)] {
+        for place in places() {
+            let scene = place.scene();
+            let queue = open(&scene.url).await;
+            assert_eq!(Scene::ended(scene.agent(Some(at), 50)).await.signal(), Some(9));
+            let question = queue.list(Which::All).await.unwrap().remove(0);
+            assert_eq!(question.status == Status::Pending, is_open, "{at}");
+            let decided = queue.decide(&question.id, &Ruling::approve(None)).await.unwrap();
+            assert_eq!(matches!(decided, Decided::Done(_)), is_open, "{at}");
+            for _ in 0..2 {
+                assert!(Scene::ended(scene.agent(None, 50)).await.success());
+                assert_eq!(scene.runs(), usize::from(is_open), "{at}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_killed_while_it_uses_a_grant_uses_it_once_at_most() {
+    for (at, runs) in [("before use_grant", 1), ("after use_grant", 0)] {
+        for place in places() {
+            let scene = place.scene();
+            let queue = open(&scene.url).await;
+            let grant = Grant {
+                name: "once".into(),
+                session_id: "s_1".into(),
+                what: Granted::Call(entry(json!({"amount": 4000})).call_hash),
+                until: "9999-01-01T00:00:00Z".parse().unwrap(),
+                times: Some(1),
+                operator: None,
+            };
+            assert!(queue.add_grant(&grant).await.unwrap());
+            let killed = Scene::ended(scene.agent(Some(at), 600_000)).await;
+            assert_eq!(killed.signal(), Some(9));
+            assert_eq!(scene.runs(), 0);
+            for _ in 0..2 {
+                assert!(Scene::ended(scene.agent(None, 50)).await.success());
+                assert_eq!(scene.runs(), runs, "{at}");
+            }
+        }
+    }
+}
+
+/// Killed wherever it happens to be, between two steps or within one.
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_killed_at_any_moment_never_run_their_tool_more_often_than_approvals_were_used_up() {
+    for place in places() {
+        let scene = place.scene();
+        let queue = open(&scene.url).await;
+        let mut killed = 0;
+        for round in 0..24_u32 {
+            let mut agent = scene.agent(None, 600_000);
+            let question = asked(&queue).await;
+            let approved = {
+                let queue = queue.clone();
+                tokio::spawn(async move { queue.decide(&question.id, &Ruling::approve(None)).await })
+            };
+            // Some land before the decision, some while it is read and used up, some after the tool.
+            for _ in 0..(round % 12) * 40 {
+                tokio::task::yield_now().await;
+                std::hint::black_box(scene.runs());
+            }
+            let _ = agent.kill();
+            killed += usize::from(Scene::ended(agent).await.signal() == Some(9));
+            assert!(matches!(approved.await.unwrap().unwrap(), Decided::Done(_)));
+            let entries = queue.list(Which::All).await.unwrap();
+            let used_up = entries.iter().filter(|entry| entry.consumed_at.is_some()).count();
+            assert!(scene.runs() <= used_up, "round {round}");
+            // What is left is found by the same call, made again; then nothing is left.
+            assert!(Scene::ended(scene.agent(None, 20)).await.success());
+            let entries = queue.list(Which::All).await.unwrap();
+            assert!(
+                entries
+                    .iter()
+                    .all(|entry| entry.status != Status::Approved || entry.consumed_at.is_some())
+            );
+        }
+        assert!(killed > 0, "no agent was killed before it ended");
+        let entries = queue.list(Which::All).await.unwrap();
+        let approved = entries.iter().filter(|entry| entry.status == Status::Approved);
+        assert!(scene.runs() <= approved.count());
+    }
+}
+
+/// Whole agents, not only the last step of one: each asks, and runs its tool if it may.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_32_agents_that_make_the_call_at_once_one_runs_its_tool() {
+    for place in places() {
+        let scene = place.scene();
         let queue = open(&scene.url).await;
         let question = queue.enqueue(&entry(json!({"amount": 4000}))).await.unwrap();
-        let decider = child("decide", &scene.url)
-            .env(ID, &question.id)
-            .env(KILL_AT, at)
-            .spawn()
-            .unwrap();
-        assert_eq!(Scene::ended(decider).await.signal(), Some(9));
-        for _ in 0..2 {
-            assert!(Scene::ended(scene.agent(None, 100)).await.success());
-            assert_eq!(scene.runs(), runs, "{at}");
+        queue.decide(&question.id, &Ruling::approve(None)).await.unwrap();
+        let agents: Vec<Child> = (0..32).map(|_| scene.agent(None, 100)).collect();
+        for agent in agents {
+            assert!(Scene::ended(agent).await.success());
         }
+        assert_eq!(scene.runs(), 1);
     }
 }

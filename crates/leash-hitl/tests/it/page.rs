@@ -5,8 +5,8 @@ use std::sync::Arc;
 use leash_core::Timestamp;
 use leash_hitl::conformance::entry;
 use leash_hitl::{
-    Allowed, Entry, HitlQueue, MemoryQueue, ResumeError, ResumeKey, Ruling, Secret, Status, resume,
-    resume_router,
+    Allowed, Entry, HitlGate, HitlQueue, InMemoryHitlGate, MemoryQueue, NewEntry, QueueHitlGate, ResumeError,
+    ResumeKey, Ruling, Secret, Status, resume, resume_router,
 };
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -141,4 +141,45 @@ async fn a_link_that_is_none_decides_nothing() {
     assert!(resume(queue.as_ref(), &key(), &rejects, &reject).await.is_ok());
     let twice = resume(queue.as_ref(), &key(), &rejects, &reject).await;
     assert!(matches!(twice, Err(ResumeError::NotPending)));
+}
+
+#[tokio::test]
+async fn what_was_changed_after_it_was_asked_is_neither_shown_nor_approved() {
+    let queue: Arc<MemoryQueue> = Arc::new(MemoryQueue::new());
+    // What a program that writes into the store would leave: another document under the hash of the first.
+    let new = NewEntry {
+        args: r#"{"amount":4}"#.into(),
+        ..entry(json!({"amount": 4000}))
+    };
+    let entry = queue.enqueue(&new).await.unwrap();
+    let url = serve(queue.clone()).await;
+    let token = key().token(&entry.id, in_future(), Allowed::Either);
+    let (status, page, _) = look(&format!("{url}?token={token}")).await;
+    assert_eq!(status, 409);
+    assert!(!page.contains("amount"));
+    assert_eq!(post(&url, format!("token={token}&decision=approve")).await, 409);
+    let refused = resume(queue.as_ref(), &key(), &token, &Ruling::approve(None)).await;
+    assert!(matches!(refused, Err(ResumeError::Changed)));
+    assert_eq!(post(&url, format!("token={token}&decision=reject")).await, 200);
+}
+
+#[tokio::test]
+async fn a_gate_decides_by_links_only_where_it_knows_the_key() {
+    let (queue, entry) = asked(json!({})).await;
+    let gate = QueueHitlGate::new(queue.clone());
+    let token = key().token(&entry.id, in_future(), Allowed::Approve);
+    let approve = Ruling::approve(Some("ada"));
+    let keyless: [Box<dyn HitlGate>; 2] = [Box::new(gate.clone()), Box::new(InMemoryHitlGate::approving())];
+    for gate in keyless {
+        let refused = gate.resume(&token, &approve).await;
+        assert!(matches!(refused, Err(ResumeError::NoLinks)));
+    }
+    let other = ResumeKey::new(Secret::new("another secret of 16 bytes").unwrap());
+    let refused = gate.clone().resume_key(other).resume(&token, &approve).await;
+    assert!(matches!(refused, Err(ResumeError::Invalid)));
+    let decided = gate.resume_key(key()).resume(&token, &approve).await.unwrap();
+    assert_eq!(
+        (decided.status, decided.operator.as_deref()),
+        (Status::Approved, Some("ada"))
+    );
 }

@@ -164,6 +164,13 @@ const PROSE: &[&str] = &[
     "diff",
     "patch",
     "markdown",
+    "commit",
+    "task",
+    "todo",
+    "goal",
+    "answer",
+    "reply",
+    "feedback",
 ];
 
 /// Whether what is under these names is for people to read.
@@ -185,6 +192,83 @@ pub(super) fn unfenced(text: &str) -> &str {
         Some((language, body)) if language.trim().chars().all(char::is_alphanumeric) => body,
         _ => inner,
     }
+}
+
+/// What is in fences of Markdown that say it is SQL; at most eight.
+pub(super) fn fences(text: &str) -> Vec<&str> {
+    text.split("```")
+        .skip(1)
+        .step_by(2)
+        .filter_map(|block| {
+            let (language, body) = block.split_once('\n')?;
+            words(language)
+                .iter()
+                .any(|word| word.ends_with("sql"))
+                .then_some(body)
+        })
+        .take(8)
+        .collect()
+}
+
+/// Programs that run what they are given as SQL.
+const CLIENTS: &[&str] = &[
+    "psql",
+    "mysql",
+    "mariadb",
+    "sqlite3",
+    "sqlite",
+    "sqlcmd",
+    "duckdb",
+    "clickhouse-client",
+    "snowsql",
+    "usql",
+    "pgcli",
+    "mycli",
+    "litecli",
+    "bq",
+    "sqlplus",
+    "cockroach",
+];
+
+/// Whether the text reads as a command that runs one of them.
+pub(super) fn runs_client(text: &str) -> bool {
+    text.split(['|', '&', ';', '\n', '(', '`'])
+        .take(64)
+        .any(|command| {
+            let mut words = command
+                .split_whitespace()
+                .skip_while(|word| word.contains('=') || matches!(*word, "env" | "exec" | "time"));
+            let program = words.next().unwrap_or_default();
+            let name = program.rsplit('/').next().unwrap_or_default();
+            CLIENTS.contains(&name) && words.next().is_some()
+                || matches!(name, "docker" | "podman" | "kubectl" | "ssh" | "sudo")
+                    && words.any(|word| CLIENTS.contains(&word.rsplit('/').next().unwrap_or_default()))
+        })
+}
+
+/// What stands in quotes in a command that runs a client; at most sixteen.
+pub(super) fn given_to_client(text: &str) -> Vec<&str> {
+    if !runs_client(text) {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['\'', '"'])
+        && found.len() < 16
+    {
+        let Some((quote, inside)) = rest
+            .get(at..at.saturating_add(1))
+            .zip(rest.get(at.saturating_add(1)..))
+        else {
+            break;
+        };
+        let Some((quoted, after)) = inside.split_once(quote) else {
+            break;
+        };
+        found.push(quoted);
+        rest = after;
+    }
+    found
 }
 
 /// The words at the start of a text, behind comments, white space and parentheses; at most eight.
@@ -379,6 +463,45 @@ pub(super) fn starts_as_sql(text: &str) -> bool {
             })
     };
     STARTS.iter().any(matches)
+}
+
+/// Whether the first two words are some that sentences hardly ever start with.
+pub(super) fn starts_as_nothing_else(text: &str) -> bool {
+    let words = opening(text);
+    let at = |index: usize| {
+        words
+            .get(index)
+            .map(|word| word.to_ascii_lowercase())
+            .unwrap_or_default()
+    };
+    let (first, second) = (at(0), at(1));
+    match first.as_str() {
+        "create" if second == "role" => false,
+        "create" if second == "event" => words.iter().any(|word| word.eq_ignore_ascii_case("schedule")),
+        "drop" | "alter" | "create" => matches!(
+            second.as_str(),
+            "database"
+                | "user"
+                | "role"
+                | "login"
+                | "trigger"
+                | "procedure"
+                | "tablespace"
+                | "extension"
+                | "system"
+        ),
+        "backup" | "restore" => {
+            second == "database" && words.iter().any(|word| word.eq_ignore_ascii_case("disk"))
+        }
+        "reset" | "change" | "start" | "stop" => {
+            matches!(second.as_str(), "master" | "slave" | "replica" | "replication")
+        }
+        "purge" => second == "binary",
+        "install" => matches!(second.as_str(), "plugin" | "component"),
+        "execute" => second == "immediate",
+        "reassign" => second == "owned",
+        _ => false,
+    }
 }
 
 /// Words that statements start with, but that a sentence or a command may start with, too.

@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CopyTarget, Expr, FromTable, ObjectName, Query, Select, Set, SetExpr, Statement,
-    TableFactor, TransactionAccessMode, TransactionMode, UnaryOperator, Value, Visit, Visitor,
+    BinaryOperator, CopySource, CopyTarget, Expr, FromTable, ObjectName, ObjectType, Query, Select, Set,
+    SetExpr, Statement, TableFactor, TransactionAccessMode, TransactionMode, TransactionModifier,
+    UnaryOperator, Value, ValueWithSpan, Visit, Visitor,
 };
 
 use super::names;
@@ -176,6 +177,22 @@ impl Visitor for Judge<'_> {
                 self.note(Class::Unknown, "a `DELETE` from very many tables", false);
             }
         }
+        match statement {
+            Statement::Copy {
+                source: CopySource::Table { table_name, .. },
+                ..
+            } => self.findings.tables.push(parts(table_name).join(".")),
+            Statement::ShowCreate { obj_name, .. } => self.findings.tables.push(parts(obj_name).join(".")),
+            Statement::Pragma {
+                value: Some(value), ..
+            } => {
+                let name = value.to_string();
+                self.findings
+                    .tables
+                    .push(name.trim_matches(['\'', '"']).to_lowercase());
+            }
+            _ => {}
+        }
         if let Statement::Call(function) = statement {
             self.function(&function.name);
         }
@@ -260,7 +277,18 @@ impl Visitor for Judge<'_> {
                 name, args: Some(_), ..
             }
             | TableFactor::Function { name, .. } => self.function(name),
-            TableFactor::Table { name, args: None, .. } => {
+            TableFactor::Table {
+                name,
+                args: None,
+                with_hints,
+                ..
+            } => {
+                let locks = with_hints.iter().any(|hint| {
+                    matches!(hint, Expr::Identifier(hint) if names::LOCKING_HINTS.iter().any(|lock| hint.value.eq_ignore_ascii_case(lock)))
+                });
+                if locks && self.planning == 0 {
+                    self.note(Class::Lock, "a hint that takes locks", false);
+                }
                 // DuckDB and Spark read files that are named like tables.
                 if let [part] = name.0.as_slice()
                     && let Some(ident) = part.as_ident()
@@ -289,6 +317,14 @@ fn classify(statement: &Statement) -> (Class, &'static str) {
         Statement::Query(_) => (Class::Read, "SELECT"),
         Statement::Explain { .. } => (Class::Read, "EXPLAIN"),
         Statement::ExplainTable { .. } => (Class::Read, "DESCRIBE"),
+        // The parser drops what stands between the words of this one, and so what a filter calls.
+        Statement::ShowVariable { variable }
+            if variable
+                .iter()
+                .any(|word| word.value.eq_ignore_ascii_case("where")) =>
+        {
+            (Class::Unknown, "SHOW with a filter that this rule does not know")
+        }
         Statement::ShowFunctions { .. }
         | Statement::ShowVariable { .. }
         | Statement::ShowStatus { .. }
@@ -305,9 +341,14 @@ fn classify(statement: &Statement) -> (Class, &'static str) {
         | Statement::ShowViews { .. }
         | Statement::ShowCollation { .. } => (Class::Read, "SHOW"),
         Statement::Use(_) => (Class::Session, "USE"),
-        Statement::StartTransaction { modes, .. } => {
+        Statement::StartTransaction { modes, modifier, .. } => {
             if modes.iter().any(writes) {
                 (Class::Write, "START TRANSACTION READ WRITE")
+            } else if matches!(
+                modifier,
+                Some(TransactionModifier::Immediate | TransactionModifier::Exclusive)
+            ) {
+                (Class::Lock, "BEGIN IMMEDIATE or EXCLUSIVE")
             } else {
                 (Class::Session, "BEGIN")
             }
@@ -353,7 +394,7 @@ fn classify(statement: &Statement) -> (Class, &'static str) {
             ..
         } => procedure(name, "EXECUTE"),
         Statement::Execute { .. } => (Class::Dynamic, "EXECUTE"),
-        Statement::Pragma { name, value, is_eq } => pragma(name, value.is_some(), *is_eq),
+        Statement::Pragma { name, value, is_eq } => pragma(name, value.as_ref(), *is_eq),
         Statement::Set(set) => classify_set(set),
         Statement::Reset(_) => (Class::Admin, "RESET"),
         Statement::Discard { .. } => (Class::Admin, "DISCARD"),
@@ -373,9 +414,19 @@ fn classify(statement: &Statement) -> (Class, &'static str) {
         Statement::AlterSession { .. } => (Class::Admin, "ALTER SESSION"),
         Statement::CreateUser(_) | Statement::CreateRole(_) => (Class::Admin, "CREATE USER or ROLE"),
         Statement::AlterUser(_) | Statement::AlterRole { .. } => (Class::Admin, "ALTER USER or ROLE"),
-        Statement::Truncate(_) => (Class::Ddl, "TRUNCATE"),
-        Statement::Drop { .. }
-        | Statement::DropFunction(_)
+        Statement::Truncate(_) => (Class::Ddl, "TRUNCATE TABLE"),
+        Statement::Drop { object_type, .. } => match object_type {
+            ObjectType::Table => (Class::Ddl, "DROP TABLE"),
+            ObjectType::View => (Class::Ddl, "DROP VIEW"),
+            ObjectType::Index => (Class::Ddl, "DROP INDEX"),
+            ObjectType::Schema => (Class::Ddl, "DROP SCHEMA"),
+            ObjectType::Database => (Class::Ddl, "DROP DATABASE"),
+            ObjectType::Sequence => (Class::Ddl, "DROP SEQUENCE"),
+            ObjectType::Role => (Class::Ddl, "DROP ROLE"),
+            ObjectType::User => (Class::Ddl, "DROP USER"),
+            _ => (Class::Ddl, "DROP"),
+        },
+        Statement::DropFunction(_)
         | Statement::DropDomain(_)
         | Statement::DropProcedure { .. }
         | Statement::DropSecret { .. }
@@ -386,8 +437,8 @@ fn classify(statement: &Statement) -> (Class, &'static str) {
         | Statement::DropOperatorFamily(_)
         | Statement::DropOperatorClass(_)
         | Statement::DropTrigger(_) => (Class::Ddl, "DROP"),
-        Statement::AlterTable(_)
-        | Statement::AlterSchema(_)
+        Statement::AlterTable(_) => (Class::Ddl, "ALTER TABLE"),
+        Statement::AlterSchema(_)
         | Statement::AlterIndex { .. }
         | Statement::AlterView { .. }
         | Statement::AlterFunction(_)
@@ -401,10 +452,10 @@ fn classify(statement: &Statement) -> (Class, &'static str) {
         | Statement::AlterConnector { .. } => (Class::Ddl, "ALTER"),
         Statement::RenameTable(_) => (Class::Ddl, "RENAME"),
         Statement::Comment { .. } => (Class::Ddl, "COMMENT"),
-        Statement::CreateView(_)
-        | Statement::CreateTable(_)
-        | Statement::CreateVirtualTable { .. }
-        | Statement::CreateIndex(_)
+        Statement::CreateTable(_) => (Class::Ddl, "CREATE TABLE"),
+        Statement::CreateView(_) => (Class::Ddl, "CREATE VIEW"),
+        Statement::CreateIndex(_) => (Class::Ddl, "CREATE INDEX"),
+        Statement::CreateVirtualTable { .. }
         | Statement::CreateSecret { .. }
         | Statement::CreateServer(_)
         | Statement::CreatePolicy(_)
@@ -454,8 +505,12 @@ fn procedure(name: &ObjectName, what: &'static str) -> (Class, &'static str) {
     }
 }
 
-fn pragma(name: &ObjectName, has_value: bool, is_eq: bool) -> (Class, &'static str) {
+fn pragma(name: &ObjectName, value: Option<&ValueWithSpan>, is_eq: bool) -> (Class, &'static str) {
     let last = parts(name).pop().unwrap_or_default();
+    if last == "query_only" && value.is_some_and(|value| is_on(&value.to_string())) {
+        return (Class::Session, "PRAGMA");
+    }
+    let has_value = value.is_some();
     let tells = names::TELLING_PRAGMAS.contains(&last.as_str()) && !is_eq
         || names::SETTING_PRAGMAS.contains(&last.as_str()) && !has_value;
     if tells {
@@ -463,6 +518,12 @@ fn pragma(name: &ObjectName, has_value: bool, is_eq: bool) -> (Class, &'static s
     } else {
         (Class::Admin, "PRAGMA that changes something")
     }
+}
+
+/// Whether the text of a value turns a switch on.
+fn is_on(value: &str) -> bool {
+    let value = value.trim_matches('\'').to_ascii_lowercase();
+    ["on", "true", "yes", "1"].contains(&value.as_str())
 }
 
 fn classify_set(set: &Set) -> (Class, &'static str) {
@@ -488,8 +549,19 @@ fn classify_set(set: &Set) -> (Class, &'static str) {
         Set::SingleAssignment {
             scope,
             variable: name,
+            values,
             ..
-        } => variable(name, is_global(*scope)),
+        } => {
+            // A session may bind its own hands.
+            let binds = parts(name)
+                .last()
+                .is_some_and(|last| names::BINDING_VARIABLES.contains(&last.trim_start_matches('@')));
+            variable(name, is_global(*scope))
+                || binds
+                    && !is_global(*scope)
+                    && name.0.len() == 1
+                    && values.iter().all(|value| is_on(&value.to_string()))
+        }
         Set::MultipleAssignments { assignments } => assignments
             .iter()
             .all(|assignment| variable(&assignment.name, is_global(assignment.scope))),
@@ -534,7 +606,7 @@ fn chooses(expr: &Expr) -> bool {
         } => chooses(expr),
         Expr::BinaryOp { left, op, right } => {
             (has_column(left) || has_column(right))
-                && !(left == right
+                && !(are_same(left, right)
                     && matches!(
                         op,
                         BinaryOperator::Eq
@@ -542,6 +614,9 @@ fn chooses(expr: &Expr) -> bool {
                             | BinaryOperator::LtEq
                             | BinaryOperator::Spaceship
                     ))
+        }
+        Expr::IsNotDistinctFrom(left, right) => {
+            (has_column(left) || has_column(right)) && !are_same(left, right)
         }
         Expr::Like {
             negated: false,
@@ -567,6 +642,19 @@ fn chooses(expr: &Expr) -> bool {
             negated: false,
         } => has_column(expr) && !(low == expr && high == expr),
         other => has_column(other),
+    }
+}
+
+/// Whether both are the same expression, or the same column, whose table one of them names.
+fn are_same(left: &Expr, right: &Expr) -> bool {
+    let (left, right) = (bare(left), bare(right));
+    match (left, right) {
+        (Expr::Identifier(name), Expr::CompoundIdentifier(names))
+        | (Expr::CompoundIdentifier(names), Expr::Identifier(name)) => names
+            .last()
+            .is_some_and(|last| last.value.eq_ignore_ascii_case(&name.value)),
+        (Expr::Identifier(one), Expr::Identifier(other)) => one.value.eq_ignore_ascii_case(&other.value),
+        _ => left == right,
     }
 }
 

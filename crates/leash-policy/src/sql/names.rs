@@ -1,19 +1,27 @@
 //! Functions that do more than compute, by name. Compared without case; a star ends a prefix.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use super::judge::Class;
 
 /// What a function does, if it is one that does more than compute from its arguments and read tables.
 pub(super) fn function(parts: &[String]) -> Option<Class> {
     let (last, before) = parts.split_last()?;
-    let own = FUNCTIONS
-        .iter()
-        .find(|(_, names)| names.iter().any(|name| is(name, last)))
-        .map(|(class, _)| *class);
+    let known = &*KNOWN;
+    let own = known.whole.get(last.as_str()).copied().or_else(|| {
+        let prefixed = known.prefixes.iter().find(|(prefix, _)| last.starts_with(prefix));
+        prefixed.map(|(_, class)| *class)
+    });
     own.or_else(|| {
         // Packages of Oracle: `dbms_lock.sleep`, `utl_http.request`.
         before
             .iter()
-            .find(|part| ["utl_", "dbms_"].iter().any(|prefix| part.starts_with(prefix)))
+            .find(|part| {
+                ["utl_", "dbms_", "aws_", "cron"]
+                    .iter()
+                    .any(|prefix| part.starts_with(prefix))
+            })
             .filter(|part| {
                 !["dbms_random", "dbms_lob", "dbms_utility", "dbms_metadata"].contains(&part.as_str())
             })
@@ -21,12 +29,29 @@ pub(super) fn function(parts: &[String]) -> Option<Class> {
     })
 }
 
-fn is(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None => pattern == name,
-    }
+/// [`FUNCTIONS`], arranged for looking up.
+struct Known {
+    whole: HashMap<&'static str, Class>,
+    prefixes: Vec<(&'static str, Class)>,
 }
+
+static KNOWN: LazyLock<Known> = LazyLock::new(|| {
+    let mut known = Known {
+        whole: HashMap::new(),
+        prefixes: Vec::new(),
+    };
+    for (class, names) in FUNCTIONS {
+        for name in *names {
+            match name.strip_suffix('*') {
+                Some(prefix) => known.prefixes.push((prefix, *class)),
+                None => {
+                    known.whole.entry(name).or_insert(*class);
+                }
+            }
+        }
+    }
+    known
+});
 
 /// # Source
 /// The manuals: `PostgreSQL` 9.28 (system administration), contrib modules `dblink`, `adminpack`, `tablefunc`, `xml2`,
@@ -76,6 +101,15 @@ const FUNCTIONS: &[(Class, &[&str])] = &[
             "pg_current_logfile",
             "current_logfile",
             "sqlite_dump",
+            "dm_os_enumerate_filesystem",
+            "dm_os_file_exists",
+            "read_xlsx",
+            "read_avro",
+            "st_read",
+            "getenv",
+            "file",
+            "hdfs",
+            "executable",
         ],
     ),
     (
@@ -101,6 +135,18 @@ const FUNCTIONS: &[(Class, &[&str])] = &[
             "http_post",
             "http_put",
             "http_delete",
+            "http_patch",
+            "http_head",
+            "external_query",
+            "sqlite_attach",
+            "postgres_attach",
+            "delta_scan",
+            "iceberg_scan",
+            "gcs",
+            "mongodb",
+            "postgresql",
+            "odbc",
+            "jdbc",
             "http",
             "httpuritype",
             "urlfile",
@@ -148,6 +194,7 @@ const FUNCTIONS: &[(Class, &[&str])] = &[
             "table_to_xml*",
             "exec_sql",
             "execute_sql",
+            "execute_prepared_stmt",
             "exec",
         ],
     ),
@@ -171,6 +218,20 @@ const FUNCTIONS: &[(Class, &[&str])] = &[
             "pg_create_physical_replication_slot",
             "pg_create_logical_replication_slot",
             "pg_drop_replication_slot",
+            "pg_copy_physical_replication_slot",
+            "pg_copy_logical_replication_slot",
+            "pg_sync_replication_slots",
+            "pg_buffercache_evict*",
+            "pg_restore_*",
+            "pg_clear_*",
+            "group_replication_*",
+            "asynchronous_connection_failover_*",
+            "mysql_firewall_*",
+            "audit_log_*",
+            "keyring_key_*",
+            "version_tokens_*",
+            "gen_blocklist",
+            "sp_addlinkedserver",
             "pg_replication_*",
             "pg_logical_slot_get_*",
             "pg_stat_reset*",
@@ -221,6 +282,9 @@ const FUNCTIONS: &[(Class, &[&str])] = &[
             "release_lock",
             "release_all_locks",
             "sp_getapplock",
+            "service_get_write_locks",
+            "service_get_read_locks",
+            "service_release_locks",
         ],
     ),
 ];
@@ -243,6 +307,45 @@ pub(super) const TELLING_PROCEDURES: &[&str] = &[
     "sp_stored_procedures",
     "sp_depends",
     "sp_describe_first_result_set",
+    "sp_describe_undeclared_parameters",
+    "sp_helpdb",
+    "sp_helpfile",
+    "sp_helpfilegroup",
+    "sp_helptrigger",
+    "sp_helpuser",
+    "sp_helprole",
+    "sp_helprolemember",
+    "sp_helprotect",
+    "sp_helplogins",
+    "sp_helpserver",
+    "sp_helpsrvrole",
+    "sp_helpsrvrolemember",
+    "sp_helpstats",
+    "sp_linkedservers",
+    "sp_lock",
+    "sp_server_info",
+    "sp_special_columns",
+    "sp_sproc_columns",
+    "sp_column_privileges",
+    "sp_table_privileges",
+    "sp_datatype_info",
+];
+
+/// Hints of SQL Server that make a reader take locks that others wait for.
+pub(super) const LOCKING_HINTS: &[&str] = &[
+    "updlock",
+    "xlock",
+    "tablockx",
+    "tablock",
+    "holdlock",
+    "serializable",
+];
+
+/// Switches that take rights away from the session that turns them on.
+pub(super) const BINDING_VARIABLES: &[&str] = &[
+    "transaction_read_only",
+    "default_transaction_read_only",
+    "tx_read_only",
 ];
 
 /// Pragmas of `SQLite` that only tell, whether or not an argument says of what.
@@ -359,4 +462,36 @@ pub(super) const HARMLESS_VARIABLES: &[&str] = &[
     "wait_timeout",
     "interactive_timeout",
     "autocommit",
+    "noexec",
+    "parseonly",
+    "fmtonly",
+    "showplan_all",
+    "showplan_text",
+    "showplan_xml",
+    "numeric_roundabort",
+    "implicit_transactions",
+    "sql_safe_updates",
+    "sql_select_limit",
+    "max_statement_time",
+    "net_buffer_length",
+    "profiling",
+    "client_min_messages",
+    "idle_session_timeout",
+    "transaction_timeout",
+    "enable_sort",
+    "enable_bitmapscan",
+    "enable_indexonlyscan",
+    "enable_material",
+    "enable_memoize",
+    "enable_parallel_append",
+    "enable_parallel_hash",
+    "effective_cache_size",
+    "cpu_tuple_cost",
+    "seq_page_cost",
+    "geqo",
+    "join_collapse_limit",
+    "from_collapse_limit",
+    "plan_cache_mode",
+    "xmloption",
+    "xmlbinary",
 ];

@@ -30,8 +30,10 @@ pub(super) fn tokens(dialect: &dyn Dialect, text: &str) -> Result<Vec<TokenWithS
     if text.len() > MAX_BYTES {
         return Err(Refused::Limit("the statement is longer than 64 KiB"));
     }
-    let mut tokens = Tokenizer::new(dialect, text)
-        .tokenize_with_location()
+    // Words and the space between them are about as long as this, and growing moves all of them.
+    let mut tokens = Vec::with_capacity((text.len() / 3).saturating_add(16));
+    Tokenizer::new(dialect, text)
+        .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|error| Refused::Unreadable(error.location.line, error.location.column))?;
     // The parser skips them one by one, and again each time it looks ahead.
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
@@ -73,6 +75,16 @@ pub(super) fn is_deep(tokens: &[TokenWithSpan]) -> bool {
     })
 }
 
+/// Whether this is `U&"…"`, a name that may have escapes in it, which the parser takes for three things.
+fn is_escaped_name(tokens: &[TokenWithSpan]) -> bool {
+    matches!(tokens, [letter, and, name]
+        if and.token == Token::Ampersand
+            && matches!(&letter.token, Token::Word(word) if word.value.eq_ignore_ascii_case("u"))
+            && matches!(&name.token, Token::Word(word) if word.quote_style == Some('"'))
+            && letter.span.end == and.span.start
+            && and.span.end == name.span.start)
+}
+
 fn check(tokens: &[TokenWithSpan]) -> Result<(), Refused> {
     if tokens.len() > MAX_TOKENS {
         return Err(Refused::Limit("the statement has more than 10,000 tokens"));
@@ -81,6 +93,9 @@ fn check(tokens: &[TokenWithSpan]) -> Result<(), Refused> {
     let mut levels = vec![0_usize];
     let mut chain = 0_usize;
     let mut set_operations = 0_usize;
+    if tokens.windows(3).any(is_escaped_name) {
+        return Err(Refused::Limit("a name is written in escapes"));
+    }
     for token in tokens {
         match &token.token {
             Token::LParen | Token::LBracket | Token::LBrace => levels.push(0),
@@ -127,7 +142,8 @@ fn check(tokens: &[TokenWithSpan]) -> Result<(), Refused> {
 /// pragma is a string, and hints to SQL Server (`OPTION (MAXDOP 1)`) are nothing.
 pub(super) fn smooth(dialect: &dyn Dialect, tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let is = |token: Option<&TokenWithSpan>, name: &str| matches!(token.map(|token| &token.token), Some(Token::Word(word)) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(name));
-    let concerned = |token: &TokenWithSpan| matches!(&token.token, Token::Word(word) if matches!(word.keyword, Keyword::TABLE | Keyword::PRAGMA | Keyword::OPTION));
+    let mssql = dialect.is::<MsSqlDialect>();
+    let concerned = |token: &TokenWithSpan| matches!(&token.token, Token::Word(word) if matches!(word.keyword, Keyword::TABLE | Keyword::PRAGMA | Keyword::OPTION) || mssql && word.value.eq_ignore_ascii_case("go"));
     if !tokens.iter().any(concerned) {
         return tokens;
     }
@@ -161,7 +177,22 @@ pub(super) fn smooth(dialect: &dyn Dialect, tokens: Vec<TokenWithSpan>) -> Vec<T
                 token: text,
                 span: token.span,
             });
-        } else if dialect.is::<MsSqlDialect>()
+        } else if mssql
+            && is(Some(token), "go")
+            && out
+                .last()
+                .is_none_or(|before| before.span.end.line < token.span.start.line)
+            && next.is_none_or(|next| token.span.end.line < next.span.start.line)
+        {
+            // The tools of SQL Server end a batch with a line of its own.
+            out.push(TokenWithSpan {
+                token: Token::SemiColon,
+                span: token.span,
+            });
+            starts = true;
+            i = i.saturating_add(1);
+            continue;
+        } else if mssql
             && is(Some(token), "option")
             && matches!(next.map(|token| &token.token), Some(Token::LParen))
             && let Some(len) = hints(tokens.get(i..).unwrap_or(&[]))
@@ -182,6 +213,334 @@ pub(super) fn smooth(dialect: &dyn Dialect, tokens: Vec<TokenWithSpan>) -> Vec<T
     out
 }
 
+/// The tokens with what a dialect knows and its parser does not written in other words, where there is anything of the
+/// kind. What is replaced computes or advises, and nothing more. Only tried on what does not parse.
+pub(super) fn plainer(dialect: &dyn Dialect, tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len().saturating_add(16));
+    let mut changed = false;
+    let mut i = 0_usize;
+    while let Some(token) = tokens.get(i) {
+        let rest = tokens.get(i..).unwrap_or(&[]);
+        let before = out.last().map(|token| &token.token);
+        if let Some((len, new)) = in_other_words(before, rest) {
+            out.extend(new.into_iter().map(|new| TokenWithSpan {
+                token: new,
+                span: token.span,
+            }));
+            changed = true;
+            i = i.saturating_add(len.max(1));
+        } else {
+            out.push(token.clone());
+            i = i.saturating_add(1);
+        }
+    }
+    if dialect.is::<MsSqlDialect>()
+        && let Some(parted) = parted(&out)
+    {
+        return Some(parted);
+    }
+    changed.then_some(out)
+}
+
+/// The word, in lower case, if the token is one without quotes.
+fn bare_word(token: Option<&TokenWithSpan>) -> Option<String> {
+    match token.map(|token| &token.token) {
+        Some(Token::Word(word)) if word.quote_style.is_none() => Some(word.value.to_ascii_lowercase()),
+        _ => None,
+    }
+}
+
+/// Words that an operand follows: `NOT NULL` behind one of them is `NULL`, denied.
+const BEFORE_OPERANDS: &[&str] = &[
+    "all", "and", "between", "by", "case", "distinct", "else", "escape", "glob", "having", "in", "is",
+    "like", "limit", "match", "not", "offset", "on", "or", "regexp", "select", "set", "then", "values",
+    "when", "where",
+];
+
+/// What the start of `tokens` is in other words, and how many of them that replaces.
+#[expect(clippy::too_many_lines, reason = "a table of words")]
+fn in_other_words(before: Option<&Token>, tokens: &[TokenWithSpan]) -> Option<(usize, Vec<Token>)> {
+    let at = |index: usize| tokens.get(index);
+    let word = |index: usize| bare_word(at(index));
+    let is_word = |index: usize| matches!(at(index).map(|token| &token.token), Some(Token::Word(_)));
+    let key = Token::make_keyword;
+    let starts = matches!(before, None | Some(Token::SemiColon));
+    let is_operand = match before {
+        Some(Token::Word(word)) => {
+            word.quote_style.is_some() || !BEFORE_OPERANDS.contains(&word.value.to_ascii_lowercase().as_str())
+        }
+        Some(
+            Token::RParen
+            | Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::DoubleQuotedString(_)
+            | Token::Placeholder(_)
+            | Token::HexStringLiteral(_),
+        ) => true,
+        _ => false,
+    };
+    match &at(0)?.token {
+        Token::ShiftLeft | Token::ShiftRight => return Some((1, vec![Token::Plus])),
+        Token::Overlap => return Some((1, vec![key("AND")])),
+        Token::Assignment => return Some((1, vec![Token::Eq])),
+        Token::ExclamationMark => return Some((1, vec![key("NOT")])),
+        _ => {}
+    }
+    let (second, third) = (word(1), word(2));
+    let (second, third) = (second.as_deref(), third.as_deref());
+    match (word(0)?.as_str(), second, third) {
+        ("isnull", ..) if is_operand && at(1).is_none_or(|next| next.token != Token::LParen) => {
+            Some((1, vec![key("IS"), key("NULL")]))
+        }
+        ("notnull", ..) if is_operand => Some((1, vec![key("IS"), key("NOT"), key("NULL")])),
+        ("not", Some("null"), _) if is_operand => Some((2, vec![key("IS"), key("NOT"), key("NULL")])),
+        (
+            "is",
+            Some("not"),
+            Some("null" | "true" | "false" | "distinct" | "unknown" | "json" | "normalized"),
+        )
+        | ("is", Some("null" | "true" | "false" | "distinct" | "unknown" | "json" | "normalized"), _) => None,
+        ("is", Some("not"), _) => Some((2, vec![Token::Neq])),
+        ("is", ..) => Some((1, vec![Token::Eq])),
+        ("indexed", Some("by"), _) if is_word(2) => Some((3, Vec::new())),
+        ("not", Some("indexed"), _) | ("exclude", Some("ties" | "group"), _) => Some((2, Vec::new())),
+        ("exclude", Some("current"), Some("row")) | ("exclude", Some("no"), Some("others")) => {
+            Some((3, Vec::new()))
+        }
+        ("as", Some("materialized"), _) => Some((2, vec![key("AS")])),
+        ("as", Some("not"), Some("materialized")) => Some((3, vec![key("AS")])),
+        // The parser takes a list that starts with a query for that query.
+        ("in", ..)
+            if [1, 2]
+                .iter()
+                .all(|index| at(*index).is_some_and(|next| next.token == Token::LParen)) =>
+        {
+            Some((2, vec![key("IN"), Token::LParen, key("NULL"), Token::Comma]))
+        }
+        ("not", Some("glob" | "match" | "regexp"), _) => Some((2, vec![key("NOT"), key("LIKE")])),
+        ("in", ..) if is_word(1) => {
+            let mut len = 2_usize;
+            while at(len).is_some_and(|dot| dot.token == Token::Period) && is_word(len.saturating_add(1)) {
+                len = len.saturating_add(2);
+            }
+            if at(len).is_some_and(|next| next.token == Token::LParen) {
+                return None;
+            }
+            let mut new = vec![key("IN"), Token::LParen, key("SELECT"), Token::Mul, key("FROM")];
+            new.extend(tokens.get(1..len)?.iter().map(|token| token.token.clone()));
+            new.push(Token::RParen);
+            Some((len, new))
+        }
+        ("search", Some("depth" | "breadth"), Some("first")) | ("cycle", Some(_), _)
+            if matches!(before, Some(Token::RParen)) =>
+        {
+            let set = (1..24).find(|index| word(*index).as_deref() == Some("set"))?;
+            let mut len = set.saturating_add(2);
+            if word(len).as_deref() == Some("using") {
+                len = len.saturating_add(2);
+            }
+            Some((len, Vec::new()))
+        }
+        ("mod", ..) if is_operand && at(1).is_some_and(|next| next.token != Token::LParen) => {
+            Some((1, vec![Token::Mod]))
+        }
+        ("with", Some("consistent"), Some("snapshot"))
+        | ("overriding", Some("system" | "user"), Some("value")) => Some((3, Vec::new())),
+        ("delete", Some("top"), _) if at(2).is_some_and(|next| next.token == Token::LParen) => {
+            let end = tokens
+                .iter()
+                .take(8)
+                .position(|token| token.token == Token::RParen)?;
+            let plain = tokens.get(3..end)?.iter().all(|token| {
+                matches!(token.token, Token::Number(..))
+                    || bare_word(Some(token)).is_some_and(|word| word.starts_with('@'))
+            });
+            plain.then(|| (end.saturating_add(1), vec![key("DELETE")]))
+        }
+        ("set", Some("character"), Some("set")) if starts => Some((3, vec![key("SET"), key("NAMES")])),
+        ("set", Some("charset"), _) if starts => Some((2, vec![key("SET"), key("NAMES")])),
+        ("explain", Some("extended" | "partitions"), _) if starts => Some((2, vec![key("EXPLAIN")])),
+        ("parse" | "try_parse", ..) if at(1).is_some_and(|next| next.token == Token::LParen) => {
+            Some((1, vec![key("TRY_CAST")]))
+        }
+        ("desc" | "describe", ..) if starts => described(tokens),
+        ("show", ..) if starts => shown(tokens),
+        _ => None,
+    }
+}
+
+/// `DESC t column` is `DESC t`.
+fn described(tokens: &[TokenWithSpan]) -> Option<(usize, Vec<Token>)> {
+    let end = tokens
+        .iter()
+        .position(|token| token.token == Token::SemiColon)
+        .unwrap_or(tokens.len());
+    let name = end.checked_sub(1)?;
+    let asks = matches!(
+        tokens.get(name).map(|token| &token.token),
+        Some(Token::Word(_) | Token::SingleQuotedString(_))
+    );
+    let table = tokens.get(..name)?;
+    let plain = table
+        .iter()
+        .all(|token| matches!(token.token, Token::Word(_) | Token::Period));
+    let named = matches!(table.last().map(|token| &token.token), Some(Token::Word(_)));
+    (asks && plain && named && matches!(table.len(), 2 | 4))
+        .then(|| (end, table.iter().map(|token| token.token.clone()).collect()))
+}
+
+/// `SHOW PROCEDURE STATUS …`, `SHOW CREATE DATABASE …` and the like name no table, and only tell.
+fn shown(tokens: &[TokenWithSpan]) -> Option<(usize, Vec<Token>)> {
+    let end = tokens
+        .iter()
+        .position(|token| token.token == Token::SemiColon)
+        .unwrap_or(tokens.len());
+    let what = [
+        bare_word(tokens.get(1))?,
+        bare_word(tokens.get(2)).unwrap_or_default(),
+    ];
+    let known = matches!(
+        [what[0].as_str(), what[1].as_str()],
+        ["procedure" | "function", "status" | "code"]
+            | [
+                "create",
+                "database" | "schema" | "user" | "event" | "sequence" | "package"
+            ]
+            | ["grants", "for"]
+            | ["binlog" | "relaylog", "events"]
+            | ["engine" | "profile", _]
+    );
+    let plain = tokens.get(..end)?.iter().all(|token| {
+        matches!(
+            token.token,
+            Token::Word(_)
+                | Token::SingleQuotedString(_)
+                | Token::Number(..)
+                | Token::Eq
+                | Token::Period
+                | Token::Comma
+        ) || matches!(&token.token, Token::AtSign)
+    });
+    if !known
+        && plain
+        && let Some(filter) = (3..end).find(|index| bare_word(tokens.get(*index)).as_deref() == Some("where"))
+    {
+        return Some((
+            end,
+            tokens
+                .get(..filter)?
+                .iter()
+                .map(|token| token.token.clone())
+                .collect(),
+        ));
+    }
+    (known && plain).then(|| {
+        (
+            end,
+            vec![Token::make_keyword("SHOW"), Token::make_keyword("WARNINGS")],
+        )
+    })
+}
+
+/// Transact-SQL needs no semicolons between statements. The tokens with some where a line of it would have them.
+fn parted(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
+    const INSIDE: &[&str] = &[
+        "union",
+        "all",
+        "except",
+        "intersect",
+        "as",
+        "begin",
+        "else",
+        "then",
+        "for",
+        "explain",
+        "on",
+        "after",
+        "of",
+        "or",
+        "not",
+        "from",
+        "into",
+        "in",
+        "exists",
+        "any",
+        "some",
+        "grant",
+        "deny",
+        "revoke",
+        "instead",
+    ];
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len().saturating_add(16));
+    let mut first = String::new();
+    let (mut depth, mut changed) = (0_usize, false);
+    for token in tokens {
+        match &token.token {
+            Token::LParen => depth = depth.saturating_add(1),
+            Token::RParen => depth = depth.saturating_sub(1),
+            Token::SemiColon => first.clear(),
+            _ => {}
+        }
+        let before = out.last();
+        let inside = match before.map(|before| &before.token) {
+            None | Some(Token::SemiColon | Token::Comma | Token::Eq | Token::Period) => true,
+            Some(Token::Word(word)) => {
+                let switched = first == "set" && word.value.eq_ignore_ascii_case("on");
+                word.quote_style.is_none()
+                    && !switched
+                    && INSIDE.contains(&word.value.to_ascii_lowercase().as_str())
+            }
+            _ => false,
+        };
+        let word = bare_word(Some(token)).unwrap_or_default();
+        if depth == 0 && !inside {
+            let belongs = match word.as_str() {
+                "select" => matches!(
+                    first.as_str(),
+                    "insert" | "with" | "if" | "while" | "create" | "alter" | "explain" | "merge"
+                ),
+                "set" => matches!(
+                    first.as_str(),
+                    "update" | "merge" | "alter" | "insert" | "if" | "while" | "with" | "create"
+                ),
+                "declare" | "print" | "commit" | "rollback" | "begin" => {
+                    matches!(first.as_str(), "if" | "while" | "create" | "alter")
+                }
+                "exec" | "execute" => {
+                    matches!(
+                        first.as_str(),
+                        "insert" | "if" | "while" | "create" | "alter" | "with"
+                    )
+                }
+                "if" => matches!(
+                    first.as_str(),
+                    "if" | "while" | "create" | "alter" | "drop" | "truncate"
+                ),
+                "insert" | "update" | "delete" => matches!(
+                    first.as_str(),
+                    "with" | "if" | "while" | "create" | "alter" | "merge" | "grant" | "deny" | "revoke"
+                ),
+                _ => true,
+            };
+            if !belongs {
+                out.push(TokenWithSpan {
+                    token: Token::SemiColon,
+                    span: token.span,
+                });
+                first.clear();
+                changed = true;
+            } else if word == "select" && first == "with" {
+                "select".clone_into(&mut first);
+            }
+        }
+        if first.is_empty() && token.token != Token::SemiColon {
+            first = word;
+        }
+        out.push(token.clone());
+    }
+    changed.then_some(out)
+}
+
 /// How many tokens the hints at the start of `tokens` take, if words and numbers are all they are.
 fn hints(tokens: &[TokenWithSpan]) -> Option<usize> {
     let end = tokens.iter().position(|token| token.token == Token::RParen)?;
@@ -198,6 +557,15 @@ fn hints(tokens: &[TokenWithSpan]) -> Option<usize> {
 ///
 /// Every byte keeps its place, so that what is said of the result is true of the text.
 pub(super) fn lay_open(text: &str) -> Option<String> {
+    versioned(text, true)
+}
+
+/// `text` without these comments, where there are any: what a server reads that is older than they ask for.
+pub(super) fn close(text: &str) -> Option<String> {
+    versioned(text, false)
+}
+
+fn versioned(text: &str, opens: bool) -> Option<String> {
     if !text.contains("/*!") && !text.contains("/*M!") {
         return None;
     }
@@ -217,6 +585,12 @@ pub(super) fn lay_open(text: &str) -> Option<String> {
             quote @ (b'\'' | b'"' | b'`') => end_of_quoted(bytes, i, quote),
             b'#' => end_of_line(bytes, i),
             b'-' if at(next) == b'-' && (at(i.saturating_add(2)) <= b' ') => end_of_line(bytes, i),
+            b'/' if !opens && (rest(i).starts_with(b"/*!") || rest(i).starts_with(b"/*M!")) => {
+                let found = rest(i.saturating_add(2)).windows(2).position(|two| two == b"*/");
+                let end = found.map_or(bytes.len(), |found| i.saturating_add(found).saturating_add(4));
+                blank(i, end);
+                end
+            }
             b'/' if rest(i).starts_with(b"/*!") || rest(i).starts_with(b"/*M!") => {
                 let mut end = i.saturating_add(if at(i.saturating_add(2)) == b'!' { 3 } else { 4 });
                 let digits = rest(end)
@@ -269,7 +643,15 @@ fn end_of_quoted(bytes: &[u8], from: usize, quote: u8) -> usize {
     bytes.len()
 }
 
-/// `text` with the place holders of Python drivers (`%s`, `%(name)s`) and the simplest calls of dbt's templates
+/// `text` with every carriage return that stands alone made an end of line, where there is a comment that it may end:
+/// what some servers, and not others, take it for.
+pub(super) fn line_ends(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let alone = memchr::memchr_iter(b'\r', bytes).any(|at| bytes.get(at.saturating_add(1)) != Some(&b'\n'));
+    (alone && (text.contains("--") || text.contains('#'))).then(|| text.replace('\r', "\n"))
+}
+
+/// `text` with the place holders of drivers and mappers (`%s`, `%(name)s`, `#{name}`) and the simplest calls of dbt's templates
 /// (`{{ ref('model') }}`) replaced by what a parser knows, where there are any.
 ///
 /// No database understands either, so that a text that has them never runs as it is; what replaces them keeps what is
@@ -278,7 +660,7 @@ pub(super) fn fill_in(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut filled = false;
-    while let Some(at) = rest.find(['%', '{']) {
+    while let Some(at) = rest.find(['%', '{', '#']) {
         let (before, after) = rest.split_at_checked(at)?;
         out.push_str(before);
         if let Some((replacement, len)) = place_holder(after).or_else(|| template(after)) {
@@ -296,6 +678,14 @@ pub(super) fn fill_in(text: &str) -> Option<String> {
 }
 
 fn place_holder(text: &str) -> Option<(&'static str, usize)> {
+    if let Some(named) = text.strip_prefix("#{") {
+        let (name, after) = named.split_once('}')?;
+        let is_name = !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
+        return is_name.then(|| (" NULL ", text.len().saturating_sub(after.len())));
+    }
     let rest = text.strip_prefix('%')?;
     let after = match rest.strip_prefix('(') {
         Some(named) => {
@@ -372,6 +762,7 @@ mod tests {
         ] {
             assert_eq!(lay_open(text).as_deref(), open, "{text}");
         }
+        assert_eq!(close("a/*!99999 '*/;b").as_deref(), Some("a            ;b"));
     }
 
     #[test]

@@ -6,3 +6,4 @@ mod file;
 mod scanners;
 mod shell;
 mod sql;
+mod sqlite;

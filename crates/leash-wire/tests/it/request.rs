@@ -39,7 +39,7 @@ fn a_plain_request_is_bounded_by_its_bytes_and_little_more() {
             (Some(9), 1, false)
         );
         assert_eq!(request.max_server_tool_uses, Some(0));
-        assert!(request.tools.is_empty() && request.surcharges.is_empty());
+        assert!(request.tools.is_empty() && !request.wants_sound);
         let call = request.into_model_call(Caller::session(SessionId::new("s_1").unwrap()));
         assert_eq!((&*call.provider, &*call.model), (format.provider(), "m"));
         assert_eq!(Call::Model(call).content().text(), body);
@@ -290,7 +290,7 @@ fn the_rest_of_a_request_is_read_too() {
         (request.choices, request.streaming, request.include_usage),
         (3, true, true)
     );
-    assert_eq!(request.surcharges, ["audio"]);
+    assert!(request.wants_sound);
     assert_eq!(request.service_tier, ServiceTier::Priority);
     assert!(request.has_media);
     assert!(
@@ -358,6 +358,42 @@ fn an_image_counts_as_what_it_is_scaled_down_to() {
 }
 
 #[test]
+fn what_a_limit_does_not_bound_and_the_least_limit_are_known() {
+    let limits = |format, members: &str| {
+        let request = parse(format, &format!(r#"{{"model":"m","messages":[]{members}}}"#)).unwrap();
+        (
+            request.max_output_tokens,
+            request.extra_output_tokens,
+            request.least_output_tokens,
+        )
+    };
+    let chat = Format::OpenAiChat;
+    assert_eq!(limits(chat, ""), (None, 0, 1));
+    let (max, extra, _) = limits(chat, r#","prediction":{"type":"content","content":"abc"}"#);
+    assert!(max.is_none() && extra > 3);
+    let (max, extra, _) = limits(chat, r#","max_tokens":50,"prediction":{"content":"abc"}"#);
+    assert_eq!(max, Some(50 + extra));
+    assert_eq!(limits(Format::OpenAiResponses, ""), (None, 0, 16));
+    let thinks = r#","thinking":{"type":"enabled","budget_tokens":1024}"#;
+    assert_eq!(limits(Format::AnthropicMessages, thinks), (None, 0, 1025));
+    let inside = format!(r#","max_tokens":2000{thinks}"#);
+    assert_eq!(limits(Format::AnthropicMessages, &inside), (Some(2000), 0, 1025));
+}
+
+#[test]
+fn inference_in_one_country_costs_more_and_the_workspace_decides_where_nobody_says() {
+    let percent = |format, members: &str| {
+        let body = format!(r#"{{"model":"m","max_tokens":1,"messages":[]{members}}}"#);
+        parse(format, &body).unwrap().surcharge_percent
+    };
+    let anthropic = Format::AnthropicMessages;
+    assert_eq!(percent(anthropic, ""), 10);
+    assert_eq!(percent(anthropic, r#","inference_geo":"us""#), 10);
+    assert_eq!(percent(anthropic, r#","inference_geo":"global""#), 0);
+    assert_eq!(percent(Format::OpenAiChat, ""), 0);
+}
+
+#[test]
 fn thinking_beyond_the_maximum_is_output_too() {
     let max = |budget: u64| {
         let body = format!(
@@ -400,11 +436,11 @@ fn sent(format: Format, body: &str, outgoing: Outgoing) -> String {
 fn only_what_must_change_changes() {
     let usage = Outgoing {
         include_usage: true,
-        max_output_tokens: None,
+        ..Outgoing::default()
     };
     let clamp = |max| Outgoing {
-        include_usage: false,
         max_output_tokens: Some(max),
+        ..Outgoing::default()
     };
     let c = Format::OpenAiChat;
     let option = r#""stream_options":{"include_usage":true}"#;
@@ -458,6 +494,30 @@ fn only_what_must_change_changes() {
     ] {
         assert_eq!(sent(format, body, clamp(100)), wanted);
     }
+    let tools = Outgoing {
+        max_tool_calls: Some(3),
+        ..Outgoing::default()
+    };
+    for (format, body, wanted) in [
+        (
+            Format::OpenAiResponses,
+            r#"{"x":1}"#,
+            r#"{"x":1,"max_tool_calls":3}"#,
+        ),
+        (
+            Format::OpenAiResponses,
+            r#"{"max_tool_calls":null}"#,
+            r#"{"max_tool_calls":3}"#,
+        ),
+        (
+            Format::OpenAiResponses,
+            r#"{"max_tool_calls":9}"#,
+            r#"{"max_tool_calls":9}"#,
+        ),
+        (c, r#"{"x":1}"#, r#"{"x":1}"#),
+    ] {
+        assert_eq!(sent(format, body, tools), wanted);
+    }
     let wrong = Json::parse(r#"{"stream_options":7}"#).unwrap();
     assert_eq!(
         outgoing_body(c, &wrong, &usage).unwrap_err().kind(),
@@ -503,7 +563,7 @@ proptest! {
         }
         members.extend(after.iter().map(member));
         let body = format!("{{{}{space}}}{space}", members.join(","));
-        let outgoing = Outgoing { include_usage: true, max_output_tokens: Some(500) };
+        let outgoing = Outgoing { include_usage: true, max_output_tokens: Some(500), ..Outgoing::default() };
         let sent = sent(Format::OpenAiChat, &body, outgoing);
 
         let mut wanted = members.clone();

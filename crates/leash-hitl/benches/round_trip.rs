@@ -1,13 +1,17 @@
 //! How long a question takes from being put to being answered: enqueue, approve, wake, consume.
 //!
-//! `cargo run --release -p leash-hitl --example round_trip --features sqlite,redis [redis://…]`
+//! `cargo bench -p leash-hitl --bench round_trip --features sqlite,redis [-- redis://…]`; without an address it starts
+//! a `redis-server` of its own.
 #![expect(
     clippy::print_stdout,
     clippy::indexing_slicing,
-    reason = "a program that prints a table"
+    reason = "a benchmark that prints a table"
 )]
 
 use std::error::Error;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,7 +44,7 @@ async fn measure(
     name: &str,
     asks: Arc<dyn HitlQueue>,
     decides: Arc<dyn HitlQueue>,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<Duration, Box<dyn Error>> {
     let gate = QueueHitlGate::new(asks).timeout(Duration::from_secs(10));
     let mut whole = Vec::with_capacity(ROUNDS);
     let mut wake = Vec::with_capacity(ROUNDS);
@@ -74,7 +78,61 @@ async fn measure(
         "{name:<28} whole p50 {:>9.3?} p99 {:>9.3?}   decided to woken and consumed p50 {:>9.3?} p99 {:>9.3?}",
         whole[median], whole[high], wake[median], wake[high]
     );
+    Ok(whole[median])
+}
+
+/// Leaves a median where `cargo xtask bench` looks for it.
+fn note(id: &str, median: Duration) -> Result<(), Box<dyn Error>> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target"),
+        PathBuf::from,
+    );
+    let figures = target.join("leash-bench");
+    std::fs::create_dir_all(&figures)?;
+    let micros = median.as_micros();
+    let figure = format!("{{\"id\":\"hitl/{id}\",\"value\":{micros},\"unit\":\"us\"}}\n");
+    std::fs::write(figures.join(format!("hitl_{id}.json")), figure)?;
     Ok(())
+}
+
+/// A server of our own, ended with us.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// Starts a server, once it answers; nothing where there is no such program.
+fn start_redis() -> Result<Option<(Server, String)>, Box<dyn Error>> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let text = port.to_string();
+    let args = [
+        "--port",
+        &text,
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+    ];
+    let started = Command::new("redis-server")
+        .args(args)
+        .stdout(Stdio::null())
+        .spawn();
+    let Ok(child) = started else { return Ok(None) };
+    let server = Server(child);
+    let begun = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if begun.elapsed() > Duration::from_secs(10) {
+            return Err("the server did not start".into());
+        }
+        std::thread::yield_now();
+    }
+    Ok(Some((server, format!("redis://127.0.0.1:{port}"))))
 }
 
 #[tokio::main]
@@ -84,20 +142,27 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::temp_dir().join(format!("leash-round-trip-{}.db", std::process::id()));
     let one: Arc<dyn HitlQueue> = Arc::new(SqliteQueue::open(&path).await?);
     measure("SQLite", one.clone(), one.clone()).await?;
-    measure(
-        "SQLite, two connections",
-        one,
-        Arc::new(SqliteQueue::open(&path).await?),
-    )
-    .await?;
+    let two = Arc::new(SqliteQueue::open(&path).await?);
+    let median = measure("SQLite, two connections", one, two).await?;
+    note("round_trip_sqlite", median)?;
     for end in ["", "-wal", "-shm"] {
         std::fs::remove_file(format!("{}{end}", path.display())).ok();
     }
-    if let Some(url) = std::env::args().nth(1) {
-        let url = url.parse()?;
-        let one: Arc<dyn HitlQueue> = Arc::new(RedisQueue::new(&url)?);
-        measure("Redis", one.clone(), one.clone()).await?;
-        measure("Redis, two clients", one, Arc::new(RedisQueue::new(&url)?)).await?;
-    }
+    // Cargo gives a benchmark arguments of its own.
+    let given = std::env::args().find(|arg| arg.starts_with("redis"));
+    let (_server, url) = if let Some(url) = given {
+        (None, url)
+    } else {
+        let Some((server, url)) = start_redis()? else {
+            println!("Redis: no `redis-server` here");
+            return Ok(());
+        };
+        (Some(server), url)
+    };
+    let url = url.parse()?;
+    let one: Arc<dyn HitlQueue> = Arc::new(RedisQueue::new(&url)?);
+    measure("Redis", one.clone(), one.clone()).await?;
+    let median = measure("Redis, two clients", one, Arc::new(RedisQueue::new(&url)?)).await?;
+    note("round_trip_redis", median)?;
     Ok(())
 }

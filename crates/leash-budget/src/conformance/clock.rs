@@ -1,0 +1,508 @@
+//! The laws of time, for a store whose clock can be set: windows of the calendar, leases, and clocks that step.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use leash_core::{Clock, ReservationId, Timestamp};
+
+use super::reference::{Answer, Reference};
+use super::{Ledger, Random, usd};
+use crate::{BudgetStore, Hit, Hold, Reserve, Scope, ScopeKey, Settlement, Window};
+
+/// A clock that stands where it is set.
+#[derive(Debug)]
+pub struct ManualClock(Mutex<Timestamp>);
+
+impl ManualClock {
+    /// A clock that stands at `now`.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self(Mutex::new(now))
+    }
+
+    /// Sets it, forward or back.
+    pub fn set(&self, now: Timestamp) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An empty store, and how its clock is set.
+#[derive(Clone)]
+pub struct Subject {
+    /// The store, for one law alone.
+    pub store: Arc<dyn BudgetStore>,
+    /// Sets its clock, forward or back.
+    pub set_clock: Arc<dyn Fn(Timestamp) + Send + Sync>,
+}
+
+impl std::fmt::Debug for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subject")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes one `#[tokio::test]` per law of time for the [`Subject`] that the expression gives: one fresh store for each.
+#[macro_export]
+macro_rules! budget_store_clock_conformance {
+    ($name:ident, $subject:expr) => {
+        mod $name {
+            use super::*;
+            $crate::budget_store_conformance!(@laws $subject,
+                a_new_window_begins_at_nothing
+                a_call_is_charged_to_the_window_it_was_reserved_in
+                what_is_released_or_expires_late_leaves_the_present_window_alone
+                a_late_settlement_never_revives_a_window_that_has_passed
+                an_id_never_seen_is_charged_to_the_present_window
+                a_clock_that_steps_back_opens_no_older_window_anew
+                two_windows_of_one_key_hold_at_once
+                a_lease_goes_by_the_clock_of_the_store
+                an_event_is_forgotten_when_its_time_has_passed
+                any_history_with_windows_agrees_with_a_plain_reference
+            );
+        }
+    };
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// The last moment of a span, and the first of the next.
+const EDGES: [(Window, &str, &str); 9] = [
+    (
+        Window::Minute,
+        "2026-11-22T12:34:59.999999Z",
+        "2026-11-22T12:35:00Z",
+    ),
+    (
+        Window::Hour,
+        "2026-11-22T12:59:59.999999Z",
+        "2026-11-22T13:00:00Z",
+    ),
+    (Window::Day, "2026-11-22T23:59:59.999999Z", "2026-11-23T00:00:00Z"),
+    (
+        Window::Month,
+        "2026-11-30T23:59:59.999999Z",
+        "2026-12-01T00:00:00Z",
+    ),
+    (
+        Window::Month,
+        "2026-12-31T23:59:59.999999Z",
+        "2027-01-01T00:00:00Z",
+    ),
+    (
+        Window::Month,
+        "2027-02-28T23:59:59.999999Z",
+        "2027-03-01T00:00:00Z",
+    ),
+    (Window::Day, "2028-02-28T23:59:59.999999Z", "2028-02-29T00:00:00Z"),
+    (Window::Day, "2028-02-29T23:59:59.999999Z", "2028-03-01T00:00:00Z"),
+    (
+        Window::Month,
+        "2028-02-29T23:59:59.999999Z",
+        "2028-03-01T00:00:00Z",
+    ),
+];
+
+impl Subject {
+    fn begin(&self, moment: &str) -> Ledger {
+        (self.set_clock)(at(moment));
+        Ledger::new(self.store.clone())
+    }
+}
+
+impl Ledger {
+    fn scope_per(&self, cap: u64, window: Window) -> Scope {
+        self.scope(cap).per(window)
+    }
+
+    /// Reserves `amount` in `scope`; the hold, where it was granted.
+    async fn take(&self, amount: u64, scope: &Scope) -> Option<Hold> {
+        let hold = self.hold(amount, std::slice::from_ref(scope));
+        self.granted(&hold).await.then_some(hold)
+    }
+}
+
+/// At midnight, at the end of a month and on a leap day, what was spent before counts no more, and not a microsecond earlier.
+pub async fn a_new_window_begins_at_nothing(subject: Subject) {
+    for (window, last, first) in EDGES {
+        let ledger = subject.begin(last);
+        let scope = ledger.scope_per(10, window);
+        let hold = ledger.take(10, &scope).await.unwrap();
+        ledger.settle(&hold, 10).await;
+        assert_eq!(ledger.take(1, &scope).await, None, "{window} {last}");
+        (subject.set_clock)(at(first));
+        assert_eq!(ledger.sums(&scope).await, (0, 0), "{window} {first}");
+        assert!(ledger.take(10, &scope).await.is_some(), "{window} {first}");
+        assert_eq!(ledger.take(1, &scope).await, None, "{window} {first}");
+    }
+}
+
+/// A call that began before midnight is charged to the day before.
+pub async fn a_call_is_charged_to_the_window_it_was_reserved_in(subject: Subject) {
+    for (window, last, first) in EDGES {
+        let ledger = subject.begin(last);
+        let scope = ledger.scope_per(10, window);
+        let hold = ledger.take(6, &scope).await.unwrap();
+        let other = ledger.take(3, &scope).await.unwrap();
+        (subject.set_clock)(at(first));
+        let today = ledger.take(10, &scope).await.unwrap();
+        let settlement = Settlement {
+            id: hold.id,
+            amount: usd(4),
+            scopes: hold.scopes.clone(),
+        };
+        let settled = ledger.store.settle(&settlement).await.unwrap();
+        let yesterday = settled.balances.first().unwrap();
+        assert!(settled.applied);
+        assert_eq!(
+            (yesterday.window, yesterday.spent, yesterday.reserved),
+            (window, usd(4), usd(3))
+        );
+        assert_eq!(ledger.sums(&scope).await, (0, 10), "{window} {first}");
+        let again = ledger.store.reserve(&other).await.unwrap();
+        let Reserve::Granted(balances) = again else {
+            panic!("refused")
+        };
+        assert_eq!(
+            balances.first().map(|balance| (balance.spent, balance.reserved)),
+            Some((usd(4), usd(3)))
+        );
+        assert!(!ledger.settle(&hold, 4).await);
+        assert!(ledger.settle(&other, 3).await && ledger.settle(&today, 9).await);
+        assert_eq!(ledger.sums(&scope).await, (9, 0), "{window} {first}");
+    }
+}
+
+/// A release and an expiry belong to the span of their hold, as a settlement does.
+pub async fn what_is_released_or_expires_late_leaves_the_present_window_alone(subject: Subject) {
+    for (window, last, first) in EDGES {
+        let ledger = subject.begin(last);
+        let (scope, total) = (ledger.scope_per(10, window), ledger.scope(100));
+        let released = ledger.hold(2, &[scope.clone(), total.clone()]);
+        let expiring = Hold {
+            lease: Duration::from_secs(1),
+            ..ledger.hold(3, &[scope.clone(), total.clone()])
+        };
+        assert!(ledger.granted(&released).await && ledger.granted(&expiring).await);
+        (subject.set_clock)(at(first).saturating_add(Duration::from_secs(2)));
+        let today = ledger.take(7, &scope).await.unwrap();
+        ledger.store.release(released.id).await.unwrap();
+        let expired = ledger.store.expire(10).await.unwrap();
+        let [only] = expired.as_slice() else {
+            panic!("{expired:?}")
+        };
+        assert_eq!(only.hold, expiring);
+        let sums: Vec<_> = only
+            .balances
+            .iter()
+            .map(|sums| (sums.spent, sums.reserved))
+            .collect();
+        assert_eq!(sums, [(usd(3), usd(0)), (usd(3), usd(0))]);
+        assert_eq!(ledger.sums(&scope).await, (0, 7), "{window} {first}");
+        assert_eq!(ledger.sums(&total).await, (3, 0), "{window} {first}");
+        ledger.settle(&today, 7).await;
+        assert_eq!(ledger.sums(&scope).await, (7, 0), "{window} {first}");
+    }
+}
+
+/// A settlement that comes after its hold has expired and its window has passed changes nothing in any window, and is done.
+pub async fn a_late_settlement_never_revives_a_window_that_has_passed(subject: Subject) {
+    for (window, last, first) in EDGES {
+        let ledger = subject.begin(last);
+        let (scope, total) = (ledger.scope_per(10, window), ledger.scope(100));
+        let hold = Hold {
+            lease: Duration::from_secs(1),
+            ..ledger.hold(6, &[scope.clone(), total.clone()])
+        };
+        let other = ledger.hold(4, &[scope.clone(), total.clone()]);
+        assert!(ledger.granted(&hold).await && ledger.granted(&other).await);
+        ledger.store.release(other.id).await.unwrap();
+        (subject.set_clock)(at(first).saturating_add(Duration::from_secs(2)));
+        assert_eq!(ledger.expired(hold.id).await.hold, hold);
+        let today = ledger.take(5, &scope).await.unwrap();
+        assert!(ledger.settle(&hold, 2).await, "it replaces the charge in all");
+        assert!(!ledger.settle(&hold, 2).await);
+        // The one that was given back is billed after all.
+        assert!(ledger.settle(&other, 1).await);
+        assert_eq!(ledger.sums(&scope).await, (0, 5), "{window} {first}");
+        assert_eq!(ledger.sums(&total).await, (3, 0), "{window} {first}");
+        (subject.set_clock)(at(last));
+        assert_eq!(ledger.sums(&scope).await, (0, 5), "the newest window stands");
+        ledger.settle(&today, 5).await;
+        assert_eq!(ledger.sums(&scope).await, (5, 0));
+    }
+}
+
+/// What nobody has reserved is charged when it is met.
+pub async fn an_id_never_seen_is_charged_to_the_present_window(subject: Subject) {
+    let ledger = subject.begin("2026-11-22T23:59:59Z");
+    let scope = ledger.scope_per(10, Window::Day);
+    let (unseen, overtaken) = (
+        ledger.hold(3, std::slice::from_ref(&scope)),
+        ledger.hold(3, std::slice::from_ref(&scope)),
+    );
+    assert!(ledger.take(9, &scope).await.is_some());
+    ledger.store.release(overtaken.id).await.unwrap();
+    (subject.set_clock)(at("2026-11-23T00:00:00Z"));
+    assert!(ledger.settle(&unseen, 2).await);
+    assert!(ledger.settle(&overtaken, 3).await);
+    assert_eq!(ledger.sums(&scope).await, (5, 0));
+    assert!(!ledger.settle(&unseen, 2).await);
+    assert_eq!(ledger.take(6, &scope).await, None);
+}
+
+/// A clock that goes back, by a little or by a year, gives nobody an empty window: the newest one seen goes on.
+pub async fn a_clock_that_steps_back_opens_no_older_window_anew(subject: Subject) {
+    for (window, last, first) in EDGES {
+        let ledger = subject.begin(last);
+        let scope = ledger.scope_per(10, window);
+        let before = ledger.take(1, &scope).await.unwrap();
+        ledger.settle(&before, 1).await;
+        (subject.set_clock)(at(first));
+        let hold = ledger.take(7, &scope).await.unwrap();
+        for back in [last, "2025-01-01T00:00:00Z"] {
+            (subject.set_clock)(at(back));
+            assert_eq!(ledger.sums(&scope).await, (0, 7), "{window} {back}");
+            assert_eq!(ledger.take(4, &scope).await, None, "{window} {back}");
+        }
+        assert!(ledger.take(3, &scope).await.is_some());
+        ledger.settle(&hold, 7).await;
+        (subject.set_clock)(at(first));
+        assert_eq!(ledger.sums(&scope).await, (7, 3));
+    }
+}
+
+/// The cap of a day and the cap of all time on one key: a call must fit both, and each has its own sums.
+pub async fn two_windows_of_one_key_hold_at_once(subject: Subject) {
+    let ledger = subject.begin("2026-11-22T12:00:00Z");
+    let total = ledger.scope(15);
+    let mut day = total.clone().per(Window::Day);
+    day.cap = Some(usd(10));
+    let both = [total.clone(), day.clone()];
+    let first = ledger.hold(10, &both);
+    assert!(ledger.granted(&first).await);
+    let Reserve::Refused(refused) = ledger.store.reserve(&ledger.hold(1, &both)).await.unwrap() else {
+        panic!("granted")
+    };
+    assert_eq!((refused.balance.window, refused.cap), (Window::Day, usd(10)));
+    ledger.settle(&first, 10).await;
+    (subject.set_clock)(at("2026-11-23T12:00:00Z"));
+    assert_eq!(
+        (ledger.sums(&total).await, ledger.sums(&day).await),
+        ((10, 0), (0, 0))
+    );
+    let Reserve::Refused(refused) = ledger.store.reserve(&ledger.hold(6, &both)).await.unwrap() else {
+        panic!("granted")
+    };
+    assert_eq!((refused.balance.window, refused.cap), (Window::Total, usd(15)));
+    assert!(ledger.granted(&ledger.hold(5, &both)).await);
+    assert_eq!(
+        (ledger.sums(&total).await, ledger.sums(&day).await),
+        ((10, 5), (0, 5))
+    );
+}
+
+/// A hold stands as long as its lease and not a microsecond longer; one without an end stands for ever.
+pub async fn a_lease_goes_by_the_clock_of_the_store(subject: Subject) {
+    let ledger = subject.begin("2026-11-22T12:00:00Z");
+    let scope = ledger.scope(100);
+    let lasting = |lease, amount| Hold {
+        lease,
+        ..ledger.hold(amount, std::slice::from_ref(&scope))
+    };
+    let (short, renewed, endless) = (
+        lasting(Duration::from_mins(1), 1),
+        lasting(Duration::from_mins(1), 2),
+        lasting(Duration::MAX, 4),
+    );
+    for hold in [&short, &renewed, &endless] {
+        assert!(ledger.granted(hold).await);
+    }
+    (subject.set_clock)(at("2026-11-22T12:00:30Z"));
+    ledger
+        .store
+        .renew(renewed.id, Duration::from_mins(1))
+        .await
+        .unwrap();
+    ledger
+        .store
+        .renew(endless.id, Duration::from_mins(1))
+        .await
+        .unwrap();
+    let expired = async |moment: &str| -> Vec<ReservationId> {
+        (subject.set_clock)(at(moment));
+        let expired = ledger.store.expire(10).await.unwrap();
+        expired.into_iter().map(|expired| expired.hold.id).collect()
+    };
+    assert_eq!(expired("2026-11-22T12:01:00Z").await, []);
+    assert_eq!(expired("2026-11-22T12:01:00.001Z").await, [short.id]);
+    assert_eq!(expired("2026-11-22T12:01:30Z").await, []);
+    assert_eq!(expired("2026-11-22T12:01:30.001Z").await, [renewed.id]);
+    assert_eq!(expired("9999-12-31T23:59:59.999999Z").await, []);
+    assert_eq!(ledger.sums(&scope).await, (3, 4));
+    assert!(ledger.settle(&endless, 1).await);
+    assert_eq!(ledger.sums(&scope).await, (4, 0));
+}
+
+/// A window of events slides: each is forgotten when it is as old as the window. A clock that goes back forgets none.
+pub async fn an_event_is_forgotten_when_its_time_has_passed(subject: Subject) {
+    let ledger = subject.begin("2026-11-22T12:00:00Z");
+    let hit = Hit {
+        key: ScopeKey::session(&ledger.ids.session()),
+        limit: 2,
+        within: Some(Duration::from_mins(1)),
+    };
+    let counted = async |moment: &str| {
+        (subject.set_clock)(at(moment));
+        let hits = ledger.store.hit(&hit).await.unwrap();
+        (hits.count, hits.is_allowed)
+    };
+    assert_eq!(counted("2026-11-22T12:00:00Z").await, (1, true));
+    assert_eq!(counted("2026-11-22T12:00:40Z").await, (2, true));
+    assert_eq!(counted("2026-11-22T12:00:59.999Z").await, (2, false));
+    assert_eq!(counted("2026-11-22T12:01:00Z").await, (2, true));
+    assert_eq!(counted("2026-11-22T12:01:00Z").await, (2, false));
+    assert_eq!(counted("2026-11-22T11:00:00Z").await, (2, false));
+    assert_eq!(counted("2026-11-22T12:01:40Z").await, (2, true));
+    assert_eq!(counted("2026-11-22T12:02:00Z").await, (2, true));
+}
+
+/// A long random history of every operation, with a clock that jumps forward and back over the edges of the calendar, answers
+/// and ends as a plain reference does.
+pub async fn any_history_with_windows_agrees_with_a_plain_reference(subject: Subject) {
+    for seed in 1..=12 {
+        history(&subject, seed).await;
+    }
+}
+
+#[expect(clippy::too_many_lines, reason = "one arm for each operation")]
+async fn history(subject: &Subject, seed: u64) {
+    let mut random = Random(seed);
+    let mut now = at("2028-02-28T23:59:00Z").saturating_add(Duration::from_hours(seed * 24));
+    let mut newest = now;
+    (subject.set_clock)(now);
+    let ledger = Ledger::new(subject.store.clone());
+    let mut reference = Reference::default();
+    let keys = [(); 3].map(|()| ScopeKey::session(&ledger.ids.session()));
+    let mut live: Vec<Hold> = Vec::new();
+    for step in 0..200 {
+        let what = random.below(100);
+        let some = usize::try_from(random.below(1 << 20)).unwrap();
+        let known = some.checked_rem(live.len()).and_then(|at| live.get(at)).cloned();
+        match (what, known) {
+            (0..40, _) => {
+                let mut scopes: Vec<Scope> = Vec::new();
+                for key in &keys {
+                    for window in Window::ALL {
+                        if random.below(4) == 0 {
+                            let cap = (random.below(5) > 0).then(|| usd(random.below(1_000)));
+                            let scope = Scope {
+                                key: key.clone(),
+                                window,
+                                cap,
+                                soft_cap: None,
+                            };
+                            scopes.push(scope);
+                        }
+                    }
+                }
+                let hold = Hold {
+                    lease: [Duration::from_secs(50), Duration::from_hours(30), Duration::MAX]
+                        [usize::try_from(random.below(3)).unwrap()],
+                    ..ledger.hold(random.below(200), &scopes)
+                };
+                check_reserve(&ledger, &mut reference, &hold, now).await;
+                live.push(hold);
+            }
+            (40..45, Some(hold)) => check_reserve(&ledger, &mut reference, &hold, now).await,
+            (45..65, Some(hold)) => {
+                let cost = random.below(250);
+                let applied = ledger.settle(&hold, cost).await;
+                assert_eq!(
+                    applied,
+                    reference.settle(hold.id, cost, &hold.scopes, now),
+                    "seed {seed}, {step}"
+                );
+            }
+            (65..70, Some(hold)) => {
+                ledger.store.release(hold.id).await.unwrap();
+                reference.release(hold.id);
+            }
+            (70..73, Some(hold)) => {
+                ledger.store.renew(hold.id, Duration::from_mins(2)).await.unwrap();
+                reference.renew(hold.id, Duration::from_mins(2), now);
+            }
+            (73..80, _) => {
+                let mut expired: Vec<ReservationId> = Vec::new();
+                loop {
+                    let some = ledger.store.expire(7).await.unwrap();
+                    if some.is_empty() {
+                        break;
+                    }
+                    expired.extend(some.iter().map(|expired| expired.hold.id));
+                }
+                // Those of an earlier history come with them.
+                expired.retain(|id| live.iter().any(|hold| hold.id == *id));
+                expired.sort_unstable();
+                assert_eq!(expired, reference.expire(now), "seed {seed}, {step}");
+            }
+            (80, _) if step > 150 => {
+                let key = &keys[some % keys.len()];
+                ledger.store.close(key).await.unwrap();
+                reference.close(key);
+            }
+            // Events that were old at the latest moment seen may be forgotten, so no older one is asked about.
+            (81..90, _) if now >= newest => {
+                let hit = Hit {
+                    key: keys[some % keys.len()].clone(),
+                    limit: 5,
+                    within: Some(Duration::from_mins(3)),
+                };
+                let hits = ledger.store.hit(&hit).await.unwrap();
+                let (count, is_allowed) = reference.hit(&hit, now);
+                assert_eq!(
+                    (usize::try_from(hits.count).unwrap(), hits.is_allowed),
+                    (count, is_allowed),
+                    "seed {seed}, {step}"
+                );
+            }
+            _ => {
+                let far = [1, 40, 4_000, 90_000, 2_700_000][some % 5];
+                let seconds = i64::try_from(random.below(far)).unwrap();
+                let back = random.below(4) == 0;
+                let to = now.as_unix_seconds() + if back { -seconds } else { seconds };
+                now = Timestamp::from_unix_seconds(to);
+                newest = newest.max(now);
+                (subject.set_clock)(now);
+            }
+        }
+        for key in &keys {
+            for window in Window::ALL {
+                let scope = Scope::capped(key.clone(), usd(1)).per(window);
+                assert_eq!(
+                    ledger.sums(&scope).await,
+                    reference.sums(&scope, now),
+                    "seed {seed}, {step}: {key} {window}"
+                );
+            }
+        }
+    }
+}
+
+async fn check_reserve(ledger: &Ledger, reference: &mut Reference, hold: &Hold, now: Timestamp) {
+    let answer = match ledger.store.reserve(hold).await {
+        Ok(Reserve::Granted(_)) => Answer::Granted,
+        Ok(Reserve::Refused(_)) => Answer::Refused,
+        Err(_) => Answer::Error,
+    };
+    assert_eq!(answer, reference.reserve(hold, now));
+}
