@@ -35,6 +35,10 @@ mod policy {}
 mod prices {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/scanners.md")]
+mod scanners {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/soc2.md")]
 mod soc2 {}
 

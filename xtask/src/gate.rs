@@ -98,6 +98,12 @@ pub(crate) const STEPS: &[Step] = &[
         run: package,
     },
     Step {
+        name: "presidio",
+        about: "the rule on Presidio against Presidio itself, in a Python environment below target",
+        slow: true,
+        run: presidio,
+    },
+    Step {
         name: "chaos",
         about: "the tests again, with more cases and more crashes",
         slow: true,
@@ -435,6 +441,44 @@ fn chaos(workspace: &Workspace) -> Result<()> {
             "--all-features",
             "--profile",
             "full",
+        ],
+    )
+}
+
+/// The release that the rule is tested against.
+const PRESIDIO: &str = "presidio-analyzer[server]==2.2.366";
+
+fn presidio(workspace: &Workspace) -> Result<()> {
+    let home = workspace.target.join("presidio");
+    let python = home.join("bin").join("python");
+    let python = python.to_str().context("the target folder's name is not UTF-8")?;
+    let home = home.to_str().context("the target folder's name is not UTF-8")?;
+    for (program, args) in [
+        ("python3", ["-m", "venv", home].as_slice()),
+        (python, &["-m", "pip", "install", "--quiet", PRESIDIO]),
+    ] {
+        println!("$ {program} {}", args.join(" "));
+        let status = Command::new(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .status()
+            .with_context(|| format!("failed to run `{program}`"))?;
+        if !status.success() {
+            bail!("`{program} {}` ended with {status}", args.join(" "));
+        }
+    }
+    call(
+        workspace,
+        &[("LEASH_TEST_PRESIDIO", python)],
+        &[
+            "nextest",
+            "run",
+            "-p",
+            "leash-policy",
+            "--features",
+            "scanners",
+            "-E",
+            "test(presidio_itself)",
         ],
     )
 }

@@ -61,7 +61,7 @@ pub(crate) const TOOLS: &[Tool] = &[
             "--version",
             "0.9.143",
         ],
-        needed_by: &["test", "chaos"],
+        needed_by: &["test", "presidio", "chaos"],
         note: "takes some minutes on two cores, once",
     },
     Tool {

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &PolicyArgs) -> Result<Exit, Failure> {
             let policy = read_policy(&args.file)?;
             let text = format!(
                 "OK: {} rules, {} redactors, version {}\n",
-                policy.rules().len(),
+                policy.rules().len().saturating_add(policy.async_rules().len()),
                 policy.redactors().len(),
                 policy.version()
             );
@@ -40,6 +40,15 @@ pub(crate) fn run(args: &PolicyArgs) -> Result<Exit, Failure> {
         PolicyCommand::Test(args) => test(args),
         PolicyCommand::Explain(args) => explain(args),
     }
+}
+
+/// The rules that decide by themselves. Scanners are not asked: what they say depends on more than the policy.
+fn local_rules(policy: &Policy) -> Vec<Arc<dyn Rule>> {
+    let ids: Vec<&str> = policy.async_rules().iter().map(|rule| rule.id()).collect();
+    if !ids.is_empty() {
+        output::say(&format!("# not asked: {}", ids.join(", ")));
+    }
+    policy.rules().to_vec()
 }
 
 fn read_text(path: &Path) -> Result<String, Failure> {
@@ -137,7 +146,7 @@ fn decide(engine: &PolicyEngine, call: &Call) -> (Action, String, String) {
 fn test(args: &PolicyTestArgs) -> Result<Exit, Failure> {
     let (rules, cases) = match (&args.rule, args.paths.as_slice()) {
         (Some(rule), [cases]) => (vec![rule_of(rule, &args.options)?], cases),
-        (None, [policy, cases]) => (read_policy(policy)?.rules().to_vec(), cases),
+        (None, [policy, cases]) => (local_rules(&read_policy(policy)?), cases),
         (Some(_), _) => {
             return Err(Failure::Usage(
                 "`policy test --rule RULE` takes one file: the cases".to_owned(),
@@ -216,7 +225,7 @@ fn row(out: &mut Output<'_>, [id, expected, got, rule, reason]: [&str; 5]) {
 fn explain(args: &PolicyExplainArgs) -> Result<Exit, Failure> {
     let rules = match (&args.rule, &args.file) {
         (Some(rule), None) => vec![rule_of(rule, &args.options)?],
-        (None, Some(file)) => read_policy(file)?.rules().to_vec(),
+        (None, Some(file)) => local_rules(&read_policy(file)?),
         _ => {
             return Err(Failure::Usage(
                 "`policy explain` takes a policy, or `--rule RULE`".to_owned(),

@@ -44,6 +44,9 @@ pub struct Decision {
     pub rule_id: Cow<'static, str>,
     /// Why, for people and the log. Never quotes a prompt or an argument.
     pub reason: Cow<'static, str>,
+    /// What the rule would have done, where it only watches: the call then goes on as if it had said nothing, and
+    /// `action` is [`Action::Warn`].
+    pub shadow: Option<Action>,
 }
 
 impl Decision {
@@ -58,6 +61,22 @@ impl Decision {
             action,
             rule_id: rule_id.into(),
             reason: reason.into(),
+            shadow: None,
         }
+    }
+
+    /// The same, as a rule gives it that only watches: a warning that says what would have been done.
+    ///
+    /// ```
+    /// use leash_core::{Action, Decision};
+    ///
+    /// let decision = Decision::new(Action::Block, "blocked_sql", "writes").in_shadow();
+    /// assert_eq!((decision.action, decision.shadow), (Action::Warn, Some(Action::Block)));
+    /// ```
+    #[must_use]
+    pub fn in_shadow(mut self) -> Self {
+        self.shadow = Some(self.shadow.unwrap_or(self.action));
+        self.action = Action::Warn;
+        self
     }
 }

@@ -381,6 +381,7 @@ impl FirewallBuilder {
     /// `llm-leash policy check` does.
     pub fn policy(mut self, policy: &Policy) -> Self {
         self.rules.extend(policy.rules().iter().cloned());
+        self.async_rules.extend(policy.async_rules().iter().cloned());
         self.policy_files.push(policy.version().to_string());
         self.redact_with(policy.redactor())
     }

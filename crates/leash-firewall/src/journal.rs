@@ -327,42 +327,43 @@ impl Journal {
         call: &Call,
         decision: &Decision,
     ) -> Result<(), AuditError> {
-        let action = match decision.action {
+        // A rule that only watches is logged with what it would have done. To let a call pass is nothing to log, but
+        // that it would have ended the evaluation is.
+        let action = match decision.shadow.unwrap_or(decision.action) {
+            Action::Allow if decision.shadow.is_some() => PolicyAction::Warn,
             Action::Block => PolicyAction::Block,
             Action::Warn => PolicyAction::Warn,
             Action::Hitl => PolicyAction::Hitl,
             Action::Allow => return Ok(()),
         };
-        self.rule_acted(session, &call.tool(), action, &decision.rule_id, &decision.reason)
-    }
-
-    pub(crate) fn redaction(&self, session: &Session, tool: &str) -> Result<(), AuditError> {
-        let rule_id = leash_core::rule_ids::REDACT;
         self.rule_acted(
             session,
-            tool,
-            PolicyAction::Redact,
-            rule_id,
-            "something that must not leave was taken out",
+            PolicyDecision {
+                rule_id: &decision.rule_id,
+                action,
+                reason: &decision.reason,
+                tool: &call.tool(),
+                shadow: decision.shadow.is_some(),
+            },
         )
     }
 
-    fn rule_acted(
-        &self,
-        session: &Session,
-        tool: &str,
-        action: PolicyAction,
-        rule_id: &str,
-        reason: &str,
-    ) -> Result<(), AuditError> {
+    pub(crate) fn redaction(&self, session: &Session, tool: &str) -> Result<(), AuditError> {
+        self.rule_acted(
+            session,
+            PolicyDecision {
+                rule_id: leash_core::rule_ids::REDACT,
+                action: PolicyAction::Redact,
+                reason: "something that must not leave was taken out",
+                tool,
+                shadow: false,
+            },
+        )
+    }
+
+    fn rule_acted(&self, session: &Session, decision: PolicyDecision<'_>) -> Result<(), AuditError> {
         let Some(log) = &self.log else { return Ok(()) };
-        let kind = Kind::PolicyDecision(PolicyDecision {
-            rule_id,
-            action,
-            reason,
-            tool,
-            shadow: false,
-        });
+        let kind = Kind::PolicyDecision(decision);
         log.append_coalesced(&Event::new(&session.caller, kind)).map(drop)
     }
 

@@ -1,8 +1,9 @@
-//! What every rule can be told besides its own options: [`Adjusted`].
+//! What every rule can be told besides its own options: [`Adjusted`], [`AdjustedAsync`].
 
 use std::sync::Arc;
 
-use leash_core::{Action, Call, Decision, PolicyContext, Rule, RuleError};
+use async_trait::async_trait;
+use leash_core::{Action, AsyncRule, Call, Decision, PolicyContext, Rule, RuleError};
 
 use crate::tools::Names;
 
@@ -26,69 +27,41 @@ use crate::tools::Names;
 #[derive(Clone, Debug)]
 pub struct Adjusted {
     rule: Arc<dyn Rule>,
+    settings: Settings,
+}
+
+/// The same for a rule that asks another process.
+#[derive(Clone, Debug)]
+pub struct AdjustedAsync {
+    rule: Arc<dyn AsyncRule>,
+    settings: Settings,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Settings {
     id: Option<String>,
     tools: Option<Names>,
     action: Option<Action>,
     shadow: bool,
 }
 
-impl Adjusted {
-    /// `rule` as it is.
-    #[must_use]
-    pub fn new(rule: Arc<dyn Rule>) -> Self {
-        Self {
-            rule,
-            id: None,
-            tools: None,
-            action: None,
-            shadow: false,
-        }
+impl Settings {
+    fn passes_over(&self, call: &Call) -> bool {
+        self.tools
+            .as_ref()
+            .is_some_and(|tools| !tools.contain(&call.tool()))
     }
 
-    /// Under another id.
-    #[must_use]
-    pub fn with_id(mut self, id: impl Into<String>) -> Self {
-        self.id = Some(id.into());
-        self
-    }
-
-    /// Asked about these tools only; `*` in a name stands for any characters.
-    #[must_use]
-    pub fn only_tools<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
-        self.tools = Some(Names::new(names));
-        self
-    }
-
-    /// Doing this instead of blocking or asking.
-    #[must_use]
-    pub fn action(mut self, action: Action) -> Self {
-        self.action = Some(action);
-        self
-    }
-
-    /// Whether it only notes what it would have done.
-    #[must_use]
-    pub fn shadow(mut self, shadow: bool) -> Self {
-        self.shadow = shadow;
-        self
-    }
-}
-
-impl Rule for Adjusted {
-    fn id(&self) -> &str {
-        self.id.as_deref().unwrap_or_else(|| self.rule.id())
-    }
-
-    fn evaluate(&self, call: &Call, context: &PolicyContext) -> Result<Option<Decision>, RuleError> {
-        if let Some(tools) = &self.tools
-            && !tools.contain(&call.tool())
-        {
-            return Ok(None);
-        }
-        let answer = match self.rule.evaluate(call, context) {
+    /// What becomes of the answer of the rule that is called `id`.
+    fn apply(
+        &self,
+        id: &str,
+        answer: Result<Option<Decision>, RuleError>,
+    ) -> Result<Option<Decision>, RuleError> {
+        let answer = match answer {
             Err(error) if self.shadow => Some(Decision::new(
                 Action::Block,
-                self.id().to_owned(),
+                id.to_owned(),
                 format!("rule failed: {error}"),
             )),
             other => other?,
@@ -103,10 +76,116 @@ impl Rule for Adjusted {
             if self.shadow {
                 decision.reason =
                     format!("shadow: would {}: {}", verb(decision.action), decision.reason).into();
-                decision.action = Action::Warn;
+                decision = decision.in_shadow();
             }
             decision
         }))
+    }
+}
+
+impl Adjusted {
+    /// `rule` as it is.
+    #[must_use]
+    pub fn new(rule: Arc<dyn Rule>) -> Self {
+        Self {
+            rule,
+            settings: Settings::default(),
+        }
+    }
+
+    /// Under another id.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+        self.settings.id = Some(id.into());
+        self
+    }
+
+    /// Asked about these tools only; `*` in a name stands for any characters.
+    #[must_use]
+    pub fn only_tools<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
+        self.settings.tools = Some(Names::new(names));
+        self
+    }
+
+    /// Doing this instead of blocking or asking.
+    #[must_use]
+    pub fn action(mut self, action: Action) -> Self {
+        self.settings.action = Some(action);
+        self
+    }
+
+    /// Whether it only notes what it would have done.
+    #[must_use]
+    pub fn shadow(mut self, shadow: bool) -> Self {
+        self.settings.shadow = shadow;
+        self
+    }
+}
+
+impl AdjustedAsync {
+    /// `rule` as it is.
+    #[must_use]
+    pub fn new(rule: Arc<dyn AsyncRule>) -> Self {
+        Self {
+            rule,
+            settings: Settings::default(),
+        }
+    }
+
+    /// Under another id.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+        self.settings.id = Some(id.into());
+        self
+    }
+
+    /// Asked about these tools only; `*` in a name stands for any characters.
+    #[must_use]
+    pub fn only_tools<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
+        self.settings.tools = Some(Names::new(names));
+        self
+    }
+
+    /// Doing this instead of blocking or asking.
+    #[must_use]
+    pub fn action(mut self, action: Action) -> Self {
+        self.settings.action = Some(action);
+        self
+    }
+
+    /// Whether it only notes what it would have done.
+    #[must_use]
+    pub fn shadow(mut self, shadow: bool) -> Self {
+        self.settings.shadow = shadow;
+        self
+    }
+}
+
+impl Rule for Adjusted {
+    fn id(&self) -> &str {
+        self.settings.id.as_deref().unwrap_or_else(|| self.rule.id())
+    }
+
+    fn evaluate(&self, call: &Call, context: &PolicyContext) -> Result<Option<Decision>, RuleError> {
+        if self.settings.passes_over(call) {
+            return Ok(None);
+        }
+        self.settings.apply(self.id(), self.rule.evaluate(call, context))
+    }
+}
+
+#[async_trait]
+impl AsyncRule for AdjustedAsync {
+    fn id(&self) -> &str {
+        self.settings.id.as_deref().unwrap_or_else(|| self.rule.id())
+    }
+
+    async fn evaluate(&self, call: &Call, context: &PolicyContext) -> Result<Option<Decision>, RuleError> {
+        if self.settings.passes_over(call) {
+            return Ok(None);
+        }
+        self.settings
+            .apply(self.id(), self.rule.evaluate(call, context).await)
     }
 }
 

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use leash_core::{Digest, Json, PolicyEngine, Redactor, Rule, RuleError};
+use leash_core::{AsyncRule, Digest, Json, PolicyEngine, Redactor, Rule, RuleError};
 use serde_json::{Map, Value, json};
 use toml::Table;
 
 use crate::registry::{
-    COMMON, OptionError, OptionKind, REDACTORS, RULES, Shape, redactor_from_options, rule_from_options,
+    COMMON, OptionError, OptionKind, REDACTORS, RULES, SCANNERS, Shape, redactor_from_options,
+    rule_from_options, scanner_from_options,
 };
 
 /// Longest policy, in bytes.
@@ -73,6 +74,7 @@ pub enum PolicyError {
 #[derive(Clone)]
 pub struct Policy {
     rules: Vec<Arc<dyn Rule>>,
+    async_rules: Vec<Arc<dyn AsyncRule>>,
     redactors: Vec<Arc<dyn Redactor>>,
     version: Digest,
 }
@@ -80,8 +82,10 @@ pub struct Policy {
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ids: Vec<&str> = self.rules.iter().map(|rule| rule.id()).collect();
+        let scanners: Vec<&str> = self.async_rules.iter().map(|rule| rule.id()).collect();
         f.debug_struct("Policy")
             .field("rules", &ids)
+            .field("async_rules", &scanners)
             .field("redactors", &self.redactors.len())
             .field("version", &self.version)
             .finish()
@@ -135,7 +139,9 @@ impl Policy {
             line: error.span().map_or(0, |span| line_of(text, span.start)),
             what: error.message().to_owned(),
         })?;
-        let mut rules = Vec::new();
+        let mut rules: Vec<Arc<dyn Rule>> = Vec::new();
+        let mut async_rules: Vec<Arc<dyn AsyncRule>> = Vec::new();
+        let mut ids: Vec<String> = Vec::new();
         let mut redactors = Vec::new();
         for (name, value) in table {
             match (name.as_str(), value) {
@@ -149,7 +155,24 @@ impl Policy {
                         let place = at.saturating_add(1);
                         let wrong = |source| PolicyError::Rule { place, source };
                         let (kind, options) = options_of(entry, "rule").map_err(wrong)?;
-                        rules.push(rule_from_options(&kind, &options).map_err(wrong)?);
+                        let id = if SCANNERS.iter().any(|scanner| scanner.name == kind) {
+                            let rule = scanner_from_options(&kind, &options).map_err(wrong)?;
+                            let id = rule.id().to_owned();
+                            async_rules.push(rule);
+                            id
+                        } else {
+                            let rule = rule_from_options(&kind, &options).map_err(wrong)?;
+                            let id = rule.id().to_owned();
+                            rules.push(rule);
+                            id
+                        };
+                        if ids.contains(&id) {
+                            return Err(wrong(OptionError::invalid(
+                                "id",
+                                "is the id of a rule before it; give one of them another",
+                            )));
+                        }
+                        ids.push(id);
                     }
                 }
                 ("redactors", toml::Value::Array(entries)) => {
@@ -172,28 +195,25 @@ impl Policy {
                 }
             }
         }
-        for (at, rule) in rules.iter().enumerate() {
-            if rules.iter().take(at).any(|other| other.id() == rule.id()) {
-                return Err(PolicyError::Rule {
-                    place: at.saturating_add(1),
-                    source: OptionError::invalid(
-                        "id",
-                        "is the id of a rule before it; give one of them another",
-                    ),
-                });
-            }
-        }
         Ok(Self {
             rules,
+            async_rules,
             redactors,
             version: Digest::of(text.as_bytes()),
         })
     }
 
-    /// The rules, in order.
+    /// The rules that decide by themselves, in order.
     #[must_use]
     pub fn rules(&self) -> &[Arc<dyn Rule>] {
         &self.rules
+    }
+
+    /// The rules that ask another process, in order. They are asked after all others, and only where none of those
+    /// blocked.
+    #[must_use]
+    pub fn async_rules(&self) -> &[Arc<dyn AsyncRule>] {
+        &self.async_rules
     }
 
     /// The redactors, in order.
@@ -222,7 +242,7 @@ impl Policy {
     /// An engine that asks the rules in order.
     #[must_use]
     pub fn engine(&self) -> PolicyEngine {
-        PolicyEngine::new(self.rules.clone(), Vec::new())
+        PolicyEngine::new(self.rules.clone(), self.async_rules.clone())
     }
 
     /// The JSON Schema (draft 2020-12) of a policy, for editors.
@@ -234,6 +254,9 @@ impl Policy {
     #[must_use]
     pub fn schema() -> Value {
         let rules = RULES
+            .iter()
+            .map(|kind| entry("rule", kind.name, kind.about, kind.options, COMMON));
+        let scanners = SCANNERS
             .iter()
             .map(|kind| entry("rule", kind.name, kind.about, kind.options, COMMON));
         let redactors = REDACTORS
@@ -249,7 +272,7 @@ impl Policy {
                     "description": "The rules, in the order in which they are asked.",
                     "type": "array",
                     "maxItems": MAX_RULES,
-                    "items": {"oneOf": rules.collect::<Vec<_>>()},
+                    "items": {"oneOf": rules.chain(scanners).collect::<Vec<_>>()},
                 },
                 "redactors": {
                     "description": "What is taken out of what leaves, in order.",
@@ -371,18 +394,18 @@ mod tests {
 
     #[test]
     fn every_rule_can_be_written_with_the_options_of_the_schema() {
-        for kind in RULES {
-            let names: Vec<&str> = kind.options.iter().map(|option| option.name).collect();
+        let scanners = SCANNERS.iter().map(|kind| (kind.name, kind.options));
+        for (name, options) in RULES.iter().map(|kind| (kind.name, kind.options)).chain(scanners) {
+            let names: Vec<&str> = options.iter().map(|option| option.name).collect();
             assert!(
                 names
                     .iter()
                     .all(|name| COMMON.iter().all(|common| common.name != *name)),
-                "{}",
-                kind.name
+                "{name}"
             );
         }
         let items = &Policy::schema()["properties"]["rules"]["items"]["oneOf"];
-        assert_eq!(items.as_array().unwrap().len(), RULES.len());
+        assert_eq!(items.as_array().unwrap().len(), RULES.len() + SCANNERS.len());
     }
 
     #[test]

@@ -8,7 +8,10 @@
 //! - [`Policy`], [`rule_from_options`]: all of it from TOML, and by name; [`Adjusted`]: for some tools, or in the shadow.
 //! - [`BudgetThreshold`], [`HitlThreshold`]: warn, or ask a human, as the budget runs out.
 //!
-//! Its invariant: no I/O, and nothing of firewalls, stores or providers. A rule looks at a call and its context.
+//! With the feature `scanners` there are rules that ask another process, too: `PresidioRule`, `ScannerRule`,
+//! `LlamaFirewallRule`.
+//!
+//! Its invariant: no I/O but in those, and nothing of firewalls, stores or providers. A rule looks at a call and its context.
 //!
 //! ```
 //! use leash_core::{Action, Call, Caller, PolicyContext, Rule, SessionId, Timestamp, ToolCall};
@@ -31,12 +34,14 @@ mod paths;
 mod patterns;
 mod pii;
 mod registry;
+#[cfg(feature = "scanners")]
+mod scanners;
 mod secrets;
 mod shell;
 mod sql;
 mod tools;
 
-pub use self::adjust::Adjusted;
+pub use self::adjust::{Adjusted, AdjustedAsync};
 pub use self::budget::{BudgetThreshold, HitlThreshold, ThresholdError};
 pub use self::file::{Policy, PolicyError, Redactors};
 pub use self::net::BlockedUrls;
@@ -44,9 +49,11 @@ pub use self::paths::BlockedPaths;
 pub use self::patterns::{BlockedPatterns, HitlOnPattern, PatternError};
 pub use self::pii::{DetectorError, PiiRedactor, PiiStream, Span};
 pub use self::registry::{
-    COMMON, OptionError, OptionKind, Options, REDACTORS, RULES, RedactorKind, RuleKind, Shape,
-    redactor_from_options, rule_from_options,
+    COMMON, OptionError, OptionKind, Options, REDACTORS, RULES, RedactorKind, RuleKind, SCANNERS,
+    ScannerKind, Shape, redactor_from_options, rule_from_options, scanner_from_options,
 };
+#[cfg(feature = "scanners")]
+pub use self::scanners::{LlamaFirewallRule, PresidioRule, ScannerError, ScannerRule, ScannerTransport};
 pub use self::secrets::SecretsRule;
 pub use self::shell::{BlockedShell, MAX_SCRIPT_BYTES, ShellOptionError};
 pub use self::sql::{BlockedSql, SqlDialect, SqlMode};

@@ -19,9 +19,9 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use leash_core::{Action, Redactor, Rule};
+use leash_core::{Action, AsyncRule, Redactor, Rule};
 
-use crate::adjust::Adjusted;
+use crate::adjust::{Adjusted, AdjustedAsync};
 use crate::pii::{KINDS, PiiRedactor};
 use crate::secrets::SecretsRule;
 use crate::shell::BlockedShell;
@@ -122,6 +122,30 @@ pub const RULES: &[RuleKind] = &[
     crate::net::KIND,
     SHELL,
     SECRETS,
+];
+
+/// A kind of rules that ask another process. Listed in [`SCANNERS`] as other rules are in [`RULES`]; in a file they
+/// stand among those.
+#[derive(Clone, Copy, Debug)]
+pub struct ScannerKind {
+    /// The name, and unless set otherwise the id.
+    pub name: &'static str,
+    /// What it does, in a sentence.
+    pub about: &'static str,
+    /// What it takes, besides [`COMMON`].
+    pub options: &'static [OptionKind],
+    /// Makes one.
+    pub make: fn(&mut Options) -> Result<Arc<dyn AsyncRule>, OptionError>,
+}
+
+/// Every kind of rule there is that asks another process: none without the feature `scanners`.
+pub const SCANNERS: &[ScannerKind] = &[
+    #[cfg(feature = "scanners")]
+    crate::scanners::PRESIDIO,
+    #[cfg(feature = "scanners")]
+    crate::scanners::LLAMA_FIREWALL,
+    #[cfg(feature = "scanners")]
+    crate::scanners::SCANNER,
 ];
 
 /// A kind of redactors that can be made from options. Listed in [`REDACTORS`] as rules are in [`RULES`].
@@ -311,7 +335,11 @@ pub const COMMON: &[OptionKind] = &[
 
 /// The names of all rules, for messages.
 fn known_rules() -> String {
-    let names: Vec<String> = RULES.iter().map(|kind| format!("`{}`", kind.name)).collect();
+    let names = RULES.iter().map(|kind| kind.name);
+    let names: Vec<String> = names
+        .chain(SCANNERS.iter().map(|kind| kind.name))
+        .map(|name| format!("`{name}`"))
+        .collect();
     names.join(", ")
 }
 
@@ -338,43 +366,86 @@ pub fn rule_from_options<K: AsRef<str>, V: AsRef<str>>(
         .iter()
         .find(|kind| kind.name == name)
         .ok_or_else(|| OptionError::UnknownRule(name.to_owned()))?;
-    let given = options
-        .iter()
-        .map(|(key, value)| (key.as_ref().replace('-', "_"), value.as_ref().to_owned()));
-    let mut options = Options {
-        given: given.collect(),
-    };
-    let id = options.one("id")?;
-    let tools = options.list("tools");
-    let shadow = options.flag("shadow")?.unwrap_or(false);
-    let action = match options.one("action")?.as_deref() {
-        None => None,
-        Some("block") => Some(Action::Block),
-        Some("hitl") => Some(Action::Hitl),
-        Some("warn") => Some(Action::Warn),
-        Some(_) => return Err(OptionError::invalid("action", "is `block`, `hitl` or `warn`")),
-    };
+    let mut options = Options::of(options);
+    let common = Common::take(&mut options)?;
     let rule = (kind.make)(&mut options)?;
-    if let Some((option, _)) = options.given.first() {
-        return Err(OptionError::UnknownOption {
-            rule: name.to_owned(),
-            option: option.clone(),
-        });
-    }
-    if id.is_none() && tools.is_empty() && !shadow && action.is_none() {
+    options.finish(name)?;
+    if common.is_plain() {
         return Ok(rule);
     }
-    let mut adjusted = Adjusted::new(rule).shadow(shadow);
-    if let Some(id) = id {
+    let mut adjusted = Adjusted::new(rule).shadow(common.shadow);
+    if let Some(id) = common.id {
         adjusted = adjusted.with_id(id);
     }
-    if let Some(action) = action {
+    if let Some(action) = common.action {
         adjusted = adjusted.action(action);
     }
-    if !tools.is_empty() {
-        adjusted = adjusted.only_tools(tools);
+    if !common.tools.is_empty() {
+        adjusted = adjusted.only_tools(common.tools);
     }
     Ok(Arc::new(adjusted))
+}
+
+/// Makes the rule called `name` that asks another process, as [`rule_from_options`] makes the others.
+///
+/// # Errors
+/// [`OptionError`] where there is no such rule or option, or a value makes no sense.
+pub fn scanner_from_options<K: AsRef<str>, V: AsRef<str>>(
+    name: &str,
+    options: &[(K, V)],
+) -> Result<Arc<dyn AsyncRule>, OptionError> {
+    let kind = SCANNERS
+        .iter()
+        .find(|kind| kind.name == name)
+        .ok_or_else(|| OptionError::UnknownRule(name.to_owned()))?;
+    let mut options = Options::of(options);
+    let common = Common::take(&mut options)?;
+    let rule = (kind.make)(&mut options)?;
+    options.finish(name)?;
+    if common.is_plain() {
+        return Ok(rule);
+    }
+    let mut adjusted = AdjustedAsync::new(rule).shadow(common.shadow);
+    if let Some(id) = common.id {
+        adjusted = adjusted.with_id(id);
+    }
+    if let Some(action) = common.action {
+        adjusted = adjusted.action(action);
+    }
+    if !common.tools.is_empty() {
+        adjusted = adjusted.only_tools(common.tools);
+    }
+    Ok(Arc::new(adjusted))
+}
+
+/// The values of [`COMMON`].
+struct Common {
+    id: Option<String>,
+    tools: Vec<String>,
+    shadow: bool,
+    action: Option<Action>,
+}
+
+impl Common {
+    fn take(options: &mut Options) -> Result<Self, OptionError> {
+        Ok(Self {
+            id: options.one("id")?,
+            tools: options.list("tools"),
+            shadow: options.flag("shadow")?.unwrap_or(false),
+            action: match options.one("action")?.as_deref() {
+                None => None,
+                Some("block") => Some(Action::Block),
+                Some("hitl") => Some(Action::Hitl),
+                Some("warn") => Some(Action::Warn),
+                Some(_) => return Err(OptionError::invalid("action", "is `block`, `hitl` or `warn`")),
+            },
+        })
+    }
+
+    /// Whether the rule stays as it is.
+    fn is_plain(&self) -> bool {
+        self.id.is_none() && self.tools.is_empty() && !self.shadow && self.action.is_none()
+    }
 }
 
 /// Makes the redactor called `name` from pairs of option and value, as [`rule_from_options`] makes rules.
@@ -389,20 +460,10 @@ pub fn redactor_from_options<K: AsRef<str>, V: AsRef<str>>(
         .iter()
         .find(|kind| kind.name == name)
         .ok_or_else(|| OptionError::UnknownRedactor(name.to_owned()))?;
-    let given = options
-        .iter()
-        .map(|(key, value)| (key.as_ref().replace('-', "_"), value.as_ref().to_owned()));
-    let mut options = Options {
-        given: given.collect(),
-    };
+    let mut options = Options::of(options);
     let redactor = (kind.make)(&mut options)?;
-    match options.given.first() {
-        None => Ok(redactor),
-        Some((option, _)) => Err(OptionError::UnknownOption {
-            rule: name.to_owned(),
-            option: option.clone(),
-        }),
-    }
+    options.finish(name)?;
+    Ok(redactor)
 }
 
 /// The options that a rule is made from. What is asked for is taken out; what remains is refused.
@@ -412,6 +473,26 @@ pub struct Options {
 }
 
 impl Options {
+    fn of<K: AsRef<str>, V: AsRef<str>>(pairs: &[(K, V)]) -> Self {
+        let given = pairs
+            .iter()
+            .map(|(key, value)| (key.as_ref().replace('-', "_"), value.as_ref().to_owned()));
+        Self {
+            given: given.collect(),
+        }
+    }
+
+    /// Refuses what nobody asked for.
+    fn finish(self, name: &str) -> Result<(), OptionError> {
+        match self.given.into_iter().next() {
+            None => Ok(()),
+            Some((option, _)) => Err(OptionError::UnknownOption {
+                rule: name.to_owned(),
+                option,
+            }),
+        }
+    }
+
     /// The value of `key`, if it was given.
     ///
     /// # Errors

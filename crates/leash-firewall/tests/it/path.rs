@@ -369,3 +369,24 @@ async fn the_log_names_the_policy_where_it_changes_and_nowhere_else() {
     firewall.close().await.unwrap();
     assert!(other.of_kind("policy_change").is_empty());
 }
+
+#[tokio::test]
+async fn a_rule_in_the_shadow_is_logged_with_what_it_would_have_done_and_stops_nothing() {
+    for (option, action, shadow) in [
+        ("shadow = true", "block", json!(true)),
+        ("shadow = true\naction = \"hitl\"", "hitl", json!(true)),
+        ("action = \"warn\"", "warn", json!(null)),
+    ] {
+        let log = Log::new();
+        let rule = format!("[[rules]]\nrule = \"denied_tools\"\nnames = [\"shell\"]\n{option}\n");
+        let policy = Policy::parse(&rule).unwrap();
+        let firewall = builder().policy(&policy).audit_log(log.path()).build().unwrap();
+        run(&firewall, "shell").await.unwrap();
+        firewall.close().await.unwrap();
+        let decisions = log.of_kind("policy_decision");
+        assert_eq!(decisions.len(), 1);
+        assert_eq!(decisions[0]["action"], action);
+        assert_eq!(decisions[0]["shadow"], shadow);
+        assert!(log.of_kind("refusal").is_empty());
+    }
+}

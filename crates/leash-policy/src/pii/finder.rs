@@ -19,6 +19,8 @@ const MAX_DIGITS: usize = 40;
 /// How far an address reaches: RFC 5321 allows 64 bytes before the `@` and 255 after it.
 const MAX_LOCAL: usize = 64;
 const MAX_DOMAIN: usize = 255;
+/// Signs that may stand in the name before an `@`, and do not begin it.
+const SIGNS: [char; 10] = ['.', '-', '+', '\'', '!', '#', '$', '^', '~', '%'];
 /// How long the name of a kind in a mark is, at most.
 const MAX_KIND: usize = 64;
 /// How far back the words before a number are read, in bytes.
@@ -81,6 +83,8 @@ enum Class {
     At,
     /// `:` and `-`: pairs of digits.
     Pair,
+    /// `.`: a hardware address in fours.
+    Dot,
     /// Not ASCII: a wide digit or an `@`, perhaps.
     Wide,
 }
@@ -90,6 +94,7 @@ const fn class(byte: u8) -> Class {
         b'0'..=b'9' | b'+' | b'(' => Class::Number,
         b'@' => Class::At,
         b':' | b'-' => Class::Pair,
+        b'.' => Class::Dot,
         // Lead bytes of the digits that count: Arabic, Devanagari, full-width.
         0xd9 | 0xdb | 0xe0 | 0xef => Class::Wide,
         _ => Class::Plain,
@@ -127,7 +132,32 @@ fn is_local(character: char) -> bool {
     matches!(
         character,
         '.' | '_' | '%' | '+' | '-' | '\'' | '!' | '#' | '$' | '^' | '~'
-    ) || character.is_alphanumeric()
+    ) || is_letter(character)
+}
+
+/// A letter or digit as an address may have it: no raised or circled one.
+fn is_letter(character: char) -> bool {
+    character.is_ascii_alphanumeric()
+        || (character.is_alphanumeric()
+            && !matches!(
+                character,
+                'ª' | 'º' | '²' | '³' | '¹' | '\u{2070}'..='\u{209f}' | '\u{2460}'..='\u{24ff}'
+            ))
+}
+
+/// Whether `character` is of a script that is written without spaces, or that glues its particles to foreign words:
+/// there an address ends where the script changes.
+const fn is_unspaced(character: char) -> bool {
+    matches!(
+        character,
+        '\u{e00}'..='\u{eff}'
+            | '\u{1000}'..='\u{109f}'
+            | '\u{1780}'..='\u{17ff}'
+            | '\u{3040}'..='\u{30ff}'
+            | '\u{3400}'..='\u{9fff}'
+            | '\u{ac00}'..='\u{d7af}'
+            | '\u{20000}'..='\u{3ffff}'
+    )
 }
 
 /// A number: its digits, and how they are grouped.
@@ -224,6 +254,7 @@ impl<'a> Finder<'a> {
                 Class::Number => self.number(floor),
                 Class::At => self.email(floor, 1),
                 Class::Pair => self.pair(floor, byte),
+                Class::Dot => self.fours(floor),
                 Class::Wide => match self.char_at(start) {
                     Some('\u{ff20}') => self.email(floor, 3),
                     Some(character) if digit(character).is_some() => self.number(floor),
@@ -492,6 +523,16 @@ impl<'a> Finder<'a> {
         })
     }
 
+    /// Whether nothing but letters follows so many groups. Four groups say what they are without a gap after them.
+    fn ends_in_word(&self, number: &Number, groups: usize) -> bool {
+        number.count == groups
+            && number.mark.is_none()
+            && number.groups().last().is_some_and(|group| {
+                self.char_at(group.end)
+                    .is_some_and(|next| next.is_ascii_alphabetic())
+            })
+    }
+
     fn judge(&self, number: &Number, start: usize) -> Option<(&'static str, usize)> {
         let counts = |groups: usize| number.counts(groups);
         if !number.plus && !number.paren && self.is_ipv4(number) {
@@ -507,7 +548,9 @@ impl<'a> Finder<'a> {
                 return Some(("SSN", groups));
             }
             for groups in (1..=number.count.min(5)).rev() {
-                if is_card(number, groups) && self.ends(number, groups) {
+                if is_card(number, groups)
+                    && (self.ends(number, groups) || (groups > 2 && self.ends_in_word(number, groups)))
+                {
                     return Some(("CREDIT_CARD", groups));
                 }
             }
@@ -566,6 +609,14 @@ impl<'a> Finder<'a> {
                         "sms",
                         "dial",
                         "handy",
+                        "mobil",
+                        "rufnummer",
+                        "celular",
+                        "cellulare",
+                        "tlf",
+                        "手机",
+                        "携帯",
+                        "전화",
                         "telefon",
                         "téléphone",
                         "tél",
@@ -612,7 +663,7 @@ impl<'a> Finder<'a> {
                 let rest = head.get(at.saturating_add(word.len())..).unwrap_or("");
                 let after = rest.chars().next();
                 let wide = !word.is_ascii();
-                (wide || !before.is_some_and(char::is_alphanumeric) || *word == "phone")
+                (wide || !before.is_some_and(char::is_alphanumeric) || matches!(*word, "phone" | "version"))
                     && (wide || !after.is_some_and(char::is_alphabetic) || rest.starts_with("s "))
                     && !rest.chars().any(|c| c.is_ascii_digit())
             })
@@ -643,6 +694,8 @@ impl<'a> Finder<'a> {
         }
         let next = number.groups().get(4).map(|next| next.separator);
         match next.or(number.mark) {
+            // From one address to another, or a version and what it is a build of.
+            Some(Separator::Dash) if self.is_range(number) => {}
             Some(Separator::Dot | Separator::Dash | Separator::None) => return false,
             Some(_) => {}
             None => {
@@ -654,7 +707,65 @@ impl<'a> Finder<'a> {
                 }
             }
         }
-        !self.said(start, &["version", "v", "release", "ver"])
+        !self.said(start, &["version", "v", "release", "ver"]) && !self.is_product(start)
+    }
+
+    /// Whether the four groups after the first four have the form of an address, too.
+    fn is_range(&self, number: &Number) -> bool {
+        let rest = number.groups().get(4..8).unwrap_or(&[]);
+        rest.len() == 4
+            && rest.iter().all(|group| group.count <= 3)
+            && rest.iter().skip(1).all(|group| group.separator == Separator::Dot)
+            && self
+                .text
+                .get(rest.first().map_or(0, |group| group.start)..)
+                .is_some_and(|text| text.starts_with(|character: char| character.is_ascii_digit()))
+    }
+
+    /// Whether the name of a program stands before `start`, as in `nginx/1.25.3.1`, or of a library, as in
+    /// `libx.so.1.2.3.4`. Another word and a slash may be a host, as Java writes it: `db/10.0.0.7`.
+    fn is_product(&self, start: usize) -> bool {
+        const PRODUCTS: [&str; 22] = [
+            "apache",
+            "chrome",
+            "chromium",
+            "crios",
+            "curl",
+            "edg",
+            "edga",
+            "edge",
+            "edgios",
+            "electron",
+            "firefox",
+            "headlesschrome",
+            "iis",
+            "nginx",
+            "openssl",
+            "opr",
+            "php",
+            "safari",
+            "samsungbrowser",
+            "version",
+            "vivaldi",
+            "yabrowser",
+        ];
+        let from = start.saturating_sub(CONTEXT).max(self.after);
+        let head = self.bytes.get(from..start).unwrap_or(&[]);
+        if head.ends_with(b".so.") {
+            return true;
+        }
+        let Some(head) = head.strip_suffix(b"/") else {
+            return false;
+        };
+        let letters = head
+            .iter()
+            .rev()
+            .take_while(|byte| byte.is_ascii_alphabetic())
+            .count();
+        let word = head.get(head.len().saturating_sub(letters)..).unwrap_or(&[]);
+        PRODUCTS
+            .iter()
+            .any(|product| product.as_bytes().eq_ignore_ascii_case(word))
     }
 
     fn is_ssn(&self, number: &Number, start: usize) -> bool {
@@ -768,14 +879,14 @@ impl<'a> Finder<'a> {
         let limit = at.saturating_add(MAX_DOMAIN);
         let domain_start = at;
         while let Some(character) = self.char_at(at) {
-            if at >= limit || !(character.is_alphanumeric() || matches!(character, '.' | '-')) {
+            if at >= limit || !(is_letter(character) || matches!(character, '.' | '-')) {
                 break;
             }
             at = at.saturating_add(character.len_utf8());
         }
         // Where there is nothing before the sign, nothing after it matters.
         let local = self.text.get(start..sign).unwrap_or("");
-        let trimmed = local.trim_start_matches(['.', '-', '+', '\'', '!', '#', '$', '^', '~', '%']);
+        let trimmed = local.trim_start_matches(SIGNS);
         start = sign.saturating_sub(trimmed.len());
         if trimmed.is_empty() || trimmed.ends_with('.') {
             return None;
@@ -796,7 +907,12 @@ impl<'a> Finder<'a> {
         ];
         loop {
             domain = domain.trim_end_matches(['.', '-']);
-            let (rest, last) = domain.rsplit_once('.')?;
+            let (rest, mut last) = domain.rsplit_once('.')?;
+            let unspaced = last.starts_with(is_unspaced);
+            if let Some(turn) = last.find(|character| is_unspaced(character) != unspaced) {
+                last = last.get(..turn)?;
+                domain = domain.get(..rest.len().saturating_add(1).saturating_add(turn))?;
+            }
             let top = last.starts_with("xn--")
                 || (last.chars().count() >= 2
                     && last.chars().all(char::is_alphabetic)
@@ -807,6 +923,18 @@ impl<'a> Finder<'a> {
             domain = rest;
         }
         let end = domain_start.saturating_add(domain.len());
+        if !domain.contains(is_unspaced)
+            && !trimmed.ends_with(is_unspaced)
+            && let Some((turn, character)) = trimmed
+                .char_indices()
+                .rfind(|&(_, character)| is_unspaced(character))
+        {
+            let name = trimmed.get(turn.saturating_add(character.len_utf8())..)?;
+            let name = name.trim_start_matches(SIGNS);
+            if !name.is_empty() {
+                start = sign.saturating_sub(name.len());
+            }
+        }
         // `git@host:path` is an address of a repository.
         if trimmed == "git" && matches!(self.char_at(end), Some(':' | '/')) {
             return None;
@@ -816,6 +944,60 @@ impl<'a> Finder<'a> {
             start,
             end,
         })
+    }
+
+    /// A MAC address in three groups of four digits, by its first dot.
+    fn fours(&mut self, floor: usize) -> Option<Found> {
+        let dot = self.at;
+        let start = dot.checked_sub(4).filter(|&start| start >= floor)?;
+        let head = self.bytes.get(start..dot)?;
+        if !head.iter().all(u8::is_ascii_hexdigit)
+            || self
+                .char_before(start)
+                .is_some_and(|before| is_letter(before) || matches!(before, '_' | '.' | ':' | '-' | '@'))
+        {
+            return None;
+        }
+        let tail = self.bytes.get(dot..).unwrap_or(&[]);
+        let tail = tail.get(..10).unwrap_or(tail);
+        let fits = tail.iter().enumerate().all(|(at, byte)| {
+            if at == 0 || at == 5 {
+                *byte == b'.'
+            } else {
+                byte.is_ascii_hexdigit()
+            }
+        });
+        if !fits {
+            return None;
+        }
+        let end = start.saturating_add(14);
+        match self.char_at(end) {
+            None if !self.last => return self.wait(start, floor),
+            None if tail.len() < 10 => return None,
+            Some('[') if self.mark_at(end) == Mark::Open => return self.wait(start, floor),
+            Some('[') if self.mark_at(end) == Mark::Yes => return None,
+            Some(next) if is_letter(next) || matches!(next, '_' | '-' | ':' | '@') => return None,
+            Some('.') => match self.char_at(end.saturating_add(1)) {
+                None if !self.last => return self.wait(start, floor),
+                Some('[') if self.mark_at(end.saturating_add(1)) == Mark::Open => {
+                    return self.wait(start, floor);
+                }
+                Some('[') if self.mark_at(end.saturating_add(1)) == Mark::Yes => return None,
+                Some(next) if is_letter(next) => return None,
+                _ => {}
+            },
+            _ => {}
+        }
+        let token = self.bytes.get(start..end)?;
+        let digits = token.iter().filter(|byte| byte.is_ascii_digit()).count();
+        let mixed = digits > 0 && digits < 12;
+        (mixed || (digits == 12 && self.said(start, &["mac", "arp", "hwaddr", "ether", "lladdr"]))).then_some(
+            Found {
+                kind: "MAC_ADDRESS",
+                start,
+                end,
+            },
+        )
     }
 
     /// A MAC address by its first separator; an IPv6 address by its first colon.
@@ -952,6 +1134,7 @@ fn is_card(number: &Number, groups: usize) -> bool {
                 || (2221..=2720).contains(&lead(4))
                 || matches!(lead(2), 62 | 65)
                 || lead(4) == 6011
+                || (2200..=2204).contains(&lead(4))
                 || (644..=649).contains(&lead(3))
                 || (3528..=3589).contains(&lead(4))
                 || matches!(lead(2), 50 | 56..=58 | 63 | 67)

@@ -2,6 +2,8 @@
 
 mod content;
 mod file;
+#[cfg(feature = "scanners")]
+mod scanners;
 mod shell;
 mod sql;
 mod sqlite;
