@@ -1,6 +1,6 @@
 //! What the firewall costs a call: in process, one caller, a short message.
 //!
-//! Criterion gives the medians. Percentiles are of 200,000 calls timed one by one, kept beside its figures.
+//! Criterion gives the medians. Percentiles are of 100,000 calls timed one by one, kept beside its figures.
 #![expect(clippy::unwrap_used, reason = "a benchmark")]
 
 use std::hint::black_box;
@@ -10,17 +10,25 @@ use std::time::Instant;
 use criterion::{Criterion, criterion_group, criterion_main};
 use leash_core::{Digest, Json, ModelCall, Usage, Usd};
 use leash_firewall::{Answer, Firewall};
+use leash_policy::{BlockedPatterns, PiiRedactor, SecretsRule};
 use tokio::runtime::Runtime;
 
 fn messages() -> Json {
     Json::parse(r#"[{"role":"user","content":"What is the weather in Berlin today?"}]"#).unwrap()
 }
 
-async fn guarded_call(firewall: &Firewall, messages: &Json, answer: &Json) {
+/// One message of 2 KB with nothing in it that a rule would find.
+fn long_messages() -> String {
+    let prose = "The quarterly report covers budgets, plans and risks; 3 items remain open, see section 12. ";
+    let text: String = prose.chars().cycle().take(2048).collect();
+    format!(r#"[{{"role":"user","content":"{text}"}}]"#)
+}
+
+async fn guarded_call(firewall: &Firewall, messages: Json, answer: &Json) {
     let call = ModelCall::new(
         "anthropic",
         "claude-haiku-4-5",
-        messages.clone(),
+        messages,
         256,
         firewall.caller().clone(),
     );
@@ -40,18 +48,20 @@ async fn guarded_call(firewall: &Firewall, messages: &Json, answer: &Json) {
     assert!(black_box(receipt).warning.is_none());
 }
 
+const CALLS: usize = 100_000;
+
 /// 99th percentile in nanoseconds of single calls, written where the table of all figures is made from.
-fn percentile(runtime: &Runtime, id: &str, firewall: &Firewall) {
-    let (messages, answer) = (messages(), answer());
-    let mut times: Vec<u128> = (0..200_000)
+fn percentile(runtime: &Runtime, id: &str, firewall: &Firewall, messages: impl Fn() -> Json) {
+    let answer = answer();
+    let mut times: Vec<u128> = (0..CALLS)
         .map(|_| {
             let start = Instant::now();
-            runtime.block_on(guarded_call(firewall, &messages, &answer));
+            runtime.block_on(guarded_call(firewall, messages(), &answer));
             start.elapsed().as_nanos()
         })
         .collect();
     times.sort_unstable();
-    let p99 = times.get(198_000).copied().unwrap_or_default();
+    let p99 = times.get(CALLS / 100 * 99).copied().unwrap_or_default();
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target"),
         PathBuf::from,
@@ -77,7 +87,7 @@ fn bench(criterion: &mut Criterion) {
     criterion.bench_function("firewall/guarded_call_bare", |bencher| {
         bencher
             .to_async(&runtime)
-            .iter(|| guarded_call(&bare, &messages, &answer));
+            .iter(|| guarded_call(&bare, messages.clone(), &answer));
     });
 
     let dir = tempfile::tempdir().unwrap();
@@ -89,9 +99,31 @@ fn bench(criterion: &mut Criterion) {
     criterion.bench_function("firewall/guarded_call_budget_audit", |bencher| {
         bencher
             .to_async(&runtime)
-            .iter(|| guarded_call(&full, &messages, &answer));
+            .iter(|| guarded_call(&full, messages.clone(), &answer));
     });
-    percentile(&runtime, "firewall/guarded_call_budget_audit_p99", &full);
+    percentile(&runtime, "firewall/guarded_call_budget_audit_p99", &full, || {
+        messages.clone()
+    });
+
+    let patterns: Vec<String> = (0..50)
+        .map(|at| format!(r"\b(password|token|internal-{at})\s*[:=]\s*\S+{at}"))
+        .collect();
+    let ruled = Firewall::builder()
+        .budget(Usd::MAX)
+        .audit_log(dir.path().join("ruled.jsonl"))
+        .rule(BlockedPatterns::new(&patterns).unwrap())
+        .rule(SecretsRule::new())
+        .redactor(PiiRedactor::new())
+        .build()
+        .unwrap();
+    // Read anew for each call, as a request is: what a rule finds out about a text may be kept with it.
+    let long = || Json::parse(long_messages()).unwrap();
+    criterion.bench_function("firewall/guarded_call_policy", |bencher| {
+        bencher
+            .to_async(&runtime)
+            .iter(|| guarded_call(&ruled, long(), &answer));
+    });
+    percentile(&runtime, "firewall/guarded_call_policy_p99", &ruled, long);
 }
 
 criterion_group!(benches, bench);
