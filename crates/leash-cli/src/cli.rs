@@ -256,7 +256,8 @@ pub(crate) struct PolicyTestArgs {
     /// Write a JSON object for each case: `id action rule_id reason`.
     #[arg(long)]
     pub(crate) json: bool,
-    /// The policy unless `--rule` is given, and the cases; `-` is standard input.
+    /// The policy unless `--rule` is given, and the cases; `-` is standard input. Without either, the rules on commands, SQL,
+    /// paths, addresses and secrets are asked as they are without options.
     #[arg(required = true, num_args = 1..=2, value_name = "FILE")]
     pub(crate) paths: Vec<PathBuf>,
 }
@@ -265,10 +266,12 @@ pub(crate) struct PolicyTestArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
+  llm-leash policy explain --tool bash --args '{\"command\": \"rm -rf ~\"}'
   llm-leash policy explain policy.toml --tool run_sql --args '{\"sql\": \"DROP TABLE users\"}'
   llm-leash policy explain --rule blocked_sql --tool run_sql --args '{\"sql\": \"SELECT 1\"}'")]
 pub(crate) struct PolicyExplainArgs {
-    /// The policy, unless `--rule` is given.
+    /// The policy, unless `--rule` is given. Without either, the rules on commands, SQL, paths, addresses and secrets are
+    /// asked as they are without options.
     pub(crate) file: Option<PathBuf>,
     /// A single rule instead of a policy.
     #[arg(long)]

@@ -72,6 +72,23 @@ fn read_policy(path: &Path) -> Result<Policy, Failure> {
     Policy::parse(&text).map_err(|error| Failure::Told(format!("`{}`: {error}", path.display())))
 }
 
+/// What is asked where no policy and no rule is named: what harms whatever the agent is for.
+const DEFAULT_RULES: &[&str] = &[
+    "blocked_shell",
+    "blocked_sql",
+    "blocked_paths",
+    "blocked_urls",
+    "secrets",
+];
+
+fn default_rules() -> Result<Vec<Arc<dyn Rule>>, Failure> {
+    output::say(&format!(
+        "# no policy is named: {}, as they are without options",
+        DEFAULT_RULES.join(", ")
+    ));
+    DEFAULT_RULES.iter().map(|rule| rule_of(rule, &[])).collect()
+}
+
 fn rule_of(name: &str, options: &[String]) -> Result<Arc<dyn Rule>, Failure> {
     let pairs = options
         .iter()
@@ -147,6 +164,7 @@ fn test(args: &PolicyTestArgs) -> Result<Exit, Failure> {
     let (rules, cases) = match (&args.rule, args.paths.as_slice()) {
         (Some(rule), [cases]) => (vec![rule_of(rule, &args.options)?], cases),
         (None, [policy, cases]) => (local_rules(&read_policy(policy)?), cases),
+        (None, [cases]) => (default_rules()?, cases),
         (Some(_), _) => {
             return Err(Failure::Usage(
                 "`policy test --rule RULE` takes one file: the cases".to_owned(),
@@ -226,9 +244,10 @@ fn explain(args: &PolicyExplainArgs) -> Result<Exit, Failure> {
     let rules = match (&args.rule, &args.file) {
         (Some(rule), None) => vec![rule_of(rule, &args.options)?],
         (None, Some(file)) => local_rules(&read_policy(file)?),
-        _ => {
+        (None, None) => default_rules()?,
+        (Some(_), Some(_)) => {
             return Err(Failure::Usage(
-                "`policy explain` takes a policy, or `--rule RULE`".to_owned(),
+                "`policy explain` takes a policy or `--rule RULE`, not both".to_owned(),
             ));
         }
     };

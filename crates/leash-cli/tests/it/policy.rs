@@ -63,3 +63,16 @@ fn a_policy_that_cannot_be_used_says_where() {
     );
     assert_eq!(run(&["policy", "test", "--rule", "no_such_rule", "a"]).code, 1);
 }
+
+#[test]
+fn without_a_policy_the_rules_on_what_harms_are_asked() {
+    let explain = |args: &str| run(&["policy", "explain", "--tool", "bash", "--args", args]);
+    let blocked = explain(r#"{"command":"rm -rf /"}"#);
+    assert_eq!(blocked.code, 0, "{}", blocked.stderr);
+    assert!(blocked.text().contains("=> block by `blocked_shell`"));
+    assert!(blocked.stderr.contains("no policy is named"));
+    assert!(explain(r#"{"command":"ls -l"}"#).text().contains("=> allow"));
+
+    let cases = "{\"id\":1,\"args\":{\"sql\":\"DROP TABLE t\"},\"expect\":\"block\"}\n";
+    assert_eq!(feed(&["policy", "test", "-"], cases.into()).code, 0);
+}
