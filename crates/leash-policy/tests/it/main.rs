@@ -2,6 +2,7 @@
 
 mod content;
 mod file;
+mod places;
 #[cfg(feature = "scanners")]
 mod scanners;
 mod shell;
