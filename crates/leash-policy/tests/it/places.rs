@@ -1,5 +1,5 @@
 //! The rules on paths and URLs over their cases.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "tests")]
 
 use leash_core::{Call, Caller, PolicyContext, Rule, SessionId, Timestamp, ToolCall};
 use leash_policy::{BlockedPaths, BlockedUrls, rule_from_options};
