@@ -51,20 +51,25 @@ fn local_rules(policy: &Policy) -> Vec<Arc<dyn Rule>> {
     policy.rules().to_vec()
 }
 
-fn read_text(path: &Path) -> Result<String, Failure> {
+fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     let name = path.display();
     let told = |error: std::io::Error| Failure::Told(format!("`{name}`: {error}"));
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     if path.as_os_str() == "-" {
         std::io::stdin()
             .take(MAX_BYTES)
-            .read_to_string(&mut text)
+            .read_to_end(&mut bytes)
             .map_err(told)?;
     } else {
         let file = fs::File::open(path).map_err(told)?;
-        file.take(MAX_BYTES).read_to_string(&mut text).map_err(told)?;
+        file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(told)?;
     }
-    Ok(text)
+    Ok(bytes)
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    String::from_utf8(read_bytes(path)?)
+        .map_err(|_| Failure::Told(format!("`{}`: not UTF-8", path.display())))
 }
 
 fn read_policy(path: &Path) -> Result<Policy, Failure> {
@@ -116,14 +121,14 @@ struct Case {
 }
 
 /// The case in a line, or what is wrong with it, and the id that it has all the same.
-fn case_of(line: &str, number: usize) -> Result<Case, (Value, String)> {
+fn case_of(line: &[u8], number: usize) -> Result<Case, (Value, String)> {
     let mut id = Value::from(number);
     read_case(line, &mut id).map_err(|what| (id, format!("line {number}: {what}")))
 }
 
-fn read_case(line: &str, id: &mut Value) -> Result<Case, String> {
+fn read_case(line: &[u8], id: &mut Value) -> Result<Case, String> {
     let wrong = |what: &str| what.to_owned();
-    let case: Value = serde_json::from_str(line)
+    let case: Value = serde_json::from_slice(line)
         .map_err(|error| format!("not JSON: column {}: {}", error.column(), reason_of(&error)))?;
     let members = case.as_object().ok_or_else(|| wrong("a case is an object"))?;
     if let Some(given) = members.get("id").filter(|id| !id.is_null()) {
@@ -190,14 +195,16 @@ fn test(args: &PolicyTestArgs) -> Result<Exit, Failure> {
         }
     };
     let engine = PolicyEngine::new(rules, Vec::new());
-    let text = read_text(cases)?;
+    let bytes = read_bytes(cases)?;
+    // Some editors mark a file so; it is no part of the first line.
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
     let mut out = Output::new(None);
     let (mut right, mut wrong, mut open, mut broken) = (0_usize, 0_usize, 0_usize, 0_usize);
     if !args.json {
         row(&mut out, ["id", "expected", "got", "rule", "reason"]);
     }
-    for (at, line) in text.lines().enumerate() {
-        if line.trim().is_empty() {
+    for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        if line.trim_ascii().is_empty() {
             continue;
         }
         let case = match case_of(line, at.saturating_add(1)) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use leash_core::{Action, Call, Decision, PolicyContext, Rule, RuleError};
 
 use crate::args::{self, Leaf, Role, telling, words};
-use crate::registry::{OptionKind, RuleKind, Shape};
+use crate::registry::{OptionError, OptionKind, RuleKind, Shape};
 use crate::tools::matches;
 
 /// Blocks URLs, and hosts in arguments that are named so, which a tool must not be pointed at.
@@ -941,6 +941,16 @@ impl Rule for BlockedUrls {
     }
 }
 
+/// Whether an entry of a list can be met by a host.
+fn is_pattern(text: &str) -> bool {
+    let (host, port) = split_port(text);
+    let numbered = |port: &str| port == "*" || port.parse::<u16>().is_ok();
+    !host.is_empty()
+        && !host.contains(|c: char| c.is_whitespace() || "/\\@?#".contains(c))
+        && (!host.contains(':') || is_v6(host))
+        && port.is_none_or(numbered)
+}
+
 /// How a policy makes one.
 pub(crate) const KIND: RuleKind = RuleKind {
     name: "blocked_urls",
@@ -968,9 +978,22 @@ pub(crate) const KIND: RuleKind = RuleKind {
         },
     ],
     make: |options| {
+        let mut hosts = |name: &str| {
+            let hosts = options.list(name);
+            if hosts.iter().all(|host| is_pattern(host)) {
+                Ok(hosts)
+            } else {
+                // It would never be met.
+                Err(OptionError::invalid(
+                    name,
+                    "is a host, or `HOST:PORT`, without a scheme, a path or a mask",
+                ))
+            }
+        };
+        let (allow, deny) = (hosts("allow_hosts")?, hosts("deny_hosts")?);
         let rule = BlockedUrls::new()
-            .allow_hosts(options.list("allow_hosts"))
-            .deny_hosts(options.list("deny_hosts"))
+            .allow_hosts(allow)
+            .deny_hosts(deny)
             .schemes(options.list("schemes"))
             .block_private(options.flag("block_private")?.unwrap_or(true));
         Ok(Arc::new(rule))

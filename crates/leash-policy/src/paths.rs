@@ -10,7 +10,7 @@ use leash_core::{Action, Call, Decision, PolicyContext, Rule, RuleError};
 
 use crate::args::{self, Leaf, Role, telling, words};
 use crate::net::percent;
-use crate::registry::{OptionKind, RuleKind, Shape};
+use crate::registry::{OptionError, OptionKind, RuleKind, Shape};
 use crate::tools::matches;
 
 /// Blocks paths that a tool must not be pointed at, in any string of its arguments that is a path.
@@ -110,11 +110,15 @@ impl BlockedPaths {
         }
         let lower = path.text.to_lowercase();
         let inside = |root: &String| {
-            path.text == *root
-                || path
-                    .text
-                    .strip_prefix(root.as_str())
-                    .is_some_and(|rest| root == "/" || rest.starts_with('/'))
+            // Windows does not look at case.
+            let (text, root) = if has_drive(root) {
+                (&lower, &root.to_lowercase())
+            } else {
+                (&path.text, root)
+            };
+            let below = text.strip_prefix(root.as_str());
+            !root.is_empty()
+                && (text == root || below.is_some_and(|rest| root == "/" || rest.starts_with('/')))
         };
         let absolute = path.elsewhere || path.text.starts_with(['/', '~', '$', '%']) || has_drive(&path.text);
         let rooted = !path.elsewhere && self.roots.iter().any(inside);
@@ -636,8 +640,18 @@ pub(crate) const KIND: RuleKind = RuleKind {
         },
     ],
     make: |options| {
+        let roots = options.list("roots");
+        if roots
+            .iter()
+            .any(|root| !root.starts_with(['/', '~']) && !has_drive(root))
+        {
+            return Err(OptionError::invalid(
+                "roots",
+                "is a folder by its whole path: from `/`, `~` or a drive",
+            ));
+        }
         let rule = BlockedPaths::new()
-            .roots(options.list("roots"))
+            .roots(roots)
             .deny(options.list("deny"))
             .allow(options.list("allow"))
             .block_sensitive(options.flag("block_sensitive")?.unwrap_or(true));

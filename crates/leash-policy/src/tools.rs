@@ -464,6 +464,7 @@ pub(crate) const RANGES: RuleKind = RuleKind {
     make: |options| {
         let field = options
             .one("field")?
+            .filter(|field| !field.trim().is_empty())
             .ok_or_else(|| OptionError::invalid("field", "is missing"))?;
         let min = limit(options.number("min")?, "min")?;
         let max = limit(options.number("max")?, "max")?;
@@ -501,6 +502,7 @@ pub(crate) const HITL_ON_AMOUNT: RuleKind = RuleKind {
     make: |options| {
         let field = options
             .one("field")?
+            .filter(|field| !field.trim().is_empty())
             .ok_or_else(|| OptionError::invalid("field", "is missing"))?;
         let threshold = limit(options.number("threshold")?, "threshold")?
             .ok_or_else(|| OptionError::invalid("threshold", "is missing"))?;

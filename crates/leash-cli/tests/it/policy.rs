@@ -87,7 +87,10 @@ fn a_line_that_cannot_be_read_fails_the_test_and_stops_none_of_the_others() {
                  {\"id\":\"d\",\"args\":{},\"expect\":\"perhaps\"}\n\
                  {\"id\":\"e\",\"args\":{\"sql\":\"SELECT 1\"},\"expect\":\"allow\"}\n";
     let rule = ["policy", "test", "--rule", "blocked_sql"];
-    let ran = feed(&[&rule[..], &["--json", "-"]].concat(), cases.into());
+    let mut bytes = b"\xef\xbb\xbf".to_vec();
+    bytes.extend_from_slice(cases.as_bytes());
+    bytes.extend_from_slice(b"\xff\r\n\r\n");
+    let ran = feed(&[&rule[..], &["--json", "-"]].concat(), bytes);
     assert_eq!(ran.code, 1);
     let answers: Vec<Value> = ran
         .text()
@@ -105,6 +108,7 @@ fn a_line_that_cannot_be_read_fails_the_test_and_stops_none_of_the_others() {
         ("5", "error"),
         ("\"d\"", "error"),
         ("\"e\"", "allow"),
+        ("8", "error"),
     ];
     assert_eq!(said, expected.map(|(id, action)| (id.to_owned(), action)));
     for (answer, place) in [
@@ -116,7 +120,7 @@ fn a_line_that_cannot_be_read_fails_the_test_and_stops_none_of_the_others() {
         let reason = answers[answer]["reason"].as_str().unwrap();
         assert!(reason.starts_with(place), "{reason}");
     }
-    assert!(ran.stderr.contains("2 right, 0 wrong") && ran.stderr.contains("4 that cannot be read"));
+    assert!(ran.stderr.contains("2 right, 0 wrong") && ran.stderr.contains("5 that cannot be read"));
 
     let table = feed(&[&rule[..], &["-"]].concat(), cases.into());
     assert_eq!((table.code, table.text().lines().count()), (1, 7));
