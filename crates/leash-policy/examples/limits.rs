@@ -30,16 +30,45 @@ const RULES: &[(&str, &[(&str, &str)])] = &[
     ("denied_tools", &[("names", "*a*b*c*,db.*")]),
     ("argument_range", &[("field", "a.amount"), ("max", "10")]),
     ("hitl_on_amount", &[("field", "amount"), ("threshold", "10")]),
-    ("blocked_patterns", &[("pattern", "(a+)+z"), ("pattern", r"(\d+[.@: -]?)+x{50}"), ("pattern", "(a|b|ab)*c")]),
-    ("hitl_on_pattern", &[("pattern", "([a-z]+ )*!"), ("pattern", r"\w{1,64}@\w{1,64}\.zz")]),
+    (
+        "blocked_patterns",
+        &[
+            ("pattern", "(a+)+z"),
+            ("pattern", r"(\d+[.@: -]?)+x{50}"),
+            ("pattern", "(a|b|ab)*c"),
+        ],
+    ),
+    (
+        "hitl_on_pattern",
+        &[("pattern", "([a-z]+ )*!"), ("pattern", r"\w{1,64}@\w{1,64}\.zz")],
+    ),
     ("budget_threshold", &[]),
     ("hitl_threshold", &[]),
     ("blocked_sql", &[]),
-    ("blocked_sql", &[("dialect", "postgres"), ("require_where", "true")]),
-    ("blocked_paths", &[("roots", "/srv/work,/tmp"), ("deny", "*secret*,/a/*/b")]),
-    ("blocked_urls", &[("deny_hosts", "*.evil.example,10.0.0.1"), ("allow_hosts", "*.a,*")]),
+    (
+        "blocked_sql",
+        &[("dialect", "postgres"), ("require_where", "true")],
+    ),
+    (
+        "blocked_paths",
+        &[("roots", "/srv/work,/tmp"), ("deny", "*secret*,/a/*/b")],
+    ),
+    (
+        "blocked_urls",
+        &[
+            ("deny_hosts", "*.evil.example,10.0.0.1"),
+            ("allow_hosts", "*.a,*"),
+        ],
+    ),
     ("blocked_shell", &[]),
-    ("blocked_shell", &[("unknown", "hitl"), ("protected_paths", "/etc,secret.env"), ("deny_programs", "rm,curl")]),
+    (
+        "blocked_shell",
+        &[
+            ("unknown", "hitl"),
+            ("protected_paths", "/etc,secret.env"),
+            ("deny_programs", "rm,curl"),
+        ],
+    ),
     ("secrets", &[]),
 ];
 
@@ -52,57 +81,270 @@ fn texts() -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
     // One piece over and over.
     for piece in [
-        "a", "a ", "1", "1 ", "1.", "12-", "123 ", "1234 ", "4111 1111 1111 1111 ", "(", "+", "+1 ", "@", "a@", "a@b.", "a@b.co ", "@.", ".", "..", ":", "a:",
-        "::", "0:", "00:", "00-", "0000.", "DE89", "DE89 3704 0044 0532 0130 00 ", "GB", "2001:db8::1 ", "[", "[A:", "[REDACTED:EMAIL]", "é", "用户@", "１", "1.2.3.4-",
-        "http:", "http://a ", "http://", "http://a@", "http://1.", "http://ü.", "//", "%", "%25", "%3a", "%2e%2e/", "http%3A//", "\t", "\n", "h\n", "../", "/", "\\", "/..", "~/", "a/", ".env/", ";",
-        "key=", "AKIA", "eyJ", "eyJhbGciOiJIUzI1NiJ9.", "-----BEGIN ", "-----BEGIN RSA PRIVATE KEY-----", "password=", "password: 'x8Kd93jLs02mVnQx7Rt' ", "sk-", "ghp_", "://a:b@", "token\":\"",
-        "SELECT ", "SELECT 1;", "SELECT 1 UNION ", "1+", "1 OR ", "NOT ", "'", "''", "\"", "--", "--\n", "/*", "/*!", "(SELECT ", "CASE WHEN ", "a,", "$$", "E'\\", "{{", "x AS (", "WITH x AS (SELECT 1) ", "DELETE FROM t WHERE ", "[]", "1::",
-        "a|", "a;", "a&&", "a\n", "$(", "$((", "`", "{ ", "( ", "<(", "<<E\n", "<<-'E'\n", "cat <<E\nx\nE\n", "$", "${a", "${a:-", "$'", "\\", "\\\n", "{a,b}", "{1..9}", "a=a;", "a=$a$a;", "eval ", "sudo ", "env ", "sh -c ", "xargs ", "if a; then ", "for i in a b; do ", "case a in ",
-        "f() { f; };", "dd x ", "rm -rf ", "!", "#", "[[ a ", "2>", "a<b", "a a=b ", "*", "?", "curl x | sh; ", "python -c ", "find . -exec ", "ssh a ",
+        "a",
+        "a ",
+        "1",
+        "1 ",
+        "1.",
+        "12-",
+        "123 ",
+        "1234 ",
+        "4111 1111 1111 1111 ",
+        "(",
+        "+",
+        "+1 ",
+        "@",
+        "a@",
+        "a@b.",
+        "a@b.co ",
+        "@.",
+        ".",
+        "..",
+        ":",
+        "a:",
+        "::",
+        "0:",
+        "00:",
+        "00-",
+        "0000.",
+        "DE89",
+        "DE89 3704 0044 0532 0130 00 ",
+        "GB",
+        "2001:db8::1 ",
+        "[",
+        "[A:",
+        "[REDACTED:EMAIL]",
+        "é",
+        "用户@",
+        "１",
+        "1.2.3.4-",
+        "http:",
+        "http://a ",
+        "http://",
+        "http://a@",
+        "http://1.",
+        "http://ü.",
+        "//",
+        "%",
+        "%25",
+        "%3a",
+        "%2e%2e/",
+        "http%3A//",
+        "\t",
+        "\n",
+        "h\n",
+        "../",
+        "/",
+        "\\",
+        "/..",
+        "~/",
+        "a/",
+        ".env/",
+        ";",
+        "key=",
+        "AKIA",
+        "eyJ",
+        "eyJhbGciOiJIUzI1NiJ9.",
+        "-----BEGIN ",
+        "-----BEGIN RSA PRIVATE KEY-----",
+        "password=",
+        "password: 'x8Kd93jLs02mVnQx7Rt' ",
+        "sk-",
+        "ghp_",
+        "://a:b@",
+        "token\":\"",
+        "SELECT ",
+        "SELECT 1;",
+        "SELECT 1 UNION ",
+        "1+",
+        "1 OR ",
+        "NOT ",
+        "'",
+        "''",
+        "\"",
+        "--",
+        "--\n",
+        "/*",
+        "/*!",
+        "(SELECT ",
+        "CASE WHEN ",
+        "a,",
+        "$$",
+        "E'\\",
+        "{{",
+        "x AS (",
+        "WITH x AS (SELECT 1) ",
+        "DELETE FROM t WHERE ",
+        "[]",
+        "1::",
+        "a|",
+        "a;",
+        "a&&",
+        "a\n",
+        "$(",
+        "$((",
+        "`",
+        "{ ",
+        "( ",
+        "<(",
+        "<<E\n",
+        "<<-'E'\n",
+        "cat <<E\nx\nE\n",
+        "$",
+        "${a",
+        "${a:-",
+        "$'",
+        "\\",
+        "\\\n",
+        "{a,b}",
+        "{1..9}",
+        "a=a;",
+        "a=$a$a;",
+        "eval ",
+        "sudo ",
+        "env ",
+        "sh -c ",
+        "xargs ",
+        "if a; then ",
+        "for i in a b; do ",
+        "case a in ",
+        "f() { f; };",
+        "dd x ",
+        "rm -rf ",
+        "!",
+        "#",
+        "[[ a ",
+        "2>",
+        "a<b",
+        "a a=b ",
+        "*",
+        "?",
+        "curl x | sh; ",
+        "python -c ",
+        "find . -exec ",
+        "ssh a ",
     ] {
         all.push((format!("many {piece:?}"), repeated(piece)));
     }
     // Shorter than what a rule looks at all of, so that none is turned away by its length.
     for (name, piece, count) in [
-        ("additions", "1+", 4_500), ("alternatives", " OR a=1", 1_400), ("unions", " UNION SELECT 1", 99), ("parentheses", "(", 39), ("nots", "NOT ", 1_400), ("casts", "::int", 1_400), ("functions", "f(", 39), ("dots", "a.", 4_500),
-        ("statements", "SELECT 1; ", 3_000), ("joins", " JOIN t ON 1=1", 700), ("names", "a, ", 4_500), ("strings", "'a' || ", 1_400),
+        ("additions", "1+", 4_500),
+        ("alternatives", " OR a=1", 1_400),
+        ("unions", " UNION SELECT 1", 99),
+        ("parentheses", "(", 39),
+        ("nots", "NOT ", 1_400),
+        ("casts", "::int", 1_400),
+        ("functions", "f(", 39),
+        ("dots", "a.", 4_500),
+        ("statements", "SELECT 1; ", 3_000),
+        ("joins", " JOIN t ON 1=1", 700),
+        ("names", "a, ", 4_500),
+        ("strings", "'a' || ", 1_400),
     ] {
-        all.push((format!("SQL of {name}"), format!("SELECT {} 1", piece.repeat(count))));
-        all.push((format!("SQL from {name}"), format!("SELECT * FROM t WHERE {} 1", piece.repeat(count))));
+        all.push((
+            format!("SQL of {name}"),
+            format!("SELECT {} 1", piece.repeat(count)),
+        ));
+        all.push((
+            format!("SQL from {name}"),
+            format!("SELECT * FROM t WHERE {} 1", piece.repeat(count)),
+        ));
     }
     for (name, before, piece, count, after) in [
-        ("commands", "", "a b;", 15_000, ""), ("pipes", "a", "|b", 30_000, ""), ("choices", "a", "&&b", 20_000, ""), ("words", "echo", " x", 30_000, ""), ("substitutions", "echo ", "$(echo ", 1_000, ""), ("closed substitutions", "", "$(echo a) ", 6_000, ""),
-        ("here documents", "cat", " <<E", 15_000, ""), ("documents", "", "cat <<E\nx\nE\n", 4_500, ""), ("one name of documents", "", "<<E ", 15_000, "\nE"), ("groups", "", "{ ", 5_000, ""), ("subshells", "", "(", 5_000, ""), ("braces", "echo ", "{a,b}", 12_000, ""), ("nested braces", "echo ", "{a,", 10_000, ""), ("ranges", "echo ", "{1..99}", 9_000, ""),
-        ("doubling", "a=xx;", "a=$a$a;", 9_000, "$a"), ("variables", "", "a=b; $a;", 8_000, ""), ("evals", "", "eval ", 12_000, "ls"), ("quotes", "", "\"'\"", 20_000, ""), ("back ticks", "echo ", "`echo a` ", 7_000, ""), ("escapes", "$'", "\\x41", 16_000, "'"), ("arithmetic", "$((", "1+", 30_000, "1))"), ("functions", "", "f(){ g;};", 7_000, "f"), ("calls", "f(){ f;f;};", "f;", 30_000, ""),
-        ("loops", "", "for i in 1 2 3 4 5 6 7 8 9;do ", 2_000, ""), ("conditions", "", "if a;then ", 6_000, ""), ("redirections", "a", " >b", 20_000, ""), ("wrappers", "", "sudo ", 13_000, "ls"), ("shells", "", "sh -c '", 9_000, ""), ("patterns", "rm ", "* ", 30_000, ""), ("defaults", "", "${a:-", 12_000, ""), ("downloads", "", "curl a|sh;", 6_000, ""),
+        ("commands", "", "a b;", 15_000, ""),
+        ("pipes", "a", "|b", 30_000, ""),
+        ("choices", "a", "&&b", 20_000, ""),
+        ("words", "echo", " x", 30_000, ""),
+        ("substitutions", "echo ", "$(echo ", 1_000, ""),
+        ("closed substitutions", "", "$(echo a) ", 6_000, ""),
+        ("here documents", "cat", " <<E", 15_000, ""),
+        ("documents", "", "cat <<E\nx\nE\n", 4_500, ""),
+        ("one name of documents", "", "<<E ", 15_000, "\nE"),
+        ("groups", "", "{ ", 5_000, ""),
+        ("subshells", "", "(", 5_000, ""),
+        ("braces", "echo ", "{a,b}", 12_000, ""),
+        ("nested braces", "echo ", "{a,", 10_000, ""),
+        ("ranges", "echo ", "{1..99}", 9_000, ""),
+        ("doubling", "a=xx;", "a=$a$a;", 9_000, "$a"),
+        ("variables", "", "a=b; $a;", 8_000, ""),
+        ("evals", "", "eval ", 12_000, "ls"),
+        ("quotes", "", "\"'\"", 20_000, ""),
+        ("back ticks", "echo ", "`echo a` ", 7_000, ""),
+        ("escapes", "$'", "\\x41", 16_000, "'"),
+        ("arithmetic", "$((", "1+", 30_000, "1))"),
+        ("functions", "", "f(){ g;};", 7_000, "f"),
+        ("calls", "f(){ f;f;};", "f;", 30_000, ""),
+        ("loops", "", "for i in 1 2 3 4 5 6 7 8 9;do ", 2_000, ""),
+        ("conditions", "", "if a;then ", 6_000, ""),
+        ("redirections", "a", " >b", 20_000, ""),
+        ("wrappers", "", "sudo ", 13_000, "ls"),
+        ("shells", "", "sh -c '", 9_000, ""),
+        ("patterns", "rm ", "* ", 30_000, ""),
+        ("defaults", "", "${a:-", 12_000, ""),
+        ("downloads", "", "curl a|sh;", 6_000, ""),
     ] {
-        all.push((format!("shell of {name}"), format!("{before}{}{after}", piece.repeat(count))));
+        all.push((
+            format!("shell of {name}"),
+            format!("{before}{}{after}", piece.repeat(count)),
+        ));
     }
     all.push(("a host of 1 MiB".into(), format!("http://{}/", repeated("a"))));
     all.push(("a host of labels".into(), format!("http://{}/", repeated("a."))));
-    all.push(("a host in Punycode".into(), format!("http://xn--{}/", "a".repeat(900))));
-    all.push(("a host of umlauts".into(), format!("http://{}/", "üé漢".repeat(80))));
-    all.push(("hosts of umlauts".into(), format!("http://{}/ ", "ü漢".repeat(60)).repeat(4_000)));
-    all.push(("JSON in JSON".into(), (0..7).fold("[\"a\"]".to_owned(), |inner, _| json!([inner]).to_string())));
-    all.push(("a list in a string".into(), json!(vec!["a@b.co"; 100_000]).to_string()));
-    all.push(("lists in a string".into(), format!("{}{}", "[".repeat(120), "]".repeat(120))));
-    all.push(("amounts in a string".into(), json!(vec![json!({"amount": "5.000,00 EUR"}); 20_000]).to_string()));
+    all.push((
+        "a host in Punycode".into(),
+        format!("http://xn--{}/", "a".repeat(900)),
+    ));
+    all.push((
+        "a host of umlauts".into(),
+        format!("http://{}/", "üé漢".repeat(80)),
+    ));
+    all.push((
+        "hosts of umlauts".into(),
+        format!("http://{}/ ", "ü漢".repeat(60)).repeat(4_000),
+    ));
+    all.push((
+        "JSON in JSON".into(),
+        (0..7).fold("[\"a\"]".to_owned(), |inner, _| json!([inner]).to_string()),
+    ));
+    all.push((
+        "a list in a string".into(),
+        json!(vec!["a@b.co"; 100_000]).to_string(),
+    ));
+    all.push((
+        "lists in a string".into(),
+        format!("{}{}", "[".repeat(120), "]".repeat(120)),
+    ));
+    all.push((
+        "amounts in a string".into(),
+        json!(vec![json!({"amount": "5.000,00 EUR"}); 20_000]).to_string(),
+    ));
     all
 }
 
 /// Arguments that cost much by their shape.
 fn shapes() -> Vec<(String, Value)> {
     let deep = |seed: Value, levels: u32| (0..levels).fold(seed, |inner, _| json!([inner]));
-    let wide: serde_json::Map<String, Value> = (0..50_000).map(|at| (format!("name{at}"), json!("a b"))).collect();
-    let nested = (0..400).fold(json!("ls; SELECT 1"), |inner, _| json!({"command": inner, "amount": 1}));
+    let wide: serde_json::Map<String, Value> = (0..50_000)
+        .map(|at| (format!("name{at}"), json!("a b")))
+        .collect();
+    let nested = (0..400).fold(
+        json!("ls; SELECT 1"),
+        |inner, _| json!({"command": inner, "amount": 1}),
+    );
     vec![
         ("400 levels".into(), deep(json!("rm -rf /tmp/x"), 400)),
         ("5,000 levels".into(), deep(json!("x"), 5_000)),
         ("50,000 members".into(), Value::Object(wide)),
         ("400 members, one in the other".into(), nested),
-        ("20,000 commands".into(), json!({"command": vec!["ls -l"; 20_000]})),
+        (
+            "20,000 commands".into(),
+            json!({"command": vec!["ls -l"; 20_000]}),
+        ),
         ("2,000 statements".into(), json!({"sql": vec!["SELECT 1"; 2_000]})),
-        ("50,000 URLs".into(), json!({"urls": vec!["https://a.example/"; 50_000]})),
+        (
+            "50,000 URLs".into(),
+            json!({"urls": vec!["https://a.example/"; 50_000]}),
+        ),
         ("50,000 paths".into(), json!({"paths": vec!["a/b/../c"; 50_000]})),
         ("100,000 numbers".into(), json!({"amount": vec![5; 100_000]})),
     ]
@@ -120,7 +362,13 @@ fn call(args: Value) -> Result<Call, Failure> {
 fn status(field: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
-    line.trim_start_matches(':').trim().split(' ').next()?.parse::<u64>().ok()?.checked_mul(1024)
+    line.trim_start_matches(':')
+        .trim()
+        .split(' ')
+        .next()?
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
 }
 
 /// One rule over one input: time in microseconds, memory in bytes.
@@ -142,7 +390,11 @@ fn measure(what: &str, input: usize) -> Result<(), Failure> {
     } else if what == "PiiStream" {
         let redactor = PiiRedactor::new();
         Box::new(move |call| {
-            let text = call.content().value().as_object().and_then(|members| members.values().next()?.as_str());
+            let text = call
+                .content()
+                .value()
+                .as_object()
+                .and_then(|members| members.values().next()?.as_str());
             let mut stream = redactor.stream();
             for piece in text.unwrap_or("").as_bytes().chunks(64) {
                 drop(stream.push(piece));
@@ -155,7 +407,9 @@ fn measure(what: &str, input: usize) -> Result<(), Failure> {
         Box::new(move |call| drop(rule.evaluate(call, &context)))
     };
     // What is built once is not the input's.
-    run(&call(json!({"command": "ls", "sql": "SELECT 1", "url": "https://a.example"}))?);
+    run(&call(
+        json!({"command": "ls", "sql": "SELECT 1", "url": "https://a.example"}),
+    )?);
     let mut worst = (Duration::ZERO, 0_u64);
     for input in inputs {
         let call = call(input)?;
@@ -179,11 +433,19 @@ fn main() -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let rules = RULES.iter().enumerate().map(|(at, (name, options))| {
-        let options: Vec<String> = options.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let options: Vec<String> = options
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
         (at.to_string(), format!("{name} {}", options.join(" ")))
     });
-    let others = ["redactor pii", "redactor secrets", "PiiStream"].map(|name| (name.to_owned(), name.to_owned()));
-    let names: Vec<String> = texts().into_iter().map(|(name, _)| name).chain(shapes().into_iter().map(|(name, _)| name)).collect();
+    let others =
+        ["redactor pii", "redactor secrets", "PiiStream"].map(|name| (name.to_owned(), name.to_owned()));
+    let names: Vec<String> = texts()
+        .into_iter()
+        .map(|(name, _)| name)
+        .chain(shapes().into_iter().map(|(name, _)| name))
+        .collect();
     // Built without optimisation it only shows that it runs.
     let step = if cfg!(debug_assertions) { 29 } else { 1 };
     let mut held = true;
@@ -194,7 +456,9 @@ fn main() -> Result<ExitCode, Failure> {
         let mut slowest = (0_u64, String::new());
         let mut largest = (0_u64, String::new());
         for (at, name) in names.iter().enumerate().step_by(step) {
-            let output = Command::new(std::env::current_exe()?).args([what.as_str(), &at.to_string()]).output()?;
+            let output = Command::new(std::env::current_exe()?)
+                .args([what.as_str(), &at.to_string()])
+                .output()?;
             let text = String::from_utf8(output.stdout)?;
             let mut numbers = text.split_whitespace().map(str::parse::<u64>);
             let (Some(Ok(time)), Some(Ok(memory))) = (numbers.next(), numbers.next()) else {
@@ -222,5 +486,9 @@ fn main() -> Result<ExitCode, Failure> {
             largest.1
         );
     }
-    Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if held {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -1,5 +1,6 @@
 //! The rules over their cases, and what must hold of them for any input.
 
+mod commands;
 mod content;
 mod file;
 mod places;
