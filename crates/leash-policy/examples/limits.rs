@@ -17,6 +17,8 @@ use leash_core::{Call, Caller, Json, PolicyContext, Redactor, Rule, SessionId, T
 use leash_policy::{PiiRedactor, redactor_from_options, rule_from_options};
 use serde_json::{Value, json};
 
+/// Makes an input; only the one that is asked for is made, so that the others leave no memory behind.
+type Make<T> = Box<dyn FnOnce() -> T>;
 type Failure = Box<dyn std::error::Error>;
 
 /// How long an input is, in bytes, where it can be of any length.
@@ -77,8 +79,8 @@ fn repeated(piece: &str) -> String {
 }
 
 /// Texts that cost much, by name.
-fn texts() -> Vec<(String, String)> {
-    let mut all: Vec<(String, String)> = Vec::new();
+fn texts() -> Vec<(String, Make<String>)> {
+    let mut all: Vec<(String, Make<String>)> = Vec::new();
     // One piece over and over.
     for piece in [
         "a",
@@ -224,7 +226,7 @@ fn texts() -> Vec<(String, String)> {
         "find . -exec ",
         "ssh a ",
     ] {
-        all.push((format!("many {piece:?}"), repeated(piece)));
+        all.push((format!("many {piece:?}"), Box::new(move || repeated(piece))));
     }
     // Shorter than what a rule looks at all of, so that none is turned away by its length.
     for (name, piece, count) in [
@@ -243,11 +245,11 @@ fn texts() -> Vec<(String, String)> {
     ] {
         all.push((
             format!("SQL of {name}"),
-            format!("SELECT {} 1", piece.repeat(count)),
+            Box::new(move || format!("SELECT {} 1", piece.repeat(count))),
         ));
         all.push((
             format!("SQL from {name}"),
-            format!("SELECT * FROM t WHERE {} 1", piece.repeat(count)),
+            Box::new(move || format!("SELECT * FROM t WHERE {} 1", piece.repeat(count))),
         ));
     }
     for (name, before, piece, count, after) in [
@@ -285,69 +287,100 @@ fn texts() -> Vec<(String, String)> {
     ] {
         all.push((
             format!("shell of {name}"),
-            format!("{before}{}{after}", piece.repeat(count)),
+            Box::new(move || format!("{before}{}{after}", piece.repeat(count))),
         ));
     }
-    all.push(("a host of 1 MiB".into(), format!("http://{}/", repeated("a"))));
-    all.push(("a host of labels".into(), format!("http://{}/", repeated("a."))));
-    all.push((
-        "a host in Punycode".into(),
-        format!("http://xn--{}/", "a".repeat(900)),
-    ));
-    all.push((
-        "a host of umlauts".into(),
-        format!("http://{}/", "üé漢".repeat(80)),
-    ));
-    all.push((
-        "hosts of umlauts".into(),
-        format!("http://{}/ ", "ü漢".repeat(60)).repeat(4_000),
-    ));
-    all.push((
-        "JSON in JSON".into(),
-        (0..7).fold("[\"a\"]".to_owned(), |inner, _| json!([inner]).to_string()),
-    ));
-    all.push((
-        "a list in a string".into(),
-        json!(vec!["a@b.co"; 100_000]).to_string(),
-    ));
-    all.push((
-        "lists in a string".into(),
-        format!("{}{}", "[".repeat(120), "]".repeat(120)),
-    ));
-    all.push((
-        "amounts in a string".into(),
-        json!(vec![json!({"amount": "5.000,00 EUR"}); 20_000]).to_string(),
-    ));
+    let others: [(&str, Make<String>); 9] = [
+        (
+            "a host of 1 MiB",
+            Box::new(|| format!("http://{}/", repeated("a"))),
+        ),
+        (
+            "a host of labels",
+            Box::new(|| format!("http://{}/", repeated("a."))),
+        ),
+        (
+            "a host in Punycode",
+            Box::new(|| format!("http://xn--{}/", "a".repeat(900))),
+        ),
+        (
+            "a host of umlauts",
+            Box::new(|| format!("http://{}/", "üé漢".repeat(80))),
+        ),
+        (
+            "hosts of umlauts",
+            Box::new(|| format!("http://{}/ ", "ü漢".repeat(60)).repeat(3_400)),
+        ),
+        (
+            "JSON in JSON",
+            Box::new(|| (0..7).fold("[\"a\"]".to_owned(), |inner, _| json!([inner]).to_string())),
+        ),
+        (
+            "a list in a string",
+            Box::new(|| json!(vec!["a@b.co"; 100_000]).to_string()),
+        ),
+        (
+            "lists in a string",
+            Box::new(|| format!("{}{}", "[".repeat(120), "]".repeat(120))),
+        ),
+        (
+            "amounts in a string",
+            Box::new(|| json!(vec![json!({"amount": "5.000,00 EUR"}); 20_000]).to_string()),
+        ),
+    ];
+    all.extend(others.map(|(name, make)| (name.to_owned(), make)));
     all
 }
 
 /// Arguments that cost much by their shape.
-fn shapes() -> Vec<(String, Value)> {
-    let deep = |seed: Value, levels: u32| (0..levels).fold(seed, |inner, _| json!([inner]));
-    let wide: serde_json::Map<String, Value> = (0..50_000)
-        .map(|at| (format!("name{at}"), json!("a b")))
-        .collect();
-    let nested = (0..400).fold(
-        json!("ls; SELECT 1"),
-        |inner, _| json!({"command": inner, "amount": 1}),
-    );
-    vec![
-        ("400 levels".into(), deep(json!("rm -rf /tmp/x"), 400)),
-        ("5,000 levels".into(), deep(json!("x"), 5_000)),
-        ("50,000 members".into(), Value::Object(wide)),
-        ("400 members, one in the other".into(), nested),
+fn shapes() -> Vec<(String, Make<Value>)> {
+    let all: [(&str, Make<Value>); 9] = [
         (
-            "20,000 commands".into(),
-            json!({"command": vec!["ls -l"; 20_000]}),
+            "400 levels",
+            Box::new(|| (0..400).fold(json!("rm -rf /tmp/x"), |inner, _| json!([inner]))),
         ),
-        ("2,000 statements".into(), json!({"sql": vec!["SELECT 1"; 2_000]})),
         (
-            "50,000 URLs".into(),
-            json!({"urls": vec!["https://a.example/"; 50_000]}),
+            "5,000 levels",
+            Box::new(|| (0..5_000).fold(json!("x"), |inner, _| json!([inner]))),
         ),
-        ("50,000 paths".into(), json!({"paths": vec!["a/b/../c"; 50_000]})),
-        ("100,000 numbers".into(), json!({"amount": vec![5; 100_000]})),
-    ]
+        (
+            "50,000 members",
+            Box::new(|| {
+                let members = (0..50_000).map(|at| (format!("name{at}"), json!("a b")));
+                Value::Object(members.collect())
+            }),
+        ),
+        (
+            "400 members, one in the other",
+            Box::new(|| {
+                (0..400).fold(
+                    json!("ls; SELECT 1"),
+                    |inner, _| json!({"command": inner, "amount": 1}),
+                )
+            }),
+        ),
+        (
+            "20,000 commands",
+            Box::new(|| json!({"command": vec!["ls -l"; 20_000]})),
+        ),
+        (
+            "2,000 statements",
+            Box::new(|| json!({"sql": vec!["SELECT 1"; 2_000]})),
+        ),
+        (
+            "50,000 URLs",
+            Box::new(|| json!({"urls": vec!["https://a.example/"; 50_000]})),
+        ),
+        (
+            "50,000 paths",
+            Box::new(|| json!({"paths": vec!["a/b/../c"; 50_000]})),
+        ),
+        (
+            "100,000 numbers",
+            Box::new(|| json!({"amount": vec![5; 100_000]})),
+        ),
+    ];
+    all.map(|(name, make)| (name.to_owned(), make)).into()
 }
 
 /// What each input is put under.
@@ -376,11 +409,10 @@ fn measure(what: &str, input: usize) -> Result<(), Failure> {
     let mut inputs: Vec<Value> = Vec::new();
     let mut texts = texts();
     if input < texts.len() {
-        let (_, text) = texts.swap_remove(input);
+        let text = texts.swap_remove(input).1();
         inputs.extend(NAMES.iter().map(|name| json!({ *name: text })));
     } else {
-        let (_, value) = shapes().swap_remove(input.saturating_sub(texts.len()));
-        inputs.push(value);
+        inputs.push(shapes().swap_remove(input.saturating_sub(texts.len())).1());
     }
     drop(texts);
     let context = PolicyContext::new(Timestamp::EPOCH);
