@@ -15,12 +15,14 @@
     reason = "tables of programs, a line each, read best in one place"
 )]
 
+mod cloud;
 mod files;
 mod lists;
 mod network;
 mod output;
 mod programs;
 mod state;
+mod windows;
 
 use super::expand::mark;
 use super::machine::{Machine, Stop};
@@ -42,6 +44,7 @@ const PERSISTS: Stop = Stop::Danger("makes something run or log in later");
 const DOWNLOADS: Stop = Stop::Danger("runs what it downloads");
 const DISARMS: Stop = Stop::Danger("turns a protection of the machine off");
 const HOST: Stop = Stop::Danger("hands the machine's files to a container");
+const TRACES: Stop = Stop::Danger("wipes its traces");
 const DENIED: Stop = Stop::Danger("runs a program that is denied");
 const UNLISTED: Stop = Stop::Danger("runs a program or an option that is not on the list of allowed ones");
 const PROTECTED: Stop = Stop::Danger("touches a protected path");
@@ -186,6 +189,14 @@ impl Machine<'_> {
             self.copies.get(&self.file_name(name)).cloned()
         };
         let name = copied.as_deref().unwrap_or(name);
+        // `Remove-Item`: where programs are called so, upper and lower case are one.
+        let verb;
+        let name = if is_verb_noun(name) {
+            verb = name.to_ascii_lowercase();
+            verb.as_str()
+        } else {
+            name
+        };
         // Where upper and lower case are one in the names of files, `RM` is `rm`.
         let lower;
         let name = if self.strict
@@ -240,6 +251,17 @@ impl Machine<'_> {
         self.judge_program(program, args, input)?;
         Ok(self.output(program, args, input))
     }
+}
+
+/// Whether a name is one of PowerShell's: two words with capitals, and a hyphen between them.
+fn is_verb_noun(name: &str) -> bool {
+    name.split_once('-').is_some_and(|(verb, noun)| {
+        [verb, noun].iter().all(|word| {
+            word.len() > 2
+                && word.starts_with(|c: char| c.is_ascii_uppercase())
+                && word.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        })
+    })
 }
 
 /// Whether a path is what comes in.

@@ -1,11 +1,11 @@
 //! What is written, removed, copied, packed and re-permitted.
 
 use super::{
-    DESTROYS, DISK, OPENS, PERSISTS, READS, REVERSE, Result, SENDS, STOPS, has_flag, has_long, is_wide_place,
-    operands, option,
+    DESTROYS, DISK, OPENS, PERSISTS, READS, REVERSE, Result, SENDS, STOPS, TRACES, has_flag, has_long,
+    is_wide_place, operands, option,
 };
 use crate::shell::expand::mark;
-use crate::shell::machine::{Machine, Stop};
+use crate::shell::machine::Machine;
 use crate::shell::marks;
 use crate::shell::paths::{self, Place};
 
@@ -44,7 +44,9 @@ impl Machine<'_> {
                 "/sys/kernel/mm/",
             ];
             if TUNED.iter().any(|folder| path.starts_with(folder)) && !path.contains("..") {
-                return Ok(());
+                // A device that is taken away takes its files along.
+                let gone = path.ends_with("/device/delete") || path.ends_with("/remove");
+                return if gone { Err(DISK) } else { Ok(()) };
             }
             // A line more in the table of hosts is an everyday thing.
             let hosts = path == "/etc/hosts" && content.is_some_and(|content| !content.trim().is_empty());
@@ -59,8 +61,15 @@ impl Machine<'_> {
                 Err(PERSISTS)
             };
         }
+        // What git runs by itself counts by what it does.
+        if let Some(content) = content
+            && (path.contains(".git/hooks/") || path.contains(".husky/"))
+            && !marks::any(content)
+        {
+            self.run_text(content, "", false)?;
+        }
         if path.ends_with("_history") && content.is_none_or(|content| content.trim().is_empty()) {
-            return Err(Stop::Danger("wipes its traces"));
+            return Err(TRACES);
         }
         if paths::is_credential(path, &self.env.cwd) && path.starts_with("/etc") {
             return Err(DESTROYS);
@@ -116,7 +125,7 @@ impl Machine<'_> {
                     return Err(DESTROYS);
                 }
                 if found.parts.len() == 1 && first.ends_with("_history") {
-                    return Err(Stop::Danger("wipes its traces"));
+                    return Err(TRACES);
                 }
             }
             Place::Unknown => {
@@ -165,6 +174,9 @@ impl Machine<'_> {
         if program == "ln" {
             // A link to the root or to a key makes another name for it.
             if let Some(source) = sources.first() {
+                if *source == "/dev/null" && target.ends_with("_history") {
+                    return Err(TRACES);
+                }
                 if let Some(name) = program_file(source) {
                     self.copy_program(target, name);
                 } else if source.starts_with(['/', '~', '.']) && self.links.len() < 256 {

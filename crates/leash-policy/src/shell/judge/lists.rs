@@ -54,7 +54,7 @@ impl Machine<'_> {
                         .all(|arg| {
                             options.iter().any(|option| {
                                 *option == arg || arg.split('=').next() == Some(option.as_str())
-                            })
+                            }) || is_cluster_of(arg, &options)
                         }))
         });
         if allowed { Ok(()) } else { Err(UNLISTED) }
@@ -367,4 +367,22 @@ fn mentions(text: &str, path: &str) -> bool {
         let inside = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
         !inside(before) && !after.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
     })
+}
+
+/// Whether `arg` is several short options in one, each of them allowed: `-rn`; a number may follow the last.
+fn is_cluster_of(arg: &str, options: &[&String]) -> bool {
+    let Some(letters) = arg.strip_prefix('-') else {
+        return false;
+    };
+    let letters = letters.trim_end_matches(|c: char| c.is_ascii_digit());
+    !letters.is_empty()
+        && letters.chars().all(|letter| {
+            letter.is_ascii_alphabetic()
+                && options.iter().any(|option| {
+                    option.strip_prefix('-').is_some_and(|name| {
+                        let mut name = name.chars();
+                        name.next() == Some(letter) && name.next().is_none()
+                    })
+                })
+        })
 }

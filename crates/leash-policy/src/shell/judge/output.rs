@@ -78,6 +78,18 @@ impl Machine<'_> {
             {
                 out(marks::SENSITIVE)
             }
+            // A token that is printed.
+            "gcloud" | "gh" | "az" | "aws"
+                if args.iter().any(|arg| {
+                    arg.starts_with("print-")
+                        || matches!(
+                            arg.as_str(),
+                            "get-access-token" | "get-login-password" | "token" | "assume-role"
+                        )
+                }) =>
+            {
+                out(marks::SENSITIVE)
+            }
             "true" | "false" | ":" | "cd" | "export" | "set" | "mkdir" | "touch" | "rm" | "cp" | "mv"
             | "chmod" | "sleep" | "wait" | "test" | "[" | "unset" | "exit" | "ln" | "chown" | "source"
             | "mkfifo" => {

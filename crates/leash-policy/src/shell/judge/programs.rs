@@ -1,10 +1,10 @@
 //! What each program means that runs no other: one table, a line a program.
 
 use super::{
-    DESTROYS, DISARMS, DISK, DOWNLOADS, KILLS, OPENS, PERSISTS, READS, REVERSE, Result, SENDS, STOPS,
+    DESTROYS, DISARMS, DISK, DOWNLOADS, KILLS, OPENS, PERSISTS, READS, REVERSE, Result, SENDS, STOPS, TRACES,
     has_flag, has_long, is_wide_place, operands, option,
 };
-use crate::shell::machine::{Machine, Stop};
+use crate::shell::machine::Machine;
 use crate::shell::marks;
 use crate::shell::paths::{self, Place};
 
@@ -12,6 +12,8 @@ impl Machine<'_> {
     #[expect(clippy::too_many_lines, reason = "one table, a line a program")]
     pub(super) fn judge_program(&mut self, program: &str, args: &[String], input: &str) -> Result<()> {
         let first = args.first().map_or("", String::as_str);
+        self.judge_cloud(program, args)?;
+        self.judge_windows(program, args)?;
         match program {
             "rm" | "unlink" | "rimraf" | "del-cli" | "trash" | "srm" | "rmdir" | "remove-item" | "del"
             | "rd" | "ri" | "erase" => {
@@ -261,6 +263,19 @@ impl Machine<'_> {
                     })
                 {
                     return Err(STOPS);
+                }
+                // A unit from a folder where anybody may put one.
+                if matches!(verb.as_str(), "enable" | "link" | "reenable")
+                    && args.iter().any(|arg| {
+                        arg.contains('/')
+                            && !arg.starts_with('-')
+                            && matches!(
+                                self.place(arg),
+                                Place::Temporary | Place::InHome | Place::Ordinary
+                            )
+                    })
+                {
+                    return Err(PERSISTS);
                 }
                 if matches!(verb.as_str(), "stop" | "disable" | "mask")
                     && args.iter().any(|arg| {
@@ -539,7 +554,44 @@ impl Machine<'_> {
             {
                 return Err(STOPS);
             }
-            "history" if has_flag(args, 'c') => return Err(Stop::Danger("wipes its traces")),
+            "history" if has_flag(args, 'c') => {
+                return Err(TRACES);
+            }
+            "unset" if args.iter().any(|arg| arg == "HISTFILE") => return Err(TRACES),
+            "set"
+                if args
+                    .windows(2)
+                    .any(|pair| matches!(pair, [a, b] if a == "+o" && b == "history")) =>
+            {
+                return Err(TRACES);
+            }
+            "journalctl"
+                if args.iter().any(|arg| {
+                    arg.strip_prefix("--vacuum-time=")
+                        .is_some_and(|time| time.ends_with('s') && !time.contains("days"))
+                        || arg.strip_prefix("--vacuum-size=").is_some_and(|size| {
+                            size.ends_with('K') || size.bytes().all(|byte| byte.is_ascii_digit())
+                        })
+                        || arg == "--vacuum-files=1"
+                }) =>
+            {
+                return Err(TRACES);
+            }
+            "mount"
+                if (has_long(args, "--bind")
+                    || has_flag(args, 'B')
+                    || option(args, "-o", "--options").is_some_and(|options| options.contains("bind"))
+                    || option(args, "-t", "--types") == Some("tmpfs"))
+                    && operands(args, "ot").last().is_some_and(|target| {
+                        paths::is_vital(target, &self.env.cwd)
+                            || [
+                                "/etc", "/usr", "/bin", "/sbin", "/lib", "/boot", "/home", "/root", "/",
+                            ]
+                            .contains(&target.trim_end_matches('/'))
+                    }) =>
+            {
+                return Err(DESTROYS);
+            }
             "pip" | "pip3" | "npm" | "yarn" | "gem"
                 if args.iter().any(|arg| arg.contains([marks::NETWORK])) =>
             {

@@ -1,6 +1,6 @@
 //! What builtins and assignments change in the shell itself.
 
-use super::{DOWNLOADS, Result, has_flag, operands, option};
+use super::{DOWNLOADS, Result, TRACES, has_flag, operands, option};
 use crate::shell::expand::mark;
 use crate::shell::machine::Machine;
 use crate::shell::marks;
@@ -12,6 +12,7 @@ impl Machine<'_> {
             return Ok(());
         };
         match name {
+            "HISTFILE" if value == "/dev/null" => return Err(TRACES),
             "PROMPT_COMMAND"
             | "GIT_SSH_COMMAND"
             | "GIT_PAGER"
