@@ -254,7 +254,7 @@ impl Machine<'_> {
 }
 
 /// Whether a name is one of PowerShell's: two words with capitals, and a hyphen between them.
-fn is_verb_noun(name: &str) -> bool {
+pub(super) fn is_verb_noun(name: &str) -> bool {
     name.split_once('-').is_some_and(|(verb, noun)| {
         [verb, noun].iter().all(|word| {
             word.len() > 2

@@ -158,10 +158,18 @@ impl Machine<'_> {
             "bw" if words.first() == Some(&"get") || words.first() == Some(&"export") => return Err(READS),
             "pass" | "gopass" if words.first() == Some(&"show") => return Err(READS),
             "terraform" | "tofu" | "terragrunt" | "pulumi" | "cdk" | "cdktf" => {
+                let unasked = args.iter().any(|arg| {
+                    let name = arg.trim_start_matches('-');
+                    name.starts_with("auto-approve")
+                        || matches!(name, "yes" | "y" | "f" | "force" | "non-interactive")
+                });
+                let some = args
+                    .iter()
+                    .any(|arg| arg.trim_start_matches('-').starts_with("target"));
                 let destroys =
-                    has("destroy") && words.first() != Some(&"plan") && words.first() != Some(&"workspace");
-                let applies = has("apply") && args.iter().any(|arg| arg == "-destroy" || arg == "--destroy");
-                if destroys || applies {
+                    has("destroy") && words.first() != Some(&"plan") && words.first() != Some(&"workspace")
+                        || has("apply") && args.iter().any(|arg| arg == "-destroy" || arg == "--destroy");
+                if destroys && unasked && !some {
                     return Err(DESTROYS);
                 }
             }

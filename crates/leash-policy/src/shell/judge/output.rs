@@ -267,6 +267,25 @@ impl Machine<'_> {
             {
                 out(marks::SENSITIVE)
             }
+            "base64" | "xxd"
+                if !input.is_empty()
+                    && !marks::any(input)
+                    && (has_flag(args, 'd')
+                        || has_flag(args, 'D')
+                        || has_flag(args, 'r')
+                        || has_long(args, "--decode")) =>
+            {
+                decoded(input, if program == "xxd" { 4 } else { 6 }).unwrap_or_else(|| out(marks::OUTPUT))
+            }
+            "rev" if !input.is_empty() && !marks::any(input) => input
+                .lines()
+                .map(|line| {
+                    line.chars()
+                        .rev()
+                        .chain(std::iter::once('\n'))
+                        .collect::<String>()
+                })
+                .collect(),
             "base64" | "base32" | "xxd" | "od" | "hexdump" | "gzip" | "bzip2" | "xz" | "zstd" | "openssl"
             | "gpg" | "strings" | "uuencode" => {
                 let mut carried = marks::of(input, None);
@@ -429,4 +448,34 @@ fn printf(args: &[String]) -> String {
     }
     out.push(marks::OUTPUT);
     out
+}
+
+/// What `text` encodes, at so many bits a character: 6 for base64, 4 for hexadecimal digits. `None` where it is neither
+/// that nor text in the end.
+fn decoded(text: &str, bits: u32) -> Option<String> {
+    let mut bytes = Vec::new();
+    let (mut held, mut count) = (0_u32, 0_u32);
+    for byte in text.bytes() {
+        let value = match (byte, bits) {
+            (b' ' | b'\t' | b'\r' | b'\n', _) => continue,
+            (b'=', 6) => break,
+            (_, 4) => char::from(byte).to_digit(16)?,
+            (b'A'..=b'Z', _) => u32::from(byte).checked_sub(65)?,
+            (b'a'..=b'z', _) => u32::from(byte).checked_sub(71)?,
+            (b'0'..=b'9', _) => u32::from(byte).checked_add(4)?,
+            (b'+' | b'-', _) => 62,
+            (b'/' | b'_', _) => 63,
+            _ => return None,
+        };
+        held = held.checked_shl(bits)? | value;
+        count = count.checked_add(bits)?;
+        if count >= 8 {
+            count = count.checked_sub(8)?;
+            bytes.push(u8::try_from(held >> count).ok()?);
+            held &= 1_u32.checked_shl(count)?.checked_sub(1)?;
+        }
+    }
+    String::from_utf8(bytes)
+        .ok()
+        .filter(|text| !marks::any(text) && !text.contains('\0'))
 }

@@ -357,6 +357,8 @@ impl Machine<'_> {
                     return Err(PERSISTS);
                 }
             }
+            // A name with something else behind it than a time is no order: `at = 5`.
+            "at" | "batch" if first.starts_with(['=', ':']) => {}
             "at" | "batch" => {
                 if !(has_flag(args, 'l')
                     || has_flag(args, 'c')
@@ -549,7 +551,9 @@ impl Machine<'_> {
             "swapoff" if has_flag(args, 'a') => {}
             "sysctl"
                 if args.iter().any(|arg| {
-                    arg.starts_with("kernel.core_pattern=|") || arg.starts_with("kernel.panic")
+                    arg.starts_with("kernel.core_pattern=|")
+                        || arg.starts_with("kernel.panic")
+                        || arg.replace(' ', "") == "kernel.randomize_va_space=0"
                 }) =>
             {
                 return Err(STOPS);
