@@ -179,6 +179,50 @@ pub(super) fn is_for_people(names: &[&str]) -> bool {
     last.is_some_and(|last| PROSE.contains(&last.as_str()))
 }
 
+/// Names of what is bound to the place holders of a statement.
+const BOUND: &[&str] = &[
+    "params",
+    "parameters",
+    "param",
+    "bind",
+    "binds",
+    "bindings",
+    "bind_vars",
+    "bindvars",
+    "bind_params",
+    "bound",
+    "query_params",
+    "sql_params",
+    "queryparams",
+    "sqlparams",
+    "values",
+    "placeholders",
+    "replacements",
+    "parametervalues",
+    "parameter_values",
+];
+
+/// Whether what is under these names is bound to place holders: it stands in a list or an object of them.
+pub(super) fn is_bound(names: &[&str]) -> bool {
+    names
+        .iter()
+        .rev()
+        .take(3)
+        .any(|name| BOUND.iter().any(|bound| name.eq_ignore_ascii_case(bound)))
+}
+
+/// Whether the text has place holders in it: `?`, `$1`, `:name`, `@p0`, `%s`.
+pub(super) fn has_place_holders(text: &str) -> bool {
+    text.contains('?')
+        || text.contains("%s")
+        || text.contains("%(")
+        || text.as_bytes().windows(2).any(|pair| match *pair {
+            [b'$', second] => second.is_ascii_digit(),
+            [b':' | b'@', second] => second.is_ascii_alphabetic(),
+            _ => false,
+        })
+}
+
 /// The text inside of a fence of Markdown, or the text.
 pub(super) fn unfenced(text: &str) -> &str {
     let trimmed = text.trim_start_matches('\u{feff}').trim();
