@@ -321,9 +321,10 @@ fn classify(statement: &Statement) -> (Class, &'static str) {
         Statement::ShowVariable { variable }
             if variable
                 .iter()
-                .any(|word| word.value.eq_ignore_ascii_case("where")) =>
+                .skip(1)
+                .any(|word| names::ENDING_SHOW.iter().any(|end| word.value.eq_ignore_ascii_case(end))) =>
         {
-            (Class::Unknown, "SHOW with a filter that this rule does not know")
+            (Class::Unknown, "SHOW with something behind it that this rule does not know")
         }
         Statement::ShowFunctions { .. }
         | Statement::ShowVariable { .. }

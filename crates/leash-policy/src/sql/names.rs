@@ -144,6 +144,17 @@ const FUNCTIONS: &[(Class, &[&str])] = &[
             "iceberg_scan",
             "gcs",
             "mongodb",
+            "mysql",
+            "redis",
+            "sqlite",
+            "azureblobstorage*",
+            "deltalake*",
+            "hudi*",
+            "iceberg",
+            "icebergs3",
+            "urlcluster",
+            "filecluster",
+            "hdfscluster",
             "postgresql",
             "odbc",
             "jdbc",
@@ -329,6 +340,12 @@ pub(super) const TELLING_PROCEDURES: &[&str] = &[
     "sp_column_privileges",
     "sp_table_privileges",
     "sp_datatype_info",
+];
+
+/// Words that are none of the words of `SHOW`: a filter, or another statement where none needs a semicolon.
+pub(super) const ENDING_SHOW: &[&str] = &[
+    "where", "drop", "delete", "update", "insert", "alter", "truncate", "exec", "execute", "merge", "into", "shutdown",
+    "kill", "backup", "restore", "waitfor", "select",
 ];
 
 /// Hints of SQL Server that make a reader take locks that others wait for.

@@ -316,6 +316,28 @@ fn in_other_words(
         {
             return Some((1, vec![Token::make_word("grafana", None)]));
         }
+        // `\G` ends a statement for the client of MySQL, and `\N` is its `NULL`.
+        Token::Backslash => {
+            return match &at(1)?.token {
+                Token::Word(word) if word.value.eq_ignore_ascii_case("g") => Some((2, vec![Token::SemiColon])),
+                Token::Word(word) if word.value == "N" => Some((2, vec![key("NULL")])),
+                _ => None,
+            };
+        }
+        // `(row).*` is the row.
+        Token::Period
+            if matches!(before, Some(Token::RParen)) && at(1).is_some_and(|next| next.token == Token::Mul) =>
+        {
+            return Some((2, Vec::new()));
+        }
+        Token::Period if starts => return of_the_shell(tokens),
+        // The bound of a window: `'1 day'::interval PRECEDING`.
+        Token::SingleQuotedString(_)
+            if at(1).is_some_and(|next| next.token == Token::DoubleColon)
+                && matches!(word(3).as_deref(), Some("preceding" | "following")) =>
+        {
+            return Some((3, vec![tokens.first()?.token.clone()]));
+        }
         _ => {}
     }
     if let Some(found) = unit(before, word(0).as_deref()?) {
@@ -379,6 +401,9 @@ fn in_other_words(
         ("mod", ..) if is_operand && at(1).is_some_and(|next| next.token != Token::LParen) => {
             Some((1, vec![Token::Mod]))
         }
+        ("with", Some("consistent"), Some("snapshot")) if at(3).is_some_and(|next| next.token == Token::Comma) => {
+            Some((4, Vec::new()))
+        }
         ("with", Some("consistent"), Some("snapshot"))
         | ("overriding", Some("system" | "user"), Some("value")) => Some((3, Vec::new())),
         ("delete", Some("top"), _) if at(2).is_some_and(|next| next.token == Token::LParen) => {
@@ -394,6 +419,81 @@ fn in_other_words(
         }
         ("set", Some("character"), Some("set")) if starts => Some((3, vec![key("SET"), key("NAMES")])),
         ("set", Some("charset"), _) if starts => Some((2, vec![key("SET"), key("NAMES")])),
+        ("explain", Some("for"), Some("connection"))
+            if starts && matches!(at(3).map(|next| &next.token), Some(Token::Number(..))) =>
+        {
+            Some((4, vec![key("SHOW"), key("WARNINGS")]))
+        }
+        ("explain", Some("plan"), Some("for")) if starts => Some((3, vec![key("EXPLAIN")])),
+        ("explain", Some("format"), _)
+            if starts
+                && at(2).is_some_and(|next| next.token == Token::Eq)
+                && matches!(at(3).map(|next| &next.token), Some(Token::SingleQuotedString(_))) =>
+        {
+            Some((4, vec![key("EXPLAIN")]))
+        }
+        ("sounds", Some("like"), _) => Some((2, vec![key("LIKE")])),
+        ("by", Some("distinct"), _) if bare(before).as_deref() == Some("group") => Some((2, vec![key("BY")])),
+        ("at", Some("local"), _) => Some((
+            2,
+            ["AT", "TIME", "ZONE"]
+                .into_iter()
+                .map(key)
+                .chain([Token::SingleQuotedString("local".into())])
+                .collect(),
+        )),
+        ("from", Some("first" | "last"), Some("over" | "ignore" | "respect"))
+            if matches!(before, Some(Token::RParen)) =>
+        {
+            Some((2, Vec::new()))
+        }
+        ("hash" | "merge" | "loop" | "remote", Some("join"), _)
+            if bare(before)
+                .is_some_and(|word| matches!(word.as_str(), "inner" | "left" | "right" | "full" | "outer")) =>
+        {
+            Some((1, Vec::new()))
+        }
+        ("char", ..) if at(1).is_some_and(|next| next.token == Token::LParen) => {
+            let using = (2..24).find(|index| word(*index).as_deref() == Some("using"))?;
+            let end = using.saturating_add(2);
+            at(end).filter(|next| next.token == Token::RParen)?;
+            let mut new: Vec<Token> = tokens.get(..using)?.iter().map(|token| token.token.clone()).collect();
+            new.push(Token::RParen);
+            Some((end.saturating_add(1), new))
+        }
+        ("using", Some("sample"), _) => {
+            let counted = matches!(at(2).map(|next| &next.token), Some(Token::Number(..)));
+            let unit = matches!(at(3).map(|next| &next.token), Some(Token::Mod))
+                || matches!(word(3).as_deref(), Some("percent" | "rows"));
+            counted.then(|| (if unit { 4 } else { 3 }, Vec::new()))
+        }
+        // A name for the columns that are joined by.
+        ("using", ..) if at(1).is_some_and(|next| next.token == Token::LParen) => {
+            let end = tokens.iter().take(24).position(|token| token.token == Token::RParen)?;
+            let named = end.saturating_add(1);
+            (word(named).as_deref() == Some("as") && is_word(end.saturating_add(2))).then(|| {
+                let new = tokens.iter().take(named).map(|token| token.token.clone()).collect();
+                (end.saturating_add(3), new)
+            })
+        }
+        ("as", Some("of"), Some("system"))
+            if word(3).as_deref() == Some("time")
+                && matches!(at(4).map(|next| &next.token), Some(Token::SingleQuotedString(_))) =>
+        {
+            Some((5, Vec::new()))
+        }
+        ("deferrable", ..)
+            if bare(before).is_some_and(|word| matches!(word.as_str(), "only" | "write" | "serializable")) =>
+        {
+            Some((1, Vec::new()))
+        }
+        ("on", Some("overflow"), Some("truncate" | "error")) => {
+            let text = matches!(at(3).map(|next| &next.token), Some(Token::SingleQuotedString(_)));
+            let count = if text { 4 } else { 3 };
+            let counts = matches!(word(count).as_deref(), Some("with" | "without"))
+                && word(count.saturating_add(1)).as_deref() == Some("count");
+            Some((if counts { count.saturating_add(2) } else { count }, Vec::new()))
+        }
         ("explain", Some("extended" | "partitions"), _) if starts => Some((2, vec![key("EXPLAIN")])),
         ("parse" | "try_parse", ..) if at(1).is_some_and(|next| next.token == Token::LParen) => {
             Some((1, vec![key("TRY_CAST")]))
@@ -433,6 +533,25 @@ fn in_other_words(
         ("show", ..) if starts => shown(dialect, tokens),
         _ => None,
     }
+}
+
+/// A line of the shell of `SQLite` that only tells, or says how the shell shows what it is told.
+fn of_the_shell(tokens: &[TokenWithSpan]) -> Option<(usize, Vec<Token>)> {
+    const TELLING: &[&str] = &[
+        "tables", "schema", "fullschema", "indexes", "indices", "databases", "headers", "header", "mode", "help",
+        "show", "width", "nullvalue", "changes", "echo", "timer", "eqp", "stats", "dbinfo", "version",
+    ];
+    let command = bare_word(tokens.get(1))?;
+    let line = tokens.first()?.span.start.line;
+    let len = tokens
+        .iter()
+        .take_while(|token| token.span.start.line == line)
+        .count();
+    let plain = tokens.get(2..len)?.iter().all(is_plain);
+    (TELLING.contains(&command.as_str()) && plain).then(|| {
+        let tell = ["SHOW", "WARNINGS"].into_iter().map(Token::make_keyword);
+        (len, tell.chain([Token::SemiColon]).collect())
+    })
 }
 
 /// The word, in lower case, if the token is one without quotes.
@@ -907,7 +1026,7 @@ fn template(text: &str) -> Option<(&'static str, usize)> {
     }
     let (name, arguments) = call.split_once('(')?;
     let name = name.trim_end();
-    if !is_name(name) || !arguments.ends_with(')') || !are_quoted_well(arguments) {
+    if !is_name(name) || !arguments.ends_with(')') || arguments.contains("hook") || !are_quoted_well(arguments) {
         return None;
     }
     Some((if name == "config" { " " } else { "dbt_model" }, len))
@@ -926,10 +1045,11 @@ fn are_quoted_well(arguments: &str) -> bool {
         let Some((quoted, after)) = inside.split_once(quote) else {
             return false;
         };
-        if !quoted
+        let first = quoted.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
+        let plain = quoted
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_-. :".contains(&byte))
-        {
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-. :".contains(&byte));
+        if !plain || quoted.contains(' ') && STATEMENTS.contains(&first.as_str()) {
             return false;
         }
         rest = after;
