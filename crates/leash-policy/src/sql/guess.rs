@@ -1,6 +1,6 @@
 //! Is this SQL? What a rule asks of a string whose name does not tell. Knows words, and no grammar.
 
-use crate::args::{Hint, telling, words};
+use crate::args::{Hint, says, telling, words};
 
 /// Products whose name in a tool's name says that it talks to a database.
 const DATABASES: &[&str] = &[
@@ -132,6 +132,9 @@ pub(super) fn hint(tool: &str, names: &[&str], fields: &[String]) -> Hint {
     {
         return Hint::Yes;
     }
+    if tool_has_database && !says(name) {
+        return Hint::Maybe;
+    }
     if words.iter().any(|word| MAYBE.contains(&word.as_str())) {
         return if tool_has_database { Hint::Yes } else { Hint::Maybe };
     }
@@ -171,6 +174,11 @@ const PROSE: &[&str] = &[
     "answer",
     "reply",
     "feedback",
+    "pattern",
+    "regex",
+    "regexp",
+    "keyword",
+    "keywords",
 ];
 
 /// Whether what is under these names is for people to read.

@@ -432,6 +432,27 @@ fn in_other_words(
         {
             Some((4, vec![key("EXPLAIN")]))
         }
+        // Tables that are joined as one: `a LEFT JOIN (b, c) ON …`.
+        ("join", ..) if at(1).is_some_and(|next| next.token == Token::LParen) => {
+            let end = tokens.iter().take(24).position(|token| token.token == Token::RParen)?;
+            let inside = tokens.get(2..end)?;
+            let named = inside
+                .iter()
+                .all(|token| matches!(token.token, Token::Word(_) | Token::Period | Token::Comma));
+            let starts = bare_word(inside.first()).is_some_and(|word| STATEMENTS.contains(&word.as_str()));
+            (named && !starts && inside.iter().any(|token| token.token == Token::Comma)).then(|| {
+                let mut new = vec![key("JOIN"), Token::LParen];
+                for token in inside {
+                    if token.token == Token::Comma {
+                        new.extend([key("CROSS"), key("JOIN")]);
+                    } else {
+                        new.push(token.token.clone());
+                    }
+                }
+                new.push(Token::RParen);
+                (end.saturating_add(1), new)
+            })
+        }
         ("sounds", Some("like"), _) => Some((2, vec![key("LIKE")])),
         ("by", Some("distinct"), _) if bare(before).as_deref() == Some("group") => Some((2, vec![key("BY")])),
         ("at", Some("local"), _) => Some((
@@ -636,7 +657,7 @@ fn filter(tokens: &[TokenWithSpan]) -> Option<(usize, usize)> {
         .iter()
         .take(end)
         .position(|token| bare_word(Some(token)).as_deref() == Some("where"))?;
-    let plain = filter > 1 && tokens.get(filter..end)?.iter().all(is_plain);
+    let plain = filter > 1 && are_plain(tokens.get(filter..end)?);
     plain.then_some((filter, end))
 }
 
@@ -646,6 +667,37 @@ const STATEMENTS: &[&str] = &[
     "rename", "grant", "revoke", "exec", "execute", "call", "do", "copy", "load", "attach", "set", "lock", "kill",
     "prepare", "shutdown", "into", "outfile", "dumpfile", "waitfor", "backup", "restore", "begin", "if", "while",
 ];
+
+/// Whether the tokens call nothing and start nothing, but for asking who and where one is.
+fn are_plain(mut tokens: &[TokenWithSpan]) -> bool {
+    const TELLING: &[&str] = &["database", "schema", "current_user", "user", "session_user", "current_role"];
+    let is = |token: &TokenWithSpan, wanted: &Token| token.token == *wanted;
+    let (mut inside, mut listed) = (false, false);
+    while let [token, rest @ ..] = tokens {
+        let word = bare_word(Some(token)).unwrap_or_default();
+        match rest {
+            [open, close, after @ ..]
+                if is(open, &Token::LParen)
+                    && is(close, &Token::RParen)
+                    && TELLING.contains(&word.as_str()) =>
+            {
+                tokens = after;
+                continue;
+            }
+            _ => {}
+        }
+        if is(token, &Token::LParen) && listed && !inside {
+            inside = true;
+        } else if is(token, &Token::RParen) && inside {
+            inside = false;
+        } else if !is_plain(token) {
+            return false;
+        }
+        listed = word == "in";
+        tokens = rest;
+    }
+    !inside
+}
 
 /// Whether the token calls nothing and starts nothing.
 fn is_plain(token: &TokenWithSpan) -> bool {
@@ -676,20 +728,10 @@ fn shown(dialect: &dyn Dialect, tokens: &[TokenWithSpan]) -> Option<(usize, Vec<
         .iter()
         .position(|token| token.token == Token::SemiColon)
         .unwrap_or(tokens.len());
-    // `SHOW CREATE …` may be asked of what is not made here, and `SHOW GRANTS FOR CURRENT_USER()` calls nothing.
+    // `SHOW CREATE …` may be asked of what is not made here.
     let created = bare_word(tokens.get(1)).as_deref() == Some("create");
     let rest = tokens.get(if created { 2 } else { 1 }..end)?;
-    let rest = match rest {
-        [before @ .., name, open, close]
-            if bare_word(Some(name)).as_deref() == Some("current_user")
-                && open.token == Token::LParen
-                && close.token == Token::RParen =>
-        {
-            before
-        }
-        _ => rest,
-    };
-    let plain = !rest.is_empty() && rest.iter().all(is_plain) && !dialect.is::<MsSqlDialect>();
+    let plain = !rest.is_empty() && are_plain(rest) && !dialect.is::<MsSqlDialect>();
     plain.then(|| {
         (
             end,
