@@ -378,7 +378,9 @@ impl BlockedSql {
             }
             let marks = guess::marks(sql);
             // Words in an array are a statement only where they are written as one.
-            let written = starts && (leaf.role != Role::Joined || hint != Hint::None);
+            let written = starts
+                && (leaf.role != Role::Joined || hint != Hint::None)
+                && (marks > 0 || !guess::is_for_people(leaf.names));
             match self.read(sql) {
                 Read::Parsed(findings) if written || marks > 0 => {
                     return findings.iter().find_map(|findings| self.objects(findings));

@@ -409,3 +409,59 @@ fn operand(parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
     }
     Some(Ok(Expr::Identifier(name)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlparser::dialect::{
+        AnsiDialect, BigQueryDialect, DuckDbDialect, GenericDialect, MsSqlDialect, MySqlDialect,
+        PostgreSqlDialect, SQLiteDialect, SnowflakeDialect,
+    };
+
+    /// Whether both make the same of `sql`: the same statements, or none.
+    fn agree<D: Dialect>(dialect: D, sql: &str) -> bool {
+        let plain = Parser::parse_sql(&dialect, sql).ok();
+        plain == Parser::parse_sql(&Quick(dialect), sql).ok()
+    }
+
+    #[test]
+    fn what_is_read_at_once_is_what_the_parser_reads() {
+        let cases = [
+            include_str!("../../tests/data/sql.json"),
+            include_str!("../../tests/data/sql_more.json"),
+        ];
+        let more = [
+            "SELECT date '2024-01-01', timestamp '2024-01-01 00:00', interval '1' day, xml '<a/>', x '00', n 'a'",
+            "SELECT a (+) FROM t, u WHERE t.a = u.a (+)",
+            "SELECT _utf8'x', name 'alias', status, value -> 1, id[1], plan::text, key -> 'a' FROM t",
+            "SELECT list_transform(l, x -> x + 1), count(*), count(DISTINCT a), f(), f(a => 1), f(SELECT 1) FROM t",
+            "SELECT 1 AS a, 'x' 'y', 'x' AS b, 1.5e3, -1, +name, a.b.c, t.* FROM t",
+            "SELECT max(a) OVER (PARTITION BY b), sum(a) FILTER (WHERE b) FROM t",
+        ];
+        let mut disagreed = Vec::new();
+        let mut look = |sql: &str| {
+            let same = agree(GenericDialect {}, sql)
+                && agree(AnsiDialect {}, sql)
+                && agree(PostgreSqlDialect {}, sql)
+                && agree(MySqlDialect {}, sql)
+                && agree(SQLiteDialect {}, sql)
+                && agree(MsSqlDialect {}, sql)
+                && agree(SnowflakeDialect {}, sql)
+                && agree(BigQueryDialect {}, sql)
+                && agree(DuckDbDialect {}, sql);
+            if !same {
+                disagreed.push(sql.to_owned());
+            }
+        };
+        more.iter().for_each(|sql| look(sql));
+        for file in cases {
+            let cases: serde_json::Value = serde_json::from_str(file).unwrap_or_default();
+            let texts = cases.as_array().into_iter().flatten();
+            texts
+                .filter_map(|case| case["sql"].as_str().or_else(|| case["args"]["sql"].as_str()))
+                .filter(|sql| sql.len() < 5_000)
+                .for_each(&mut look);
+        }
+        assert!(disagreed.is_empty(), "{}", disagreed.join("\n"));
+    }
+}

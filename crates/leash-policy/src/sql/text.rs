@@ -453,6 +453,12 @@ fn in_other_words(
                 (end.saturating_add(1), new)
             })
         }
+        ("with", Some("cube" | "rollup"), _) => Some((2, Vec::new())),
+        ("character", Some("set"), Some(_))
+            if matches!(before, Some(Token::RParen)) || bare(before).as_deref() == Some("char") =>
+        {
+            Some((3, Vec::new()))
+        }
         ("sounds", Some("like"), _) => Some((2, vec![key("LIKE")])),
         ("by", Some("distinct"), _) if bare(before).as_deref() == Some("group") => Some((2, vec![key("BY")])),
         ("at", Some("local"), _) => Some((
