@@ -453,7 +453,9 @@ mod tests {
                 disagreed.push(sql.to_owned());
             }
         };
-        more.iter().for_each(|sql| look(sql));
+        for sql in more {
+            look(sql);
+        }
         for file in cases {
             let cases: serde_json::Value = serde_json::from_str(file).unwrap_or_default();
             let texts = cases.as_array().into_iter().flatten();

@@ -401,8 +401,8 @@ pub(super) const TELLING_PROCEDURES: &[&str] = &[
 
 /// Words that are none of the words of `SHOW`: a filter, or another statement where none needs a semicolon.
 pub(super) const ENDING_SHOW: &[&str] = &[
-    "where", "drop", "delete", "update", "insert", "alter", "truncate", "exec", "execute", "merge", "into", "shutdown",
-    "kill", "backup", "restore", "waitfor", "select",
+    "where", "drop", "delete", "update", "insert", "alter", "truncate", "exec", "execute", "merge", "into",
+    "shutdown", "kill", "backup", "restore", "waitfor", "select",
 ];
 
 /// Hints of SQL Server that make a reader take locks that others wait for.

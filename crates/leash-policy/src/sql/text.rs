@@ -319,14 +319,17 @@ fn in_other_words(
         // `\G` ends a statement for the client of MySQL, and `\N` is its `NULL`.
         Token::Backslash => {
             return match &at(1)?.token {
-                Token::Word(word) if word.value.eq_ignore_ascii_case("g") => Some((2, vec![Token::SemiColon])),
+                Token::Word(word) if word.value.eq_ignore_ascii_case("g") => {
+                    Some((2, vec![Token::SemiColon]))
+                }
                 Token::Word(word) if word.value == "N" => Some((2, vec![key("NULL")])),
                 _ => None,
             };
         }
         // `(row).*` is the row.
         Token::Period
-            if matches!(before, Some(Token::RParen)) && at(1).is_some_and(|next| next.token == Token::Mul) =>
+            if matches!(before, Some(Token::RParen))
+                && at(1).is_some_and(|next| next.token == Token::Mul) =>
         {
             return Some((2, Vec::new()));
         }
@@ -360,7 +363,9 @@ fn in_other_words(
         ("is", Some("not"), _) => Some((2, vec![Token::Neq])),
         ("is", ..) => Some((1, vec![Token::Eq])),
         ("indexed", Some("by"), _) if is_word(2) => Some((3, Vec::new())),
-        ("not", Some("indexed"), _) | ("exclude", Some("ties" | "group"), _) => Some((2, Vec::new())),
+        ("not", Some("indexed"), _)
+        | ("exclude", Some("ties" | "group"), _)
+        | ("with", Some("cube" | "rollup"), _) => Some((2, Vec::new())),
         ("exclude", Some("current"), Some("row")) | ("exclude", Some("no"), Some("others")) => {
             Some((3, Vec::new()))
         }
@@ -401,7 +406,9 @@ fn in_other_words(
         ("mod", ..) if is_operand && at(1).is_some_and(|next| next.token != Token::LParen) => {
             Some((1, vec![Token::Mod]))
         }
-        ("with", Some("consistent"), Some("snapshot")) if at(3).is_some_and(|next| next.token == Token::Comma) => {
+        ("with", Some("consistent"), Some("snapshot"))
+            if at(3).is_some_and(|next| next.token == Token::Comma) =>
+        {
             Some((4, Vec::new()))
         }
         ("with", Some("consistent"), Some("snapshot"))
@@ -434,7 +441,10 @@ fn in_other_words(
         }
         // Tables that are joined as one: `a LEFT JOIN (b, c) ON …`.
         ("join", ..) if at(1).is_some_and(|next| next.token == Token::LParen) => {
-            let end = tokens.iter().take(24).position(|token| token.token == Token::RParen)?;
+            let end = tokens
+                .iter()
+                .take(24)
+                .position(|token| token.token == Token::RParen)?;
             let inside = tokens.get(2..end)?;
             let named = inside
                 .iter()
@@ -453,7 +463,6 @@ fn in_other_words(
                 (end.saturating_add(1), new)
             })
         }
-        ("with", Some("cube" | "rollup"), _) => Some((2, Vec::new())),
         ("character", Some("set"), Some(_))
             if matches!(before, Some(Token::RParen)) || bare(before).as_deref() == Some("char") =>
         {
@@ -475,8 +484,9 @@ fn in_other_words(
             Some((2, Vec::new()))
         }
         ("hash" | "merge" | "loop" | "remote", Some("join"), _)
-            if bare(before)
-                .is_some_and(|word| matches!(word.as_str(), "inner" | "left" | "right" | "full" | "outer")) =>
+            if bare(before).is_some_and(|word| {
+                matches!(word.as_str(), "inner" | "left" | "right" | "full" | "outer")
+            }) =>
         {
             Some((1, Vec::new()))
         }
@@ -484,7 +494,11 @@ fn in_other_words(
             let using = (2..24).find(|index| word(*index).as_deref() == Some("using"))?;
             let end = using.saturating_add(2);
             at(end).filter(|next| next.token == Token::RParen)?;
-            let mut new: Vec<Token> = tokens.get(..using)?.iter().map(|token| token.token.clone()).collect();
+            let mut new: Vec<Token> = tokens
+                .get(..using)?
+                .iter()
+                .map(|token| token.token.clone())
+                .collect();
             new.push(Token::RParen);
             Some((end.saturating_add(1), new))
         }
@@ -496,10 +510,17 @@ fn in_other_words(
         }
         // A name for the columns that are joined by.
         ("using", ..) if at(1).is_some_and(|next| next.token == Token::LParen) => {
-            let end = tokens.iter().take(24).position(|token| token.token == Token::RParen)?;
+            let end = tokens
+                .iter()
+                .take(24)
+                .position(|token| token.token == Token::RParen)?;
             let named = end.saturating_add(1);
             (word(named).as_deref() == Some("as") && is_word(end.saturating_add(2))).then(|| {
-                let new = tokens.iter().take(named).map(|token| token.token.clone()).collect();
+                let new = tokens
+                    .iter()
+                    .take(named)
+                    .map(|token| token.token.clone())
+                    .collect();
                 (end.saturating_add(3), new)
             })
         }
@@ -510,7 +531,8 @@ fn in_other_words(
             Some((5, Vec::new()))
         }
         ("deferrable", ..)
-            if bare(before).is_some_and(|word| matches!(word.as_str(), "only" | "write" | "serializable")) =>
+            if bare(before)
+                .is_some_and(|word| matches!(word.as_str(), "only" | "write" | "serializable")) =>
         {
             Some((1, Vec::new()))
         }
@@ -545,15 +567,16 @@ fn in_other_words(
         {
             Some((3, vec![tokens.first()?.token.clone(), Token::LParen]))
         }
-        ("fetch", Some("next" | "first"), Some(count)) if count.starts_with('@') => {
-            Some((3, vec![key("FETCH"), key("NEXT"), Token::Number("1".into(), false)]))
-        }
-        ("help", ..) if starts && matches!(at(1).map(|next| &next.token), Some(Token::SingleQuotedString(_))) => {
+        ("fetch", Some("next" | "first"), Some(count)) if count.starts_with('@') => Some((
+            3,
+            vec![key("FETCH"), key("NEXT"), Token::Number("1".into(), false)],
+        )),
+        ("help", ..)
+            if starts && matches!(at(1).map(|next| &next.token), Some(Token::SingleQuotedString(_))) =>
+        {
             Some((2, vec![key("SHOW"), key("WARNINGS")]))
         }
-        ("checksum", Some("table"), _) if starts => {
-            Some((2, vec![key("SELECT"), Token::Mul, key("FROM")]))
-        }
+        ("checksum", Some("table"), _) if starts => Some((2, vec![key("SELECT"), Token::Mul, key("FROM")])),
         ("summarize", Some("select" | "with" | "from"), _) if starts => Some((1, Vec::new())),
         ("summarize", ..) if starts => Some((1, vec![key("SELECT"), Token::Mul, key("FROM")])),
         ("desc" | "describe", ..) if starts => described(tokens),
@@ -565,8 +588,26 @@ fn in_other_words(
 /// A line of the shell of `SQLite` that only tells, or says how the shell shows what it is told.
 fn of_the_shell(tokens: &[TokenWithSpan]) -> Option<(usize, Vec<Token>)> {
     const TELLING: &[&str] = &[
-        "tables", "schema", "fullschema", "indexes", "indices", "databases", "headers", "header", "mode", "help",
-        "show", "width", "nullvalue", "changes", "echo", "timer", "eqp", "stats", "dbinfo", "version",
+        "tables",
+        "schema",
+        "fullschema",
+        "indexes",
+        "indices",
+        "databases",
+        "headers",
+        "header",
+        "mode",
+        "help",
+        "show",
+        "width",
+        "nullvalue",
+        "changes",
+        "echo",
+        "timer",
+        "eqp",
+        "stats",
+        "dbinfo",
+        "version",
     ];
     let command = bare_word(tokens.get(1))?;
     let line = tokens.first()?.span.start.line;
@@ -592,18 +633,8 @@ fn bare(token: Option<&Token>) -> Option<String> {
 /// Units of time that only some dialects know: `EXTRACT(YEAR_MONTH FROM d)`, `INTERVAL '1:30' MINUTE_SECOND`.
 fn unit(before: Option<&Token>, word: &str) -> Option<Token> {
     let (first, second) = word.split_once('_')?;
-    let known = |unit: &str| {
-        [
-            "year",
-            "month",
-            "day",
-            "hour",
-            "minute",
-            "second",
-            "microsecond",
-        ]
-        .contains(&unit)
-    };
+    let known =
+        |unit: &str| ["year", "month", "day", "hour", "minute", "second", "microsecond"].contains(&unit);
     let stands = matches!(
         before,
         Some(Token::LParen | Token::SingleQuotedString(_) | Token::Number(..))
@@ -619,11 +650,24 @@ fn described(tokens: &[TokenWithSpan]) -> Option<(usize, Vec<Token>)> {
         .unwrap_or(tokens.len());
     let first = bare_word(tokens.get(1)).unwrap_or_default();
     let kinds = [
-        "extended", "formatted", "table", "view", "history", "detail", "database", "schema", "function", "catalog",
+        "extended",
+        "formatted",
+        "table",
+        "view",
+        "history",
+        "detail",
+        "database",
+        "schema",
+        "function",
+        "catalog",
     ];
     let second = bare_word(tokens.get(2)).unwrap_or_default();
     let skip = if kinds.contains(&first.as_str()) && end > 2 {
-        if kinds.contains(&second.as_str()) && end > 3 { 3 } else { 2 }
+        if kinds.contains(&second.as_str()) && end > 3 {
+            3
+        } else {
+            2
+        }
     } else {
         1
     };
@@ -644,7 +688,10 @@ fn described(tokens: &[TokenWithSpan]) -> Option<(usize, Vec<Token>)> {
         .get(name.len()..)?
         .iter()
         .all(|token| is_plain(token) || matches!(token.token, Token::LParen | Token::RParen));
-    let calls = rest.get(name.len()..)?.iter().any(|token| token.token == Token::LParen)
+    let calls = rest
+        .get(name.len()..)?
+        .iter()
+        .any(|token| token.token == Token::LParen)
         && bare_word(rest.get(name.len())).as_deref() != Some("partition");
     (named && asks && !calls).then(|| {
         let mut new = vec![Token::make_keyword("DESC")];
@@ -669,14 +716,22 @@ fn filter(tokens: &[TokenWithSpan]) -> Option<(usize, usize)> {
 
 /// Words that statements start with which change something: they are none of the words of what only tells.
 const STATEMENTS: &[&str] = &[
-    "select", "with", "insert", "update", "delete", "merge", "replace", "drop", "alter", "create", "truncate",
-    "rename", "grant", "revoke", "exec", "execute", "call", "do", "copy", "load", "attach", "set", "lock", "kill",
-    "prepare", "shutdown", "into", "outfile", "dumpfile", "waitfor", "backup", "restore", "begin", "if", "while",
+    "select", "with", "insert", "update", "delete", "merge", "replace", "drop", "alter", "create",
+    "truncate", "rename", "grant", "revoke", "exec", "execute", "call", "do", "copy", "load", "attach",
+    "set", "lock", "kill", "prepare", "shutdown", "into", "outfile", "dumpfile", "waitfor", "backup",
+    "restore", "begin", "if", "while",
 ];
 
 /// Whether the tokens call nothing and start nothing, but for asking who and where one is.
 fn are_plain(mut tokens: &[TokenWithSpan]) -> bool {
-    const TELLING: &[&str] = &["database", "schema", "current_user", "user", "session_user", "current_role"];
+    const TELLING: &[&str] = &[
+        "database",
+        "schema",
+        "current_user",
+        "user",
+        "session_user",
+        "current_role",
+    ];
     let is = |token: &TokenWithSpan, wanted: &Token| token.token == *wanted;
     let (mut inside, mut listed) = (false, false);
     while let [token, rest @ ..] = tokens {
@@ -994,7 +1049,10 @@ fn place_holder(text: &str) -> Option<(&'static str, usize)> {
     if let Some(named) = text.strip_prefix("${").or_else(|| text.strip_prefix('{')) {
         let (name, after) = named.split_once('}')?;
         let name = name.split_once(':').map_or(name, |(name, of)| {
-            if of.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_()".contains(&byte)) {
+            if of
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_()".contains(&byte))
+            {
                 name
             } else {
                 ""
@@ -1027,7 +1085,15 @@ fn place_holder(text: &str) -> Option<(&'static str, usize)> {
 /// arguments, and `{% if … %}`, `{% for … %}`, `{% set … %}`.
 fn template(text: &str) -> Option<(&'static str, usize)> {
     // Macros that run statements when the template is read.
-    const RUNNING: &[&str] = &["run_query", "statement", "execute", "call", "adapter", "dispatch", "log"];
+    const RUNNING: &[&str] = &[
+        "run_query",
+        "statement",
+        "execute",
+        "call",
+        "adapter",
+        "dispatch",
+        "log",
+    ];
     let plain = |inner: &str| {
         inner
             .bytes()
@@ -1074,7 +1140,11 @@ fn template(text: &str) -> Option<(&'static str, usize)> {
     }
     let (name, arguments) = call.split_once('(')?;
     let name = name.trim_end();
-    if !is_name(name) || !arguments.ends_with(')') || arguments.contains("hook") || !are_quoted_well(arguments) {
+    if !is_name(name)
+        || !arguments.ends_with(')')
+        || arguments.contains("hook")
+        || !are_quoted_well(arguments)
+    {
         return None;
     }
     Some((if name == "config" { " " } else { "dbt_model" }, len))
@@ -1093,7 +1163,11 @@ fn are_quoted_well(arguments: &str) -> bool {
         let Some((quoted, after)) = inside.split_once(quote) else {
             return false;
         };
-        let first = quoted.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
+        let first = quoted
+            .split_whitespace()
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         let plain = quoted
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"_-. :".contains(&byte));
