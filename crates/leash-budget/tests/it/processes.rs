@@ -22,6 +22,7 @@ use leash_budget::{
     Balance, BudgetStore, Expired, Held, Hit, Hits, Hold, HoldLine, Reserve, Scope, ScopeKey, Settled,
     Settlement,
 };
+use crate::replay::{self, Operation, Random, TASKS};
 use leash_core::{
     Caller, Clock as _, Digest, IdGenerator, ReservationId, SessionId, StoreError, SystemClock, Usd,
 };
@@ -30,7 +31,6 @@ use leash_core::{
 const ORDERS: &str = "LEASH_BUDGET_TEST_ORDERS";
 /// Before each word of a child. Nothing else on its standard output begins so.
 const MARK: &str = "@ ";
-const TASKS: u64 = 16;
 
 /// The store at `url`, as the processes of a program open it.
 pub(crate) async fn open(url: &str) -> Arc<dyn BudgetStore> {
@@ -49,19 +49,6 @@ fn usd(nanos: u64) -> Usd {
     Usd::from_nanos(nanos).unwrap()
 }
 
-/// A small generator (splitmix64), so that a child's calls follow from its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (bits ^ (bits >> 31)) % bound
-    }
-}
-
 /// What a child is told.
 #[derive(Clone)]
 struct Orders {
@@ -69,7 +56,8 @@ struct Orders {
     seed: u64,
     calls_per_task: u64,
     largest: u64,
-    lease_ms: u64,
+    /// No lease: a child tells every operation with its answer, and nothing dies. Else what it is about to do.
+    lease_ms: Option<u64>,
     caps: [u64; 3],
 }
 
@@ -89,7 +77,11 @@ impl Orders {
         let [a, b, c] = self.caps;
         format!(
             "{} {} {} {} {a} {b} {c} {}",
-            self.seed, self.calls_per_task, self.largest, self.lease_ms, self.url
+            self.seed,
+            self.calls_per_task,
+            self.largest,
+            self.lease_ms.unwrap_or(0),
+            self.url
         )
     }
 
@@ -100,7 +92,7 @@ impl Orders {
             seed: number(),
             calls_per_task: number(),
             largest: number(),
-            lease_ms: number(),
+            lease_ms: Some(number()).filter(|lease| *lease > 0),
             caps: [number(), number(), number()],
             url: words.next().unwrap().to_owned(),
         }
@@ -155,7 +147,20 @@ fn spender() {
         let store = open(&orders.url).await;
         let ids = Arc::new(IdGenerator::from_os());
         let tasks: Vec<_> = (0..TASKS)
-            .map(|task| tokio::spawn(spend(store.clone(), ids.clone(), orders.clone(), task)))
+            .map(|task| {
+                let (store, ids, orders) = (store.clone(), ids.clone(), orders.clone());
+                match orders.lease_ms {
+                    Some(lease) => tokio::spawn(spend(store, ids, orders, Duration::from_millis(lease), task)),
+                    None => tokio::spawn(replay::spend(
+                        store,
+                        ids,
+                        orders.scopes(),
+                        (task, orders.seed),
+                        (orders.calls_per_task, orders.largest),
+                        |operation| say(format_args!("{}", replay::told(&operation))),
+                    )),
+                }
+            })
             .collect();
         for task in tasks {
             task.await.unwrap();
@@ -164,13 +169,19 @@ fn spender() {
     });
 }
 
-async fn spend(store: Arc<dyn BudgetStore>, ids: Arc<IdGenerator>, orders: Orders, task: u64) {
+async fn spend(
+    store: Arc<dyn BudgetStore>,
+    ids: Arc<IdGenerator>,
+    orders: Orders,
+    lease: Duration,
+    task: u64,
+) {
     let all = orders.scopes();
     let mut random = Random(orders.seed.wrapping_mul(1_000).wrapping_add(task));
     for _ in 0..orders.calls_per_task {
         let amount = random.below(orders.largest) + 1;
         let from = usize::try_from(random.below(3)).unwrap();
-        let (scopes, lease) = (&all[from..], Duration::from_millis(orders.lease_ms));
+        let scopes = &all[from..];
         let hold = hold(ids.reservation(SystemClock.now()), amount, scopes, lease);
         let id = hold.id;
         say(format_args!("reserving {id} {amount} {from}"));
@@ -319,7 +330,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-fn orders(url: &str, seed: u64, calls_per_task: u64, lease_ms: u64) -> Orders {
+fn orders(url: &str, seed: u64, calls_per_task: u64, lease_ms: Option<u64>) -> Orders {
     let mut random = Random(seed);
     let largest = 1_000_000_000;
     // What all calls together would cost is about twice as much.
@@ -334,50 +345,53 @@ fn orders(url: &str, seed: u64, calls_per_task: u64, lease_ms: u64) -> Orders {
     }
 }
 
-/// Ten thousand calls of random size from four processes of sixteen tasks: within every cap at every instant, and
-/// what was acknowledged is what is spent, to the nano-dollar.
+/// Ten thousand calls of random size from four processes of sixteen tasks: an order of all operations explains every
+/// answer, and done in that order to the plain reference they come to the same answers, within every cap at each step, and
+/// to the same sums, to the nano-dollar. Nobody who only looks meanwhile finds a cap passed.
 pub(crate) fn calls_of_four_processes_stay_within_every_cap(url: &str) {
-    let orders = orders(url, 42, 157, 600_000);
+    let orders = orders(url, 42, 157, None);
     block_on(open(url));
     let watch = Watch::start(&orders, false);
     let readers: Vec<_> = (0..4)
         .map(|child| {
-            let (mut child, mut out) = start(&Orders {
+            let (mut child_process, mut out) = start(&Orders {
                 seed: orders.seed + child,
                 ..orders.clone()
             });
             std::thread::spawn(move || {
-                let mut told = Told::default();
+                let mut operations = Vec::new();
+                let mut is_done = false;
                 let mut line = String::new();
                 while out.read_line(&mut line).unwrap() > 0 {
-                    told.hear(&line);
+                    if let Some((_, words)) = line.split_once(MARK) {
+                        let words: Vec<&str> = words.split_whitespace().collect();
+                        match words.as_slice() {
+                            ["operation", words @ ..] => {
+                                let operation = Operation::of_words(words);
+                                operations.push(Operation {
+                                    task: child * TASKS + operation.task,
+                                    ..operation
+                                });
+                            }
+                            words => is_done |= words == ["done"],
+                        }
+                    }
                     line.clear();
                 }
-                assert!(child.wait().unwrap().success());
-                assert!(told.is_done);
-                told
+                assert!(child_process.wait().unwrap().success());
+                assert!(is_done);
+                operations
             })
         })
         .collect();
-    let mut spent = [0_u64; 3];
-    let (mut calls, mut refused) = (0, 0);
+    let mut operations = Vec::new();
     for reader in readers {
-        for story in reader.join().unwrap().stories.into_values() {
-            calls += 1;
-            refused += u64::from(story.was_refused);
-            let ends = [story.was_refused, story.is_settled, story.is_released];
-            assert_eq!(ends.iter().filter(|ended| **ended).count(), 1);
-            if let Some(cost) = story.settling {
-                spent[story.from..].iter_mut().for_each(|sum| *sum += cost);
-            }
-        }
+        operations.extend(reader.join().unwrap());
     }
     watch.stop();
-    assert!(
-        calls > 10_000 && refused > 500 && refused < calls - 500,
-        "{refused} of {calls}"
-    );
-    assert_eq!(sums(&orders), spent.map(|spent| (spent, 0)));
+    let operations = replay::in_order(operations);
+    replay::assert_busy(&operations, 4 * TASKS * orders.calls_per_task);
+    assert_eq!(replay::replay(&operations, &orders.scopes()), sums(&orders));
 }
 
 /// (spent, reserved) of each scope, in nano-dollars.
@@ -394,7 +408,7 @@ fn sums(orders: &Orders) -> [(u64, u64); 3] {
 /// and what was settled and what expired is what is spent, to the nano-dollar.
 pub(crate) fn killed_processes_leave_nothing_held_and_every_cent_counted(url: &str) {
     const KILLS: u64 = 12;
-    let orders = orders(url, 7, 60, 400);
+    let orders = orders(url, 7, 60, Some(400));
     block_on(open(url));
     let watch = Watch::start(&orders, true);
     let readers: Vec<_> = (0..4_u64)
