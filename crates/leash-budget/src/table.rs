@@ -998,7 +998,10 @@ mod tests {
                 "anthropic.claude-3-haiku-20240307-v1:0",
                 Some("aws/regional.anthropic.claude-3-haiku-20240307-v1:0"),
             ),
-            ("ft:gpt-4o-mini-2024-07-18:acme::abc", Some("openai/ft:gpt-4o-mini")),
+            (
+                "ft:gpt-4o-mini-2024-07-18:acme::abc",
+                Some("openai/ft:gpt-4o-mini"),
+            ),
             ("ft:gpt-5-2025-08-07:acme::abc123", None),
             ("no-such-model", None),
         ] {

@@ -9,6 +9,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::replay::{self, Operation, Random, TASKS};
 use futures_executor::block_on;
 use leash_budget::conformance::{Answer, ManualClock, Reference, Subject};
 use leash_budget::{
@@ -16,7 +17,6 @@ use leash_budget::{
     Window, budget_admin_conformance, budget_store_clock_conformance, budget_store_conformance,
 };
 use leash_core::{Caller, Digest, IdGenerator, ReservationId, SessionId, SystemClock, Timestamp, Usd};
-use crate::replay::{self, Operation, Random, TASKS};
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 
@@ -307,6 +307,8 @@ impl StateMachineTest for Tested {
                 let mut ids = Vec::new();
                 loop {
                     let expired = block_on(store.expire(limit)).unwrap();
+                    let given: Vec<_> = expired.iter().map(|one| one.hold.id).collect();
+                    block_on(store.confirm(&given)).unwrap();
                     assert!(expired.len() <= limit);
                     if expired.is_empty() {
                         break;

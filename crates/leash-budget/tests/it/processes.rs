@@ -17,14 +17,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::replay::{self, Operation, Random, TASKS};
 use async_trait::async_trait;
 use leash_budget::{
-    Balance, BudgetStore, Expired, Held, Hit, Hits, Hold, HoldLine, Reserve, Scope, ScopeKey, Settled,
-    Settlement,
+    Balance, BudgetStore, CONFIRM_WITHIN, Expired, Held, Hit, Hits, Hold, HoldLine, Reserve, Scope, ScopeKey,
+    Settled, Settlement,
 };
-use crate::replay::{self, Operation, Random, TASKS};
 use leash_core::{
-    Caller, Clock as _, Digest, IdGenerator, ReservationId, SessionId, StoreError, SystemClock, Usd,
+    Caller, Clock, Digest, IdGenerator, ReservationId, SessionId, StoreError, SystemClock, Timestamp, Usd,
 };
 
 /// What a child is to do, in its environment.
@@ -43,6 +43,19 @@ pub(crate) async fn open(url: &str) -> Arc<dyn BudgetStore> {
         return crate::redis::open(url).await;
     }
     panic!("no store at `{url}`")
+}
+
+/// The same by a clock of the test's own.
+async fn open_by(url: &str, clock: Arc<dyn Clock>) -> Arc<dyn BudgetStore> {
+    #[cfg(feature = "sqlite")]
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        return crate::sqlite::open_by(std::path::Path::new(path), clock).await;
+    }
+    #[cfg(feature = "redis")]
+    if url.starts_with("redis://") {
+        return crate::redis::open_by(url, clock).await;
+    }
+    panic!("no store at `{url}` by {clock:?}")
 }
 
 fn usd(nanos: u64) -> Usd {
@@ -150,7 +163,9 @@ fn spender() {
             .map(|task| {
                 let (store, ids, orders) = (store.clone(), ids.clone(), orders.clone());
                 match orders.lease_ms {
-                    Some(lease) => tokio::spawn(spend(store, ids, orders, Duration::from_millis(lease), task)),
+                    Some(lease) => {
+                        tokio::spawn(spend(store, ids, orders, Duration::from_millis(lease), task))
+                    }
                     None => tokio::spawn(replay::spend(
                         store,
                         ids,
@@ -299,7 +314,9 @@ impl Watch {
                         looks.fetch_add(1, Ordering::AcqRel);
                         if lets_expire {
                             let found = store.expire(100).await.unwrap();
+                            let ids: Vec<_> = found.iter().map(|one| one.hold.id).collect();
                             expired.lock().unwrap().extend(found);
+                            store.confirm(&ids).await.unwrap();
                         }
                     }
                 });
@@ -482,6 +499,147 @@ pub(crate) fn killed_processes_leave_nothing_held_and_every_cent_counted(url: &s
     assert_eq!(sums(&orders), spent.map(|spent| (spent, 0)));
 }
 
+/// What an heir is told: the address of a store in which holds have expired.
+const INHERITANCE: &str = "LEASH_BUDGET_TEST_INHERITANCE";
+
+/// As a test it does nothing. As a child it writes the line of each expired hold to its standard output, and confirms those
+/// that it has written, a few at a time, until nothing is left or it is killed.
+#[test]
+fn heir() {
+    let Ok(url) = std::env::var(INHERITANCE) else {
+        return;
+    };
+    block_on(async {
+        let store = open(&url).await;
+        loop {
+            let some = store.expire(3).await.unwrap();
+            if some.is_empty() {
+                break;
+            }
+            wait_for_a_word();
+            for Expired { hold, .. } in &some {
+                say(format_args!("line {} {}", hold.id, hold.amount.as_nanos()));
+                wait_for_a_word();
+                store.confirm(&[hold.id]).await.unwrap();
+            }
+        }
+        say(format_args!("done"));
+    });
+}
+
+/// Here a child may die.
+fn wait_for_a_word() {
+    say(format_args!("waiting"));
+    let mut word = String::new();
+    std::io::stdin().lock().read_line(&mut word).unwrap();
+    assert!(!word.is_empty(), "nobody is there any more");
+}
+
+/// Whoever was given expired holds is killed before it has written their lines, or before it could say so. Others are given
+/// what it owed: in the end each hold has its line, and the lines come to what is spent.
+pub(crate) fn no_line_of_an_expired_hold_is_lost_with_its_writer(url: &str) {
+    const HOLDS: u64 = 120;
+    let team = Scope::capped(ScopeKey::named("team", "heirs"), Usd::MAX);
+    let mut random = Random(11);
+    let mut made: HashMap<ReservationId, u64> = HashMap::new();
+    block_on(async {
+        let store = open(url).await;
+        let ids = IdGenerator::from_os();
+        for _ in 0..HOLDS {
+            let amount = random.below(1_000) + 1;
+            let short = hold(
+                ids.reservation(SystemClock.now()),
+                amount,
+                std::slice::from_ref(&team),
+                Duration::from_millis(1),
+            );
+            assert!(matches!(
+                store.reserve(&short).await.unwrap(),
+                Reserve::Granted(_)
+            ));
+            made.insert(short.id, amount);
+        }
+    });
+    let mut lines: HashMap<ReservationId, u64> = HashMap::new();
+    let mut note = |id: ReservationId, amount: u64| {
+        assert_eq!(made.get(&id), Some(&amount));
+        assert!(lines.insert(id, amount).is_none_or(|before| before == amount));
+    };
+    for words in [0, 1, 2, 3, 4, 5, 17, 18] {
+        let mut heir = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "processes::heir", "--nocapture", "--test-threads=1"])
+            .env(INHERITANCE, url)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(heir.stdout.take().unwrap());
+        let mut to = heir.stdin.take().unwrap();
+        // It dies where it waits for the next word: before a line, or after one that is not confirmed.
+        let mut left = words;
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(out.read_line(&mut line).unwrap() > 0, "it ended by itself");
+            hear_line(&line, &mut note);
+            if line.contains("@ waiting") {
+                if left == 0 {
+                    break;
+                }
+                left -= 1;
+                to.write_all(b"go on\n").unwrap();
+            }
+        }
+        heir.kill().unwrap();
+        heir.wait().unwrap();
+    }
+    // Whatever they owed is given to somebody else when their time is up.
+    let mut owed = 0_u64;
+    block_on(async {
+        let late = open_by(url, Arc::new(Ahead(CONFIRM_WITHIN + Duration::from_mins(1)))).await;
+        loop {
+            let some = late.expire(50).await.unwrap();
+            if some.is_empty() {
+                break;
+            }
+            for Expired { hold, .. } in some {
+                owed += 1;
+                note(hold.id, hold.amount.as_nanos());
+                late.confirm(&[hold.id]).await.unwrap();
+            }
+        }
+        let later = open_by(url, Arc::new(Ahead(CONFIRM_WITHIN * 10))).await;
+        assert!(later.expire(50).await.unwrap().is_empty(), "each is confirmed");
+        let sums = later.balances(std::slice::from_ref(&team)).await.unwrap();
+        let written: u64 = made.values().sum();
+        assert_eq!(
+            (sums[0].spent.as_nanos(), sums[0].reserved.as_nanos()),
+            (written, 0)
+        );
+    });
+    assert!(owed > 16, "too few died owing lines: {owed}");
+    assert_eq!(lines, made, "each has its line");
+}
+
+fn hear_line(line: &str, note: &mut impl FnMut(ReservationId, u64)) {
+    let words = line.split_once(MARK).map(|(_, words)| words);
+    let whole = words.filter(|words| words.ends_with('\n'));
+    let words: Vec<&str> = whole.unwrap_or_default().split_whitespace().collect();
+    if let ["line", id, amount] = words.as_slice() {
+        note(id.parse().unwrap(), amount.parse().unwrap());
+    }
+}
+
+/// The machine's clock, but for a time ahead.
+#[derive(Debug)]
+struct Ahead(Duration);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().saturating_add(self.0)
+    }
+}
+
 /// A store that takes its time, before it does what it is asked or before it answers.
 #[derive(Debug)]
 struct Slow {
@@ -523,6 +681,10 @@ impl BudgetStore for Slow {
 
     async fn expire(&self, limit: usize) -> Result<Vec<Expired>, StoreError> {
         self.slowly(self.inner.expire(limit)).await
+    }
+
+    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
+        self.slowly(self.inner.confirm(ids)).await
     }
 
     async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {
@@ -679,6 +841,7 @@ macro_rules! processes_share {
         $crate::processes_share!(@laws $store,
             calls_of_four_processes_stay_within_every_cap
             killed_processes_leave_nothing_held_and_every_cent_counted
+            no_line_of_an_expired_hold_is_lost_with_its_writer
             callers_of_a_slow_store_stay_within_the_cap
             whoever_gave_up_on_an_answer_may_ask_again
             an_operation_that_was_dropped_midway_is_whole_or_not_at_all

@@ -62,8 +62,15 @@ pub(crate) enum Reply {
     /// With the sums of its scopes.
     Granted(Vec<Sums>),
     /// By which scope, its cap and its sums.
-    Refused { at: usize, cap: u64, sums: Sums },
-    Settled { applied: bool, sums: Vec<Sums> },
+    Refused {
+        at: usize,
+        cap: u64,
+        sums: Sums,
+    },
+    Settled {
+        applied: bool,
+        sums: Vec<Sums>,
+    },
     Released,
 }
 
@@ -306,7 +313,10 @@ impl Search {
 
     fn apply(&mut self, task: usize) -> bool {
         let horizon = self.horizon();
-        let Some(step) = self.next(task).filter(|(operation, _)| operation.asked_at <= horizon) else {
+        let Some(step) = self
+            .next(task)
+            .filter(|(operation, _)| operation.asked_at <= horizon)
+        else {
             return false;
         };
         let Some(state) = self.explained(step) else {
@@ -372,12 +382,16 @@ impl Search {
         let began_at = self.order.len();
         let mut found: Vec<(bool, usize, i64, Vec<usize>)> = Vec::new();
         for task in 0..self.tasks.len() {
-            let Some((head, _)) = self.next(task) else { continue };
+            let Some((head, _)) = self.next(task) else {
+                continue;
+            };
             let own = !head.reveals();
             if own && (self.tasks[task].len() == self.done[task] + 1 || !self.apply_early(task)) {
                 continue;
             }
-            let Some((operation, _)) = self.next(task) else { continue };
+            let Some((operation, _)) = self.next(task) else {
+                continue;
+            };
             let (changes, answered_at) = (
                 !matches!(operation.reply, Reply::Refused { .. }),
                 operation.answered_at,
@@ -516,9 +530,9 @@ pub(crate) fn in_order(operations: Vec<Operation>) -> Vec<Operation> {
                 }
             } else {
                 // It leads nowhere from here: another choice earlier.
-                choice = choices
-                    .pop()
-                    .unwrap_or_else(|| panic!("no order explains the answers; {furthest} of {count} explained"));
+                choice = choices.pop().unwrap_or_else(|| {
+                    panic!("no order explains the answers; {furthest} of {count} explained")
+                });
             }
             search.undo(choice.began_at);
         }
@@ -590,7 +604,10 @@ pub(crate) fn assert_busy(operations: &[Operation], calls: u64) {
     let granted = count(|reply| matches!(reply, Reply::Granted(_)));
     let refused = count(|reply| matches!(reply, Reply::Refused { .. }));
     assert_eq!(u64::try_from(granted + refused).unwrap(), calls);
-    assert!(granted > 500 && refused > 500, "{granted} granted, {refused} refused");
+    assert!(
+        granted > 500 && refused > 500,
+        "{granted} granted, {refused} refused"
+    );
     // Somebody was served while others waited: else one order would be all there is.
     let overlaps = operations
         .iter()
