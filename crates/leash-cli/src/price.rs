@@ -103,9 +103,9 @@ fn without_tier(price: &ModelPrice, tier: ServiceTier, name: &str) -> Result<Opt
     match tier {
         ServiceTier::Standard | ServiceTier::Unsaid => Ok(None),
         _ if has_own => Ok(None),
-        ServiceTier::Flex | ServiceTier::Batch => {
-            Ok(Some(format!("# `{name}` has no price of its own for this service tier: charged as `standard`")))
-        }
+        ServiceTier::Flex | ServiceTier::Batch => Ok(Some(format!(
+            "# `{name}` has no price of its own for this service tier: charged as `standard`"
+        ))),
         _ => Err(Failure::Told(format!(
             "`{name}` has no price for this service tier. Give it one in a file: `--prices FILE` (docs/prices.md shows how)"
         ))),

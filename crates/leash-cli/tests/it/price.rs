@@ -148,9 +148,15 @@ fn a_model_without_a_price_is_an_error_with_a_hint() {
             vec!["openai/gpt-oss-20b:free", "--provider", "openrouter"],
             "did you mean",
         ),
-        (vec!["zzzzzzzzzzzzzzzzzzzz"], "has it. Give it one in a file: `--prices"),
+        (
+            vec!["zzzzzzzzzzzzzzzzzzzz"],
+            "has it. Give it one in a file: `--prices",
+        ),
         // A dearer tier is not taken for the standard one.
-        (vec!["claude-opus-4-6", "--service-tier", "fast"], "no price for this service tier"),
+        (
+            vec!["claude-opus-4-6", "--service-tier", "fast"],
+            "no price for this service tier",
+        ),
     ] {
         let ran = run(&[&["price", "--input", "1", "--json"], &args[..]].concat());
         assert_eq!(ran.code, 1, "{args:?}");
