@@ -4,6 +4,7 @@
 //! address inside, percent signs, full-width characters, user names that look like hosts. What the rule does not promise: it asks no
 //! name server, so that a public name which resolves to a private address passes; a proxy has to hold that.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -77,7 +78,7 @@ impl Pattern {
 }
 
 /// Where a host stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Where {
     /// In a URL, or under a name that says so.
     Here,
@@ -95,6 +96,19 @@ struct Scheme {
     web: bool,
     /// The port unless the URL says so.
     port: Option<u32>,
+}
+
+/// How many hosts of one call are judged, and how many bytes are read for them.
+const MAX_HOSTS: usize = 5_000;
+const MAX_HOST_BYTES: usize = 2 << 20;
+/// What a host without a scheme counts as, in bytes.
+const VALUE_BYTES: usize = 256;
+
+/// What was done for one call: hosts that were judged and let through are not judged again.
+#[derive(Debug, Default)]
+struct Work {
+    seen: HashSet<(String, bool, Option<u32>, Where)>,
+    bytes: usize,
 }
 
 impl Default for BlockedUrls {
@@ -129,6 +143,9 @@ const BAD_SCHEMES: &[&str] = &[
     "ogg",
     "rmi",
 ];
+/// Longest scheme that counts without slashes behind it: `view-source`.
+const LONGEST_SCHEME: usize = 11;
+const TOO_MANY: &str = "there are more hosts than can be judged";
 /// Schemes whose URLs name a host even without slashes.
 const SPECIAL: &[&str] = &["http", "https", "ws", "wss", "ftp"];
 
@@ -187,11 +204,11 @@ impl BlockedUrls {
     /// Why a text with URLs must not be passed on; `None` where it may.
     #[must_use]
     pub fn judge(&self, text: &str) -> Option<&'static str> {
-        self.text(text, Where::Here)
+        self.text(text, Where::Here, &mut Work::default())
     }
 
-    fn text(&self, text: &str, place: Where) -> Option<&'static str> {
-        if let Some(reason) = self.search(text, place) {
+    fn text(&self, text: &str, place: Where, work: &mut Work) -> Option<&'static str> {
+        if let Some(reason) = self.search(text, place, work) {
             return Some(reason);
         }
         // Clients drop tabs and line ends anywhere in a URL. A list of URLs, one a line, is no URL with line ends in it.
@@ -201,7 +218,7 @@ impl BlockedUrls {
             let mut lines = whole.split(breaks).filter(|line| !line.is_empty());
             if !whole.contains(' ') && !lines.all(begins_with_scheme) {
                 let joined = whole.replace(breaks, "");
-                if let Some(reason) = self.search(&joined, place) {
+                if let Some(reason) = self.search(&joined, place, work) {
                     return Some(reason);
                 }
             }
@@ -211,12 +228,12 @@ impl BlockedUrls {
             sign.is_some_and(|sign| sign.eq_ignore_ascii_case("%3a"))
         };
         if text.match_indices('%').any(|(at, _)| encoded(at)) {
-            return self.search(&percent(text), Where::Nested);
+            return self.search(&percent(text), Where::Nested, work);
         }
         None
     }
 
-    fn search(&self, text: &str, place: Where) -> Option<&'static str> {
+    fn search(&self, text: &str, place: Where, work: &mut Work) -> Option<&'static str> {
         for (at, _) in text.match_indices(':') {
             let (before, after) = text.split_at_checked(at)?;
             let length = before
@@ -225,15 +242,21 @@ impl BlockedUrls {
                 .take(32)
                 .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'.' | b'-' | b'_'))
                 .count();
+            let after = after.get(1..)?;
+            // Most colons are of something else.
+            let slashed = after.starts_with(['/', '\\']);
+            if length < 2 || !slashed && length > LONGEST_SCHEME {
+                continue;
+            }
             let scheme = before.get(at.saturating_sub(length)..)?.to_ascii_lowercase();
-            if let Some(reason) = self.after_scheme(&scheme, after.get(1..)?, place) {
+            if let Some(reason) = self.after_scheme(&scheme, after, place, work) {
                 return Some(reason);
             }
         }
         None
     }
 
-    fn after_scheme(&self, scheme: &str, after: &str, place: Where) -> Option<&'static str> {
+    fn after_scheme(&self, scheme: &str, after: &str, place: Where, work: &mut Work) -> Option<&'static str> {
         if scheme.is_empty() || !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) {
             return None;
         }
@@ -264,11 +287,22 @@ impl BlockedUrls {
             web: special,
             port: default_port(scheme),
         };
-        match authority.find(ends) {
-            Some(end) => self.authority(authority.get(..end)?, known, place),
-            None if authority.len() < after.len() => Some("its host is too long"),
-            None => self.authority(authority, known, place),
+        let authority = match authority.find(ends) {
+            Some(end) => authority.get(..end)?,
+            None if authority.len() < after.len() => return Some("its host is too long"),
+            None => authority,
+        };
+        work.bytes = work.bytes.saturating_add(authority.len());
+        let key = (authority.to_owned(), known.web, known.port, place);
+        if work.seen.contains(&key) {
+            return (work.bytes > MAX_HOST_BYTES).then_some(TOO_MANY);
         }
+        if work.seen.len() >= MAX_HOSTS || work.bytes > MAX_HOST_BYTES {
+            return Some(TOO_MANY);
+        }
+        let reason = self.authority(authority, known, place);
+        work.seen.insert(key);
+        reason
     }
 
     fn authority(&self, authority: &str, scheme: Scheme, place: Where) -> Option<&'static str> {
@@ -332,7 +366,7 @@ impl BlockedUrls {
         (near || is_private(host)).then_some("its host is private, local or reserved")
     }
 
-    fn look(&self, leaf: &Leaf<'_>) -> Option<&'static str> {
+    fn look(&self, leaf: &Leaf<'_>, work: &mut Work) -> Option<&'static str> {
         // What JSON holds is looked at string by string.
         if leaf.role == Role::Folded {
             return None;
@@ -343,16 +377,15 @@ impl BlockedUrls {
         let talk =
             spaced && leaf.role == Role::Value && said.iter().any(|word| TALK.contains(&word.as_str()));
         let place = if talk { Where::Talk } else { Where::Here };
-        if let Some(reason) = self.text(leaf.text, place) {
+        if let Some(reason) = self.text(leaf.text, place, work) {
             return Some(reason);
         }
         if leaf.role != Role::Value || text.contains("://") || text.len() > 2048 || spaced {
             return None;
         }
         let words = telling(leaf.names).map(words).unwrap_or_default();
-        let named = words.iter().any(|word| {
-            let word = word.as_str();
-            PLACES.contains(&word) || word != "curl" && (word.ends_with("url") || word.ends_with("uri"))
+        let named = words.iter().map(String::as_str).any(|name| {
+            PLACES.contains(&name) || name != "curl" && (name.ends_with("url") || name.ends_with("uri"))
         });
         if text.starts_with('/') && !text.starts_with("//") || text.starts_with(['#', '?', '.']) {
             return None;
@@ -362,6 +395,10 @@ impl BlockedUrls {
         let authority = text.get(..end)?;
         if !named {
             return self.unnamed(authority, text.len() > end);
+        }
+        work.bytes = work.bytes.saturating_add(VALUE_BYTES);
+        if work.bytes > MAX_HOST_BYTES {
+            return Some(TOO_MANY);
         }
         let scheme = Scheme::default();
         let Some((first, rest)) = authority
@@ -933,10 +970,14 @@ impl Rule for BlockedUrls {
 
     fn evaluate(&self, call: &Call, _: &PolicyContext) -> Result<Option<Decision>, RuleError> {
         let Call::Tool(call) = call else { return Ok(None) };
-        let reason = args::walk(call.args.value(), &mut |leaf: Leaf<'_>| match self.look(&leaf) {
-            Some(reason) => ControlFlow::Break(reason),
-            None => ControlFlow::Continue(()),
-        })?;
+        let mut work = Work::default();
+        let reason = args::walk(
+            call.args.value(),
+            &mut |leaf: Leaf<'_>| match self.look(&leaf, &mut work) {
+                Some(reason) => ControlFlow::Break(reason),
+                None => ControlFlow::Continue(()),
+            },
+        )?;
         Ok(reason.map(|reason| Decision::new(Action::Block, self.id.clone(), format!("URL: {reason}"))))
     }
 }

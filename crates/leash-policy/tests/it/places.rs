@@ -45,6 +45,25 @@ fn every_case_of_a_url_is_decided_as_it_says() {
     assert!(wrong.is_empty(), "wrong: {wrong:?}");
 }
 
+#[test]
+fn more_hosts_than_can_be_judged_are_refused_and_the_same_one_is_not() {
+    let rule = BlockedUrls::new();
+    assert!(rule.judge(&"https://a.example/x ".repeat(20_000)).is_none());
+    let many: String = (0..20_000)
+        .flat_map(|at| [format!("https://a{at}.example/"), " ".into()])
+        .collect();
+    assert!(rule.judge(&many).is_some());
+    assert!(!stops(
+        &rule,
+        "t",
+        &json!({"urls": vec!["https://a.example/"; 20_000]})
+    ));
+    assert!(stops(&rule, "t", &json!({"hosts": vec!["a.example"; 20_000]})));
+    // The one that is denied is found behind all others that are judged.
+    let last = format!("{} http://127.0.0.1/", "https://a.example/x ".repeat(20_000));
+    assert!(rule.judge(&last).is_some());
+}
+
 /// Every way in which a C library reads `address`.
 fn spellings(address: u32) -> Vec<String> {
     let [a, b, c, d] = address.to_be_bytes();
