@@ -523,6 +523,11 @@ fn has_credentials(path: &str) -> bool {
     environment
         || parts.any(|part| part == ".ssh")
         || CREDENTIALS.iter().any(|pattern| {
+            // Most patterns are told apart by how they begin.
+            let head = pattern.split('*').next().unwrap_or("");
+            if !path.contains(head) {
+                return false;
+            }
             if pattern.contains('/') {
                 let deep = format!("*/{pattern}");
                 matches(pattern, path.trim_start_matches('/'))
