@@ -152,8 +152,8 @@ impl Places {
                 Some(id)
             }
         };
-        let key = match keys.find(id) {
-            Ok(key) => key,
+        let keys = match keys.find(id) {
+            Ok(keys) => keys,
             Err(what) => return Some(what.into()),
         };
         let stored = slice(value, end)
@@ -179,7 +179,11 @@ impl Places {
             kept.pop();
         }
         kept.extend_from_slice(rest);
-        (!key.fits(&kept, &stored)).then(|| "the `hmac` does not fit: it was not made with this key".into())
+        let fits = keys.iter().any(|key| key.fits(&kept, &stored));
+        (!fits).then(|| match keys {
+            [_] => "the `hmac` does not fit: it was not made with this key".into(),
+            _ => "the `hmac` does not fit: it was made with none of these keys".into(),
+        })
     }
 
     fn link(&self, bytes: &[u8], keys: Option<&HmacKeys>) -> Link {

@@ -134,26 +134,38 @@ fn plain(text: &str) -> String {
 }
 
 fn moment(text: &str, of_day: Duration) -> Result<Timestamp, AuditError> {
-    let trimmed = text.trim();
-    if let Ok(at) = trimmed.parse() {
-        return Ok(at);
-    }
-    let no_offset = trimmed.len() >= 19 && trimmed.replacen(' ', "T", 1).parse::<Timestamp>().is_err();
-    let at = if trimmed.len() == 10 {
-        format!("{trimmed}T00:00:00Z")
-            .parse()
-            .map(|at: Timestamp| at.saturating_add(of_day))
-    } else if no_offset {
-        format!("{}Z", trimmed.replacen(' ', "T", 1)).parse()
-    } else {
-        trimmed.replacen(' ', "T", 1).parse()
-    };
-    at.map_err(|_| {
+    read_moment(text.trim(), of_day).ok_or_else(|| {
         AuditError::Report(format!(
             "`{}` is no moment; write it like `2026-04-01T00:00:00Z` or `2026-04-01`",
             plain(text)
         ))
     })
+}
+
+/// Reads what RFC 3339 has no room for as well: a day alone, no offset, a short one, no seconds.
+fn read_moment(text: &str, of_day: Duration) -> Option<Timestamp> {
+    let (date, rest) = text.split_at_checked(10)?;
+    if rest.is_empty() {
+        let midnight: Timestamp = format!("{date}T00:00:00Z").parse().ok()?;
+        return Some(midnight.saturating_add(of_day));
+    }
+    let time = rest.strip_prefix(['T', 't', ' '])?;
+    let (clock, offset) = time.split_at_checked(time.find(['Z', 'z', '+', '-']).unwrap_or(time.len()))?;
+    let seconds = match clock.len() {
+        2 => ":00:00",
+        5 => ":00",
+        _ => "",
+    };
+    let offset = match offset.split_at_checked(1) {
+        None | Some(("Z" | "z", "")) => "Z".to_owned(),
+        Some(("+" | "-", hours)) if hours.len() == 2 => format!("{offset}:00"),
+        Some((sign @ ("+" | "-"), digits)) if digits.len() == 4 => {
+            let (hours, minutes) = digits.split_at_checked(2)?;
+            format!("{sign}{hours}:{minutes}")
+        }
+        Some(_) => offset.to_owned(),
+    };
+    format!("{date}T{clock}{seconds}{offset}").parse().ok()
 }
 
 /// What the `cost_usd` of a model call stands for.

@@ -120,6 +120,10 @@ fn join(
         let name = names.text(name);
         if !joined.is_empty() && !name.is_empty() {
             joined.push(';');
+            // In many countries spreadsheets take a semicolon for the end of a cell.
+            if is_formula(name) {
+                joined.push('\'');
+            }
         }
         joined.push_str(name);
     }
