@@ -47,6 +47,7 @@ mod tally;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::hash::RandomState;
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -368,9 +369,10 @@ pub fn generate_soc2_report(log: Input, options: &Soc2Options<'_>) -> Result<Soc
         let rules = Rules {
             span: options.period.start.as_unix_micros()..=options.period.end.as_unix_micros(),
             costs: options.costs,
+            keyed: RandomState::new(),
             threads: AtomicUsize::new(0),
         };
-        let collector = Collector::new(options.costs, rows);
+        let collector = Collector::new(&rules, rows);
         let checked = verify_and(reader, &options.verify, &rules, collector);
         let mut checked = checked.map_err(AuditError::io("make the pack of", &source))?;
         checked.gathered.rows.flush().map_err(written)?;
@@ -382,7 +384,7 @@ pub fn generate_soc2_report(log: Input, options: &Soc2Options<'_>) -> Result<Soc
         )
     };
     let (verdict, sha256, size_bytes, mut tally) = checked;
-    pack.done(MONITORING, rows)?;
+    pack.done(MONITORING, rows);
 
     let integrity = Integrity {
         verified: verdict.is_ok(),
@@ -404,7 +406,7 @@ pub fn generate_soc2_report(log: Input, options: &Soc2Options<'_>) -> Result<Soc
     let top = top_spenders(&spending);
     drop(spending);
 
-    let names = write_access(&mut pack, tally)?;
+    let names = write_access(&mut pack, tally, options.verify.workers())?;
     write_anomalies(&mut pack, &names, &anomalies, &limits)?;
     let source = source.display().to_string();
     write_integrity(&mut pack, &source, options, &integrity)?;

@@ -40,6 +40,14 @@ pub struct VerifyOptions<'a> {
     pub keys: Option<&'a HmacKeys>,
 }
 
+impl VerifyOptions<'_> {
+    /// How many threads there are to be.
+    pub(crate) fn workers(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.unwrap_or_else(cores).clamp(1, MAX_THREADS)
+    }
+}
+
 impl fmt::Debug for VerifyOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifyOptions")
@@ -186,8 +194,7 @@ pub(crate) fn verify_and<G: Gather>(
     rules: &G::Rules,
     gather: G,
 ) -> io::Result<Checked<G>> {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = options.threads.unwrap_or_else(cores).clamp(1, MAX_THREADS);
+    let threads = options.workers();
     let shared = Shared::new(reader, gather, threads);
     shared.run(threads, options, rules)?;
     let chain = shared.chain.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,7 @@
 //! What a log is read into, piece by piece on all cores, and put together in order: [`Collector`]. Knows what members
 //! mean, and nothing of files or pages.
 
+use std::hash::RandomState;
 use std::io::{self, Write};
 use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +12,7 @@ use super::Costs;
 use super::moment::Day;
 use super::money::Amount;
 use super::monitoring::push_security_event;
-use super::names::{NOBODY, Name, Names, Texts};
+use super::names::{NOBODY, Name, Names, News};
 use super::tally::{Count, Tally};
 use crate::export::cell;
 use crate::line::Pick;
@@ -62,7 +63,7 @@ pub(super) struct Cut {
     thread: usize,
     tally: Tally,
     /// The names that are new, in the order of their numbers.
-    new: Texts,
+    new: News,
     /// Whether these are all names of the thread.
     anew: bool,
 }
@@ -194,6 +195,8 @@ pub(super) struct Rules {
     /// The period, in microseconds since 1970.
     pub(super) span: RangeInclusive<i64>,
     pub(super) costs: Costs,
+    /// What names are hashed with.
+    pub(super) keyed: RandomState,
     /// How many threads count.
     pub(super) threads: AtomicUsize,
 }
@@ -208,9 +211,9 @@ pub(super) struct Collector<W> {
 }
 
 impl<W> Collector<W> {
-    pub(super) fn new(costs: Costs, rows: W) -> Self {
+    pub(super) fn new(rules: &Rules, rows: W) -> Self {
         Self {
-            tally: Tally::new(costs),
+            tally: Tally::new(rules.costs, Names::new(rules.keyed.clone())),
             names: Vec::new(),
             rows,
         }
@@ -227,7 +230,7 @@ impl<W: Write + Send> Gather for Collector<W> {
         Part {
             thread: rules.threads.fetch_add(1, Ordering::Relaxed),
             picks: Picks::default(),
-            tally: Tally::new(rules.costs),
+            tally: Tally::new(rules.costs, Names::new(rules.keyed.clone())),
             day: Day::default(),
             told: 0,
             anew: true,
@@ -244,9 +247,10 @@ impl<W: Write + Send> Gather for Collector<W> {
     }
 
     fn cut(part: &mut Part) -> Cut {
-        let next = Tally::new(part.tally.costs());
+        let next = Tally::new(part.tally.costs(), part.tally.names.anew());
         let mut tally = std::mem::replace(&mut part.tally, next);
-        let names = std::mem::take(&mut tally.names);
+        let anew = tally.names.anew();
+        let names = std::mem::replace(&mut tally.names, anew);
         let cut = Cut {
             thread: part.thread,
             tally,
@@ -276,7 +280,7 @@ impl<W: Write + Send> Gather for Collector<W> {
             names.clear();
         }
         let ours: &mut Names = &mut self.tally.names;
-        names.extend(cut.new.iter().map(|text| ours.of(text)));
+        names.extend(ours.hear(&cut.new));
         self.tally.absorb(cut.tally, names);
         Ok(())
     }

@@ -54,10 +54,10 @@ struct Course {
 }
 
 impl Tally {
-    pub(super) fn new(costs: Costs) -> Self {
+    pub(super) fn new(costs: Costs, names: Names) -> Self {
         Self {
             costs,
-            names: Names::default(),
+            names,
             buckets: Buckets::new(costs != Costs::PerCall),
             models: Pairs::default(),
             tools: Uses::default(),
@@ -154,6 +154,12 @@ impl Tally {
         self.forget_running();
         let buckets = self.buckets.absorb(other.buckets, name);
         let bucket = |old: u32| -> Option<u32> { buckets.get(usize::try_from(old).ok()?).copied() };
+        let pairs = other.models.iter();
+        self.models
+            .touch(pairs.filter_map(|(at, model)| Some((bucket(at)?, name(model)))));
+        let uses = other.tools.iter();
+        self.tools
+            .touch(uses.filter_map(|tool| Some((bucket(tool.bucket)?, name(tool.tool)))));
         for (at, model) in other.models.iter() {
             if let Some(at) = bucket(at) {
                 self.models.insert(at, name(model));
@@ -347,17 +353,18 @@ impl Uses {
         }
     }
 
+    /// As [`Index::touch`].
+    fn touch(&self, uses: impl Iterator<Item = (u32, Name)>) {
+        self.index
+            .touch(uses.map(|(bucket, tool)| self.mixer.hash(bucket, tool)));
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = Use> {
         self.list.iter().copied()
     }
 
-    /// All of them, in the order that `compare` puts them in, without taking memory for them twice.
-    pub(super) fn into_sorted(
-        mut self,
-        mut compare: impl FnMut((u32, Name), (u32, Name)) -> std::cmp::Ordering,
-    ) -> Sorted<Use> {
-        self.list
-            .sort_unstable_by(|one, other| compare((one.bucket, one.tool), (other.bucket, other.tool)));
-        self.list.into_iter().map(|tool| (tool.bucket, tool.tool))
+    /// All of them in order, without taking memory for them twice.
+    pub(super) fn into_sorted(self, compare: impl FnMut(u32, u32) -> std::cmp::Ordering) -> Sorted<Use> {
+        Sorted::new(self.list, |tool| (tool.bucket, tool.tool), compare)
     }
 }
