@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -24,7 +24,7 @@ use std::time::Duration;
 use leash_core::{Clock, SystemClock};
 
 pub use self::opening::{Builder, Durability};
-use self::place::note_path;
+use self::place::Watch;
 use self::storms::Storm;
 use self::syncing::Sync;
 pub use self::syncing::{Appended, Durable};
@@ -203,7 +203,8 @@ impl AuditLog {
     /// Writes what is counted or owed and makes all lines durable, whatever the [`Durability`]. Blocks.
     ///
     /// # Errors
-    /// [`AuditError`] when lines are not on disk.
+    /// [`AuditError`] when lines are not on disk; [`AuditError::Moved`] when they are, in a file that is not where the
+    /// log should be.
     pub fn flush(&self) -> Result<(), AuditError> {
         let core = &self.0.core;
         let mut state = core.lock()?;
@@ -213,7 +214,7 @@ impl AuditLog {
     /// Flushes the log and lets go of the file: another writer may open it. Blocks. Closing again does nothing.
     ///
     /// # Errors
-    /// [`AuditError`] when lines are not on disk; the log is then still open.
+    /// As [`flush`](Self::flush); the log is then still open.
     pub fn close(&self) -> Result<(), AuditError> {
         self.0.core.close()
     }
@@ -231,7 +232,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         // Nobody is left to tell.
         if self.core.close().is_err() {
-            let _ = fs::remove_file(note_path(&self.core.path));
+            self.core.take_note_away();
             // Tickets and slots may outlive the log and hold the file; they must not hold its lock.
             let _ = self.core.file.unlock();
         }
@@ -291,6 +292,7 @@ struct State {
     closed: bool,
     storms: BTreeMap<String, Storm>,
     stopping: bool,
+    watch: Watch,
     /// Room to make lines in.
     body: String,
     line: Vec<u8>,
@@ -304,7 +306,10 @@ impl State {
 }
 
 struct Core {
+    /// Of the file itself, also behind a symbolic link.
     path: PathBuf,
+    /// What has to lead to the file.
+    watched: PathBuf,
     file: File,
     durability: Durability,
     clock: Arc<dyn Clock>,
@@ -330,9 +335,10 @@ struct Core {
 }
 
 impl Core {
-    fn new(builder: Builder, path: PathBuf, file: File, tail: &Tail) -> Self {
+    fn new(builder: Builder, path: PathBuf, watched: PathBuf, file: File, tail: &Tail) -> Self {
         Self {
             path,
+            watched,
             file,
             durability: builder.durability,
             clock: builder.clock,
@@ -350,6 +356,7 @@ impl Core {
                 closed: false,
                 storms: BTreeMap::new(),
                 stopping: false,
+                watch: Watch::default(),
                 body: String::new(),
                 line: Vec::new(),
             }),
@@ -384,6 +391,17 @@ impl Core {
 
     /// Whether a line may be appended; writes what is owed.
     fn ready(&self, state: &mut State) -> Result<(), AuditError> {
+        self.usable(state)?;
+        if state.watch.away || !state.owed.is_empty() {
+            self.in_place(state)?;
+        }
+        self.pay(state)?;
+        self.trouble.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether the file can take a line, wherever it is.
+    fn usable(&self, state: &mut State) -> Result<(), AuditError> {
         if state.closed {
             return Err(AuditError::Closed {
                 path: self.path.clone(),
@@ -407,7 +425,11 @@ impl Core {
                 found,
             });
         }
-        self.cut(state)?;
+        self.cut(state)
+    }
+
+    /// Writes what is owed.
+    fn pay(&self, state: &mut State) -> Result<(), AuditError> {
         if !state.owed.is_empty() {
             let owed = std::mem::take(&mut state.owed);
             if let Err(error) = self.write(state, &owed) {
@@ -419,7 +441,6 @@ impl Core {
             state.owed_records = 0;
             self.mark_dirty();
         }
-        self.trouble.store(false, Ordering::Release);
         Ok(())
     }
 
@@ -488,6 +509,7 @@ impl Core {
     /// Writes the line of `event`, and gives its number.
     fn write_event(&self, state: &mut State, event: &Event<'_>) -> Result<u64, AuditError> {
         let hash = self.render(state, event)?;
+        self.look(state)?;
         self.write_line(state, hash)
     }
 
@@ -504,9 +526,12 @@ impl Core {
         Ok(seq)
     }
 
+    /// Gets all on disk that there is to write. Also where the log is not where it should be: what was counted or owed
+    /// is better kept there than nowhere.
     fn flush_all(&self, state: &mut State) -> Result<(), AuditError> {
+        self.usable(state)?;
+        self.pay(state)?;
         self.flush_storms(state, Duration::ZERO)?;
-        self.ready(state)?;
         if self.file.sync_data().is_err() {
             self.give_up();
             return Err(AuditError::NotDurable {
@@ -514,7 +539,7 @@ impl Core {
             });
         }
         self.set_durable(state.seq);
-        Ok(())
+        self.in_place(state)
     }
 
     fn close(&self) -> Result<(), AuditError> {
@@ -526,7 +551,7 @@ impl Core {
         state.closed = true;
         self.trouble.store(true, Ordering::Release);
         // The note first: once the lock is gone, it may be another's.
-        let _ = fs::remove_file(note_path(&self.path));
+        self.take_note_away();
         self.file.unlock().map_err(AuditError::io("unlock", &self.path))
     }
 

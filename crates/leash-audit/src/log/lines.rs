@@ -19,7 +19,9 @@ impl Core {
         count: Option<u64>,
         write: impl FnOnce(&mut String, &Place<'_>) -> Result<usize, AuditError>,
     ) -> Result<Hex, AuditError> {
-        let ts = self.clock.now().to_ascii();
+        let now = self.clock.now();
+        let ts = now.to_ascii();
+        state.watch.now = now.as_unix_micros();
         let State {
             seq,
             prev,

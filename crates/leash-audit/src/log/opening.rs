@@ -71,14 +71,19 @@ impl Builder {
     /// Opens the log, or starts one. Reads only its end, so its length does not matter. What a crash tore there is
     /// set aside in `LOG.torn-<n>`, and a line says so.
     ///
+    /// From then on the path must lead to this file: once somebody moves, replaces or removes it, appending fails with
+    /// [`AuditError::Moved`], within a second or 512 lines, until it is back.
+    ///
     /// # Errors
     /// [`AuditError::Held`] when another writer has it; [`AuditError::Damaged`] when its end is bad and no crash
     /// explains that; [`AuditError::Io`].
     pub fn open(self) -> Result<AuditLog, AuditError> {
+        // As it was named, so that a symbolic link that leads elsewhere one day is noticed.
+        let watched = std::path::absolute(&self.path).map_err(AuditError::io("open", &self.path))?;
         let (path, file) = open_file(&self.path)?;
         take_lock(&path, &file)?;
         let tail = tail::find(&path, &file)?;
-        let core = Arc::new(Core::new(self, path, file, &tail));
+        let core = Arc::new(Core::new(self, path, watched, file, &tail));
         core.recover(&tail)?;
         let mut threads = Vec::new();
         if core.durability != Durability::None {

@@ -57,6 +57,7 @@ impl AuditLog {
                 return Ok(core.appended(seq));
             }
         } else if state.storms.len() >= MAX_STORMS {
+            core.ready(&mut state)?;
             core.flush_storms(&mut state, Duration::ZERO)?;
         }
         // What was counted before goes first, then this one starts a second of its own.
@@ -125,7 +126,6 @@ impl Core {
 
     /// Writes down what was counted for at least `age`.
     pub(super) fn flush_storms(&self, state: &mut State, age: Duration) -> Result<(), AuditError> {
-        self.ready(state)?;
         let mut due: Vec<_> = state
             .storms
             .iter()
@@ -154,7 +154,11 @@ impl Core {
             };
             state = again;
             // What cannot be written is tried again in a second, and whoever appends next is told.
-            if self.flush_storms(&mut state, STORM).is_err() {
+            let written = self
+                .ready(&mut state)
+                .and_then(|()| self.in_place(&mut state))
+                .and_then(|()| self.flush_storms(&mut state, STORM));
+            if written.is_err() {
                 self.trouble.store(true, Ordering::Release);
             }
         }
