@@ -74,7 +74,7 @@ pub(crate) struct VerifyArgs {
 #[derive(Args, Debug)]
 pub(crate) struct KeyArgs {
     /// A file with the secret that the log is signed with, a line end at its end not counted. After a rotation give
-    /// each key with the id that the lines name: `ID=FILE`. A key without an id is tried on all other lines.
+    /// each key with the id that the lines name: `ID=FILE`. Keys without an id are each tried on all other lines.
     #[arg(long, value_name = "[ID=]FILE")]
     pub(crate) hmac_key: Vec<String>,
     /// The same, out of an environment variable.
