@@ -36,6 +36,7 @@ pub(super) struct Picks {
     pub(super) operator: Range<usize>,
     provider: Range<usize>,
     pub(super) reason: Range<usize>,
+    reservation_id: Range<usize>,
     pub(super) rule_id: Range<usize>,
     pub(super) session_id: Range<usize>,
     pub(super) shadow: Range<usize>,
@@ -88,6 +89,7 @@ impl Pick for Part {
             "operator" => &mut picks.operator,
             "provider" => &mut picks.provider,
             "reason" => &mut picks.reason,
+            "reservation_id" => &mut picks.reservation_id,
             "rule_id" => &mut picks.rule_id,
             "session_id" => &mut picks.session_id,
             "shadow" => &mut picks.shadow,
@@ -154,9 +156,8 @@ impl Part {
         match &*kind {
             "model_call" => {
                 tally.buckets.count(bucket, Count::ModelCalls);
-                tally
-                    .buckets
-                    .spend(bucket, cost.unwrap_or_default(), Amount::ZERO);
+                let own = cost.unwrap_or_default();
+                tally.spend(value(&picks.reservation_id), bucket, own, Amount::ZERO);
                 let model = cell(value(&picks.model));
                 if !model.is_empty() {
                     let model = tally.names.of(&model);
@@ -175,7 +176,7 @@ impl Part {
                 tally.buckets.count(bucket, Count::ToolCalls);
                 // What a tool costs is its own price in every log that has it.
                 if let Some(cost) = cost.filter(|cost| *cost != Amount::ZERO) {
-                    tally.buckets.spend(bucket, cost, cost);
+                    tally.spend(value(&picks.reservation_id), bucket, cost, cost);
                 }
                 let tool = tally.names.of(&cell(value(&picks.tool)));
                 tally.tools.add(bucket, tool, 1);

@@ -4,6 +4,8 @@
 //! Memory grows with the number of different sessions, tenants, models and tools, not with that of events: some 150 bytes
 //! for a session that does little. So what there is of each session is kept as plain numbers in a few long lists.
 
+use std::collections::HashSet;
+
 use super::Costs;
 use super::buckets::Buckets;
 use super::money::Amount;
@@ -27,6 +29,10 @@ pub(super) struct Tally {
     courses: Ordered<Name, Course>,
     /// Of the log: where the total of each session stood last, by its name, as far as costs may be running totals.
     stood: Vec<Amount>,
+    /// Of a piece: what was spent on lines that name the reservation they ended. A line like that may be there twice.
+    reserved: Vec<Reserved>,
+    /// Of the log: the reservations whose cost was counted.
+    ended: HashSet<Name>,
     /// Rows of `cc7_monitoring.csv` that are not written yet.
     pub(super) rows: String,
     pub(super) security_events: u64,
@@ -43,6 +49,15 @@ pub(super) struct Tally {
     fell: bool,
     /// Whether a session made more than one model call.
     follows: bool,
+}
+
+/// What was spent, and for which reservation.
+#[derive(Clone, Copy, Debug)]
+struct Reserved {
+    reservation: Name,
+    bucket: u32,
+    per_call: Amount,
+    running: Amount,
 }
 
 /// The costs of a session's model calls, whatever the period.
@@ -65,6 +80,8 @@ impl Tally {
             providers: Ordered::default(),
             courses: Ordered::default(),
             stood: Vec::new(),
+            reserved: Vec::new(),
+            ended: HashSet::new(),
             rows: String::new(),
             security_events: 0,
             events: 0,
@@ -115,6 +132,22 @@ impl Tally {
             self.stood = Vec::new();
             self.buckets.forget_running();
         }
+    }
+
+    /// Takes in what a line of a piece cost, in both ways to read the log. Of lines with the same reservation, a JSON
+    /// value, only one counts, which is told once the pieces before are known.
+    pub(super) fn spend(&mut self, reservation: &str, bucket: u32, per_call: Amount, running: Amount) {
+        if matches!(reservation, "" | "null") {
+            self.buckets.spend(bucket, per_call, running);
+            return;
+        }
+        let reservation = self.names.of(reservation);
+        self.reserved.push(Reserved {
+            reservation,
+            bucket,
+            per_call,
+            running,
+        });
     }
 
     /// Takes in a model call of a piece: its first ones of each session wait until the pieces before it are known.
@@ -187,6 +220,13 @@ impl Tally {
         ] {
             *sum = sum.saturating_add(more);
         }
+        for spent in other.reserved {
+            if let Some(at) = bucket(spent.bucket)
+                && self.ended.insert(name(spent.reservation))
+            {
+                self.buckets.spend(at, spent.per_call, spent.running);
+            }
+        }
         for (session, course) in other.courses {
             if !self.may_run() {
                 return;
@@ -218,6 +258,7 @@ impl Tally {
     pub(super) fn finish(&mut self) {
         self.courses = Ordered::default();
         self.stood = Vec::new();
+        self.ended = HashSet::new();
         self.names.finish();
         self.buckets.finish();
         self.tools.index = Index::default();

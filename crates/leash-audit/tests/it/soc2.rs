@@ -533,6 +533,34 @@ fn money_is_summed_exactly_and_what_is_no_money_is_told() {
     assert!(made.files["executive-summary.html"].contains("3 costs are no amount of money"));
 }
 
+/// Whoever writes the line of a call that expired may die before that is known, and then another writes it again.
+#[test]
+fn a_call_whose_line_was_written_twice_is_paid_once() {
+    let call = |id: Value| json!({"kind": "model_call", "cost_usd": 1.5, "cumulative_usd": 9.0, "provider": "p", "reservation_id": id});
+    let tool = json!({"kind": "tool_call", "tool": "t", "cost_usd": 0.25, "reservation_id": "r3"});
+    let mut log = vec![
+        call(json!("r1")),
+        call(json!("r2")),
+        tool.clone(),
+        call(json!("r1")),
+    ];
+    // Far enough apart that they are in different pieces.
+    log.extend(
+        (0..12_000).map(|_| json!({"kind": "kill", "session_id": "other", "reason": "so many of these"})),
+    );
+    log.extend([call(json!("r2")), tool, call(Value::Null), call(Value::Null)]);
+    let log = chain(&log);
+    assert!(log.len() > 3 << 20);
+    for threads in [1, 3] {
+        let made = make(stream("log", &log), |options| {
+            options.verify.threads = Some(threads)
+        });
+        assert_eq!(made.report.summary.spend_usd, "6.25");
+        let row = &made.rows("cc6_access_control.csv")[1];
+        assert_eq!((&*row[0], &*row[6]), ("s", "6.250000"));
+    }
+}
+
 #[test]
 fn thresholds_are_as_they_are_set() {
     let log = std::fs::read(data("anomalies.jsonl")).unwrap();
