@@ -553,7 +553,7 @@ fn a_call_whose_line_was_written_twice_is_paid_once() {
     assert!(log.len() > 3 << 20);
     for threads in [1, 3] {
         let made = make(stream("log", &log), |options| {
-            options.verify.threads = Some(threads)
+            options.verify.threads = Some(threads);
         });
         assert_eq!(made.report.summary.spend_usd, "6.25");
         let row = &made.rows("cc6_access_control.csv")[1];
