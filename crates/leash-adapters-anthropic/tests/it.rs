@@ -437,3 +437,28 @@ async fn counting_is_free_until_a_kill_order() {
         Err(AnthropicError::Refused(_))
     ));
 }
+
+#[tokio::test]
+async fn server_tools_leave_with_the_ceiling_of_the_firewall() {
+    let world = world(|fw| fw.budget_usd(50.0).max_server_tool_uses(3)).await;
+    let mut asked = question();
+    asked["tools"] = json!([{"type": "web_search_20250305", "name": "web_search"}]);
+    world
+        .provider
+        .reply(Reply::json(anthropic::message("hello", 20, 30)));
+    assert_eq!(world.client.create(&asked).await.unwrap().text(), "hello");
+    world
+        .provider
+        .reply(Reply::events(anthropic::stream("hello", 20, 30)));
+    let mut stream = world.client.stream(&asked).await.unwrap();
+    assert!(read(&mut stream).await.1.is_none());
+    let sent = world.provider.requests();
+    assert_eq!(sent.len(), 2);
+    for request in sent {
+        let body: Value = serde_json::from_str(&request.text()).unwrap();
+        assert_eq!(
+            body["tools"],
+            json!([{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}])
+        );
+    }
+}

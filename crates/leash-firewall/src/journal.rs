@@ -201,12 +201,14 @@ impl Journal {
         let elapsed = call.shared.clock.now().saturating_since(call.started).as_millis();
         let duration_ms = u64::try_from(elapsed).ok();
         let hitl_request_id = call.hitl_request_id.map(|id| id.to_string());
+        let scopes = call.session.named();
         let kind = match &call.call {
             Call::Model(model) => Kind::ModelCall(leash_audit::ModelCall {
                 duration_ms,
                 hitl_request_id: hitl_request_id.as_deref(),
                 price_version: Some(call.shared.prices.version()),
                 clamped: call.output_limit.is_some().then_some(true),
+                scopes: &scopes,
                 ..model_line(&model.provider, &model.model, call.request_digest, line)
             }),
             Call::Tool(tool) => Kind::ToolCall(leash_audit::ToolCall {
@@ -218,6 +220,8 @@ impl Journal {
                 duration_ms,
                 outcome: Some(line.outcome),
                 hitl_request_id: hitl_request_id.as_deref(),
+                reservation_id: None,
+                scopes: &scopes,
             }),
         };
         Ok(Some(
@@ -237,10 +241,14 @@ impl Journal {
             cumulative: own.map_or(hold.amount, |balance| balance.spent),
             estimated: true,
         };
+        let id = hold.id.to_string();
+        let scopes = session.named();
         let kind = match &hold.line.what {
-            Held::Model { provider, model } => {
-                Kind::ModelCall(model_line(provider, model, hold.line.request_digest, &line))
-            }
+            Held::Model { provider, model } => Kind::ModelCall(leash_audit::ModelCall {
+                reservation_id: Some(&id),
+                scopes: &scopes,
+                ..model_line(provider, model, hold.line.request_digest, &line)
+            }),
             Held::Tool { tool } => Kind::ToolCall(leash_audit::ToolCall {
                 tool,
                 request_hash: hold.line.request_digest,
@@ -250,6 +258,8 @@ impl Journal {
                 duration_ms: None,
                 outcome: Some(Outcome::Expired),
                 hitl_request_id: None,
+                reservation_id: Some(&id),
+                scopes: &scopes,
             }),
             Held::Grant { child } => {
                 let change = GrantChange::Expired { spent: hold.amount };

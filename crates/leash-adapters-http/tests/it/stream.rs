@@ -520,6 +520,10 @@ impl BudgetStore for Counting {
         self.0.expire(limit).await
     }
 
+    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
+        self.0.confirm(ids).await
+    }
+
     async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {
         self.0.balances(scopes).await
     }
