@@ -264,9 +264,9 @@ impl Shared {
         let counter = self.token_counter.as_ref()?;
         let content = call.body.as_ref().unwrap_or(&call.messages);
         let text = u64::try_from(content.text().len()).ok()?;
-        let count = || counter.count(&call.provider, &call.model, content.text());
+        let ask = || counter.count(&call.provider, &call.model, content.text());
         // One that panics knows no number, as one without a tokenizer.
-        let counted = catch_unwind(AssertUnwindSafe(count)).ok()??;
+        let counted = catch_unwind(AssertUnwindSafe(ask)).ok()??;
         // What the bound holds beyond the text (templates, tool prompts) stays on top of the count.
         counted.checked_add(bytes.saturating_sub(text))
     }
