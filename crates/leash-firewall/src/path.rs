@@ -266,9 +266,9 @@ impl Shared {
         let text = u64::try_from(content.text().len()).ok()?;
         let ask = || counter.count(&call.provider, &call.model, content.text());
         // One that panics knows no number, as one without a tokenizer.
-        let counted = catch_unwind(AssertUnwindSafe(ask)).ok()??;
+        let tokens = catch_unwind(AssertUnwindSafe(ask)).ok()??;
         // What the bound holds beyond the text (templates, tool prompts) stays on top of the count.
-        counted.checked_add(bytes.saturating_sub(text))
+        tokens.checked_add(bytes.saturating_sub(text))
     }
 
     /// Asks the rules. `Ok(Some)` is the decision of the rule that wants a human.
