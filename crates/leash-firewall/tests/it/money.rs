@@ -489,6 +489,13 @@ async fn counting_tokens_admits_what_the_bytes_alone_would_not() {
             u64::try_from(text.len() / 4).ok()
         }
     }
+    #[derive(Debug)]
+    struct Panics;
+    impl leash_budget::TokenCounter for Panics {
+        fn count(&self, _: &str, _: &str, _: &str) -> Option<u64> {
+            panic!("a tokenizer of somebody else");
+        }
+    }
     let input = ModelPrice::flat(Price::per_million(usd("10000")), Price::FREE);
     let prices = PriceTable::empty().with_price("p", "cent", input);
     let bytes = Firewall::builder()
@@ -510,14 +517,6 @@ async fn counting_tokens_admits_what_the_bytes_alone_would_not() {
     let refused = tokens.admit(pictured).await.unwrap_err();
     assert_eq!(refused.rule_id(), rule_ids::PRE_CALL_ESTIMATE);
     assert!(tokens.admit(call(&tokens, 1)).await.unwrap().bound().amount <= usd("0.30"));
-
-    #[derive(Debug)]
-    struct Panics;
-    impl leash_budget::TokenCounter for Panics {
-        fn count(&self, _: &str, _: &str, _: &str) -> Option<u64> {
-            panic!("a tokenizer of somebody else");
-        }
-    }
     let panics = Firewall::builder()
         .prices(prices)
         .budget_usd(0.30)
