@@ -53,7 +53,8 @@ impl Builder {
         self
     }
 
-    /// How many records may be in flight, so kept in memory when the disk is full; [`DEFAULT_SLOTS`](crate::DEFAULT_SLOTS) by default.
+    /// How many records may be in flight, so kept in memory when the disk is full;
+    /// [`DEFAULT_SLOTS`](crate::DEFAULT_SLOTS) by default.
     #[must_use]
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = slots;
