@@ -198,9 +198,8 @@ const DELETES: [&str; 25] = [
     "os.remove",
 ];
 
-const NETWORK: [&str; 12] = [
+const NETWORK: [&str; 11] = [
     "socket",
-    "connect(",
     "/inet/tcp",
     "TCPSocket",
     "fsockopen",
@@ -357,7 +356,15 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
         }
     }
     let fetches = has(code, &FETCHES);
-    if has(code, &NETWORK)
+    // Databases are connected to as well.
+    let connects = code.contains("connect(")
+        && !has(
+            code,
+            &[
+                "sql", "psycopg", "asyncpg", "duckdb", "mongo", "redis", "odbc", "oracledb", "mariadb",
+            ],
+        );
+    if (connects || has(code, &NETWORK))
         && (executes
             || has(
                 code,

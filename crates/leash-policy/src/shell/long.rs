@@ -192,6 +192,16 @@ impl Reader<'_> {
                 continue;
             }
             let word = rest.trim_start_matches(['-', ' ', '\t']);
+            let quoted = word
+                .strip_prefix(['\'', '"'])
+                .and_then(|rest| rest.split(['\'', '"']).next())
+                .filter(|end| !end.is_empty());
+            if let Some(end) = quoted
+                && self.bodies.len() < 8
+            {
+                self.bodies.push_back(end.to_owned());
+                continue;
+            }
             let end = word
                 .find(|c: char| c.is_whitespace() || matches!(c, ';' | '&' | '|' | ')' | '<' | '>'))
                 .unwrap_or(word.len());

@@ -81,6 +81,13 @@ impl Machine<'_> {
                     }
                 }
             }
+            "fallocate"
+                if operands(args, "lo")
+                    .iter()
+                    .any(|path| self.place(path) == Place::Disk) =>
+            {
+                return Err(DISK);
+            }
             "dd" => {
                 for arg in args {
                     if let Some(path) = arg.strip_prefix("of=") {
