@@ -29,7 +29,7 @@ use self::machine::{End, Machine, Stop, quote};
 /// How long a script may be, in bytes.
 pub const MAX_SCRIPT_BYTES: usize = 1 << 16;
 /// How long any other text may be, in bytes.
-pub(crate) const MAX_TEXT_BYTES: usize = 1 << 22;
+pub(crate) const MAX_TEXT_BYTES: usize = 1 << 21;
 /// How many strings of one call are judged, and how deep they may lie.
 const MAX_STRINGS: usize = 4096;
 const MAX_DEPTH: u32 = 128;

@@ -387,19 +387,22 @@ fn on_a_drive(text: &str) -> Option<Place> {
     }
     let rest = rest.replace('\\', "/").to_ascii_lowercase();
     let rest = rest.trim_matches('/');
-    Some(if rest.is_empty() || is_all(rest) {
-        Place::Root
-    } else if rest.starts_with("windows")
-        || rest.starts_with("program")
-        || rest == "users"
-        || rest
-            .strip_prefix("users/")
-            .is_some_and(|rest| !rest.contains('/'))
-    {
-        Place::System
-    } else {
-        Place::Ordinary
-    })
+    // `C:\ -Recurse`: a shell joins what the backslash stands before.
+    Some(
+        if rest.is_empty() || is_all(rest) || rest.trim_start().starts_with('-') {
+            Place::Root
+        } else if rest.starts_with("windows")
+            || rest.starts_with("program")
+            || rest == "users"
+            || rest
+                .strip_prefix("users/")
+                .is_some_and(|rest| !rest.contains('/'))
+        {
+            Place::System
+        } else {
+            Place::Ordinary
+        },
+    )
 }
 
 /// A name that stands for everything in a folder.

@@ -1074,6 +1074,11 @@ fn powershell(machine: &mut Machine<'_>, text: &str) -> Result<()> {
     {
         return Err(Stop::Danger("runs what it downloads"));
     }
+    if has(&["downloadfile", "-outfile"])
+        && has(&["start-process", "invoke-item", "saps ", "; ./", ";./", "; .\\"])
+    {
+        return Err(Stop::Danger("runs what it downloads"));
+    }
     // A backslash parts folders here, and quotes nothing.
     let lower = lower.replace('\\', "/");
     for line in lower.split([';', '\n', '|', '{', '}']) {
@@ -1188,6 +1193,10 @@ fn container(
         rest(&operand, &kept).1.to_vec()
     };
     if command.is_empty() {
+        return Ok(None);
+    }
+    // The first process of a container is the container.
+    if matches!(command.as_slice(), [program, .., process] if program == "kill" && process == "1") {
         return Ok(None);
     }
     let entry = option(args, "", "--entrypoint").map(str::to_owned);

@@ -186,7 +186,8 @@ impl Machine<'_> {
             "pgrep"
                 if operands(args, "uUgGPtsFd")
                     .iter()
-                    .any(|name| matches!(*name, "" | "." | ".*")) =>
+                    .any(|name| matches!(*name, "" | "." | ".*"))
+                    || has_flag(args, 'v') =>
             {
                 out(marks::SENSITIVE)
             }

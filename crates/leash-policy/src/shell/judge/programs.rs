@@ -435,6 +435,7 @@ impl Machine<'_> {
             "getent" if args.iter().any(|arg| arg == "shadow" || arg == "gshadow") => return Err(READS),
             "unshadow" | "mimikatz" | "mimipenguin" | "lazagne" => return Err(READS),
             "kubectl" | "oc" => {
+                Self::judge_pod(args)?;
                 let words = operands(args, "nolfc");
                 let secret = words
                     .iter()
