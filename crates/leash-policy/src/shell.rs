@@ -322,7 +322,6 @@ impl BlockedShell {
         }
         let mut machine = Machine::new(used);
         match machine.run_all(text, strict) {
-            // What ends within a construct runs as little as what breaks the grammar.
             Ok(_) => {}
             Err(Stop::Danger(reason)) => {
                 verdict.blocked = Some(reason);
@@ -449,8 +448,7 @@ fn judge_condensed(text: &str, settings: &Settings, verdict: &mut Verdict) {
     let mut machine = Machine::new(settings);
     match machine.run_all(&condensed.text, false) {
         Ok(End::Broken) => {}
-        Ok(End::Whole) if condensed.whole => {}
-        Ok(End::Open) if condensed.whole => {}
+        Ok(_) if condensed.whole => {}
         Ok(End::Whole | End::Open) => {
             verdict.refused.get_or_insert("is too long");
         }

@@ -260,9 +260,9 @@ impl Reader<'_> {
                         plain &= !self.matters(word);
                         if let Some(words) = only_with {
                             let base = word.rsplit('/').next().unwrap_or(word);
-                            plain &= !words.contains(&word)
-                                && !self.names.contains(base)
-                                && !(words.is_empty() && word.starts_with(['/', '-']));
+                            plain &= !(words.contains(&word)
+                                || self.names.contains(base)
+                                || words.is_empty() && word.starts_with(['/', '-']));
                         }
                     }
                     first = false;

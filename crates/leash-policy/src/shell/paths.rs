@@ -48,6 +48,11 @@ pub(super) struct Path<'a> {
     pub(super) parts: Vec<&'a str>,
 }
 
+/// Folders of the root that hardly any project has, too.
+const TOP: [&str; 10] = [
+    "etc", "usr", "var", "boot", "proc", "sys", "dev", "root", "sbin", "lib64",
+];
+
 impl<'a> Path<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let mut absolute = text.starts_with('/');
@@ -70,9 +75,6 @@ impl<'a> Path<'a> {
             }
         }
         // Whoever climbs that far means the root.
-        const TOP: [&str; 10] = [
-            "etc", "usr", "var", "boot", "proc", "sys", "dev", "root", "sbin", "lib64",
-        ];
         if up >= 3 && parts.first().is_some_and(|first| TOP.contains(first)) {
             absolute = true;
         }
