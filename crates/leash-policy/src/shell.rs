@@ -56,7 +56,8 @@ struct Settings {
 ///
 /// In a call's arguments, members named as commands are (`command`, `cmd`, `script`, …), every string of a tool named
 /// as shells are, and those given by [`BlockedShell::arguments`] must be readable as shell; a list of strings is taken
-/// as the words of a command as well. Every other string is judged too, but there only what is surely harmful counts.
+/// as the words of a command as well. Every other string is judged too, but there only what is surely harmful counts,
+/// and what is more than can be followed.
 ///
 /// It promises no sandbox: a program that it does not know, or a script that lies on the disk, may do anything.
 ///
