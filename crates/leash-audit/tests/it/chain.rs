@@ -47,6 +47,13 @@ impl Parts {
     }
 
     fn with_event<T>(&self, then: impl FnOnce(&Event<'_>) -> T) -> T {
+        let scopes: Vec<&str> = self
+            .texts
+            .iter()
+            .take(2)
+            .filter(|_| self.flags[2])
+            .map(String::as_str)
+            .collect();
         let members = Json::from(self.members.clone());
         let note = Note {
             what: self.text(3),
@@ -73,6 +80,8 @@ impl Parts {
                 price_version: self.maybe(5),
                 clamped: self.flags[4].then_some(self.flags[0]),
                 hitl_request_id: self.maybe(4),
+                reservation_id: self.maybe(3),
+                scopes: &scopes,
             }),
             1 => Kind::ToolCall(ToolCall {
                 tool: self.text(3),
@@ -83,6 +92,8 @@ impl Parts {
                 duration_ms: self.number(2),
                 outcome: self.flags[3].then_some(Outcome::Error),
                 hitl_request_id: self.maybe(4),
+                reservation_id: self.maybe(3),
+                scopes: &scopes,
             }),
             2 => Kind::Budget(Budget {
                 cumulative: self.usd(0),
@@ -333,9 +344,16 @@ proptest! {
         let mut bytes = text.clone().into_bytes();
         let at = at.index(bytes.len());
         bytes[at] ^= 1_u8 << bit;
+        // Around a line is allowed what Python strips from bytes: also the vertical tab, one bit from the line's end.
+        let stripped = |line: &[u8]| -> Vec<u8> {
+            let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+            let start = line.iter().position(|byte| !blank(byte)).unwrap_or(line.len());
+            let end = line.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
+            line[start..end].to_vec()
+        };
         let parsed = |bytes: &[u8]| -> Option<Vec<String>> {
-            let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-            lines.map(|line| canonical::canonicalize(line).ok()).collect()
+            let lines = bytes.split(|&byte| byte == b'\n').map(stripped).filter(|line| !line.is_empty());
+            lines.map(|line| canonical::canonicalize(&line).ok()).collect()
         };
         let same = parsed(&bytes) == parsed(text.as_bytes());
         let report = check(&bytes);
