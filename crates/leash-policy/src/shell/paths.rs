@@ -273,7 +273,8 @@ pub(super) fn place(text: &str, cwd: &str) -> Place {
         return Place::Ordinary;
     }
     if text.starts_with(marks::is) {
-        return if text.starts_with(marks::HARMLESS) {
+        // Below a folder of one's own, unless it climbs out of it.
+        return if text.starts_with(marks::HARMLESS) && text.matches("/..").count() < 3 {
             Place::Ordinary
         } else {
             Place::Unknown
