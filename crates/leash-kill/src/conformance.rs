@@ -14,22 +14,32 @@ use leash_core::{AgentName, Caller, IdGenerator, SessionId, TenantId, Timestamp}
 use crate::{KillOrder, KillRegistry, Target};
 
 /// Makes one `#[tokio::test]` per law for the registry that the expression gives (an `Arc<dyn KillRegistry>`); with
-/// `between`, inside an async test, holds two registries that share what they keep to the law about them.
+/// `between`, inside an async test, holds two registries that share what they keep to the law about them; with `each`,
+/// there too, holds one registry after the other to all laws, where a test of each would start too much.
 #[macro_export]
 macro_rules! kill_registry_conformance {
     ($name:ident, $registry:expr) => {
         mod $name {
             use super::*;
-            $crate::kill_registry_conformance!(@laws $registry,
-                an_order_stops_whom_it_names_and_nobody_else
-                killing_twice_keeps_the_newest_reason
-                clearing_is_idempotent_and_says_whether_an_order_stood
-                whoever_waits_is_told_of_an_order
-                the_order_of_the_narrowest_target_is_given
-                ids_of_any_spelling_are_never_anothers
-                what_an_order_says_is_kept
-            );
+            $crate::kill_registry_conformance!(@list laws $registry);
         }
+    };
+    (each $registry:expr) => {
+        $crate::kill_registry_conformance!(@list each $registry)
+    };
+    (@list $then:ident $registry:expr) => {
+        $crate::kill_registry_conformance!(@$then $registry,
+            an_order_stops_whom_it_names_and_nobody_else
+            killing_twice_keeps_the_newest_reason
+            clearing_is_idempotent_and_says_whether_an_order_stood
+            whoever_waits_is_told_of_an_order
+            the_order_of_the_narrowest_target_is_given
+            ids_of_any_spelling_are_never_anothers
+            what_an_order_says_is_kept
+        );
+    };
+    (@each $registry:expr, $($law:ident)*) => {
+        $( $crate::conformance::$law($registry.await).await; )*
     };
     (between $ours:expr, $theirs:expr) => {
         $crate::conformance::an_order_given_elsewhere_stops_within_300_ms($ours, $theirs).await

@@ -11,6 +11,9 @@
 
 #[path = "it/interop.rs"]
 mod interop;
+#[cfg(all(feature = "redis-cluster", feature = "redis-tls"))]
+#[path = "it/servers.rs"]
+mod servers;
 #[path = "it/support.rs"]
 mod support;
 

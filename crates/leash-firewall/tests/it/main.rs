@@ -15,6 +15,7 @@ mod durable;
 mod evidence;
 mod human;
 mod money;
+mod once;
 mod path;
 mod stop;
 mod support;

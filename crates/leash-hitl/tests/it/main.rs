@@ -15,4 +15,6 @@ mod page;
 mod processes;
 mod queues;
 mod server;
+#[cfg(all(feature = "redis-cluster", feature = "redis-tls"))]
+mod servers;
 mod webhook;
