@@ -127,13 +127,9 @@ impl Shared {
         let hitl_request_id = match asks {
             None => None,
             Some(asks) => Some(
-                match self.approved_before(session, &call, request_digest, &asks) {
-                    Some(id) => id,
-                    None => {
-                        let said = self.ask_human(session, &call, request_digest, asks).await;
-                        said.map_err(|error| refuse(Stage::Human, error))?.id
-                    }
-                },
+                self.approval(session, &call, request_digest, asks)
+                    .await
+                    .map_err(|error| refuse(Stage::Human, error))?,
             ),
         };
         let (reserved, output_limit) = self
@@ -374,23 +370,26 @@ impl Shared {
         Ok(redacted)
     }
 
-    /// The approval that a human gave for exactly this tool call when the model asked for it. It is used up by this.
-    fn approved_before(
+    /// The approval of a call that is about to be made: the one that a human gave for exactly this tool call when the
+    /// model asked for it, which is used up by this; or else a human is asked.
+    async fn approval(
         &self,
         session: &Session,
         call: &Call,
         digest: Digest,
-        asks: &Decision,
-    ) -> Option<RequestId> {
-        if !matches!(call, Call::Tool(_)) {
-            return None;
+        asks: Decision,
+    ) -> Result<RequestId, LeashError> {
+        if matches!(call, Call::Tool(_)) {
+            let what = Approved {
+                caller: session.caller.clone(),
+                digest,
+                rule_id: asks.rule_id.clone(),
+            };
+            if let Some(id) = self.passes.take(&what, self.clock.now()) {
+                return Ok(id);
+            }
         }
-        let what = Approved {
-            caller: session.caller.clone(),
-            digest,
-            rule_id: asks.rule_id.clone(),
-        };
-        self.passes.take(&what, self.clock.now())
+        Ok(self.ask_human(session, call, digest, asks).await?.id)
     }
 
     /// Asks a human. Whatever is not an explicit approval refuses.

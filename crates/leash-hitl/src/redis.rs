@@ -437,9 +437,12 @@ impl HitlQueue for RedisQueue {
         let moved: Vec<(String, Fields)> = self.server.invoke("read the approval queue", &script).await?;
         moved
             .into_iter()
-            .map(|(id, fields)| match fields.is_empty() {
-                true => Ok((id, None)),
-                false => entry(fields).map(|entry| (id, Some(entry))).ok_or_else(corrupt),
+            .map(|(id, fields)| {
+                if fields.is_empty() {
+                    return Ok((id, None));
+                }
+                let entry = entry(fields).ok_or_else(corrupt)?;
+                Ok((id, Some(entry)))
             })
             .collect()
     }

@@ -128,7 +128,7 @@ impl Watcher {
             };
             runtime.spawn(async move {
                 task.watcher.watch().await;
-                task.in_order = true;
+                task.end();
             });
         }
     }
@@ -180,6 +180,12 @@ impl Watcher {
 struct Running {
     watcher: Arc<Watcher>,
     in_order: bool,
+}
+
+impl Running {
+    fn end(&mut self) {
+        self.in_order = true;
+    }
 }
 
 impl Drop for Running {

@@ -155,14 +155,40 @@ pub async fn the_order_of_the_narrowest_target_is_given(registry: Arc<dyn KillRe
     registry.clear(&Target::Everything).await.unwrap();
 }
 
-/// Slashes, spaces, dots, escapes and emoji name one session only.
+/// Slashes, spaces, dots, escapes, braces, emoji and the longest ids name one session only. What is longer, or has a
+/// NUL in it, is no id.
 pub async fn ids_of_any_spelling_are_never_anothers(registry: Arc<dyn KillRegistry>) {
+    let longest = "x".repeat(512);
+    let almost = "x".repeat(511);
     let ids: Vec<SessionId> = [
-        "a/b", "a%2fb", "a b", "..", "../a", "a:b", "🚀", "a?b#c", "A/B", "*",
+        "a/b",
+        "a%2fb",
+        "a%2Fb",
+        "a b",
+        "..",
+        ".",
+        "../a",
+        "a:b",
+        "\u{1f680}",
+        "a?b#c",
+        "A/B",
+        "*",
+        "%00",
+        "{a}b",
+        "a",
+        "a\\b",
+        "'; DROP TABLE killed_sessions; --",
+        "\u{e9}",
+        "e\u{301}",
+        &longest,
+        &almost,
     ]
     .into_iter()
     .map(|id| SessionId::new(id).unwrap())
     .collect();
+    for none in ["a\0b", "\0", &"x".repeat(10 * 1024)] {
+        assert!(SessionId::new(none).is_err() && Target::new("session", none).is_err());
+    }
     for killed in &ids {
         let target = Target::Session(killed.clone());
         registry.kill(order(target.clone(), "stop")).await.unwrap();

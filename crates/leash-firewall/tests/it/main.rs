@@ -11,6 +11,7 @@ mod breakers;
 mod caps;
 mod children;
 mod clamp;
+mod crashed;
 mod durable;
 mod evidence;
 mod human;

@@ -17,4 +17,5 @@ mod queues;
 mod server;
 #[cfg(all(feature = "redis-cluster", feature = "redis-tls"))]
 mod servers;
+mod waiting;
 mod webhook;
