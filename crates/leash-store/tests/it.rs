@@ -1,10 +1,6 @@
 //! Real servers: over TLS, and in a cluster.
 #![cfg(all(feature = "redis-cluster", feature = "redis-tls"))]
-#![expect(
-    clippy::unwrap_used,
-    clippy::arithmetic_side_effects,
-    reason = "a test may fail loudly"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
