@@ -27,6 +27,9 @@ use crate::{
 /// How long the listener waits before it connects again, and how often it looks whether anybody still waits.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// How long one question may take: people are slower.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long an entry is kept for inspection after it was asked, in seconds: 30 days.
 const KEPT_SECONDS: &str = "2592000";
 
@@ -225,7 +228,9 @@ impl RedisQueue {
     /// # Errors
     /// [`StoreError`] where the address is none of a Redis server that this build can speak to.
     pub fn new(url: &StoreUrl) -> Result<Self, StoreError> {
-        let server = SharedRedis::new(url, &RedisOptions::default())?;
+        let mut options = RedisOptions::default();
+        options.timeout = PATIENCE;
+        let server = SharedRedis::new(url, &options)?;
         Ok(Self::on(server, "llm_leash"))
     }
 

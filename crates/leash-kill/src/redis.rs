@@ -51,7 +51,9 @@ impl RedisKillRegistry {
     /// # Panics
     /// Outside of a Tokio runtime.
     pub fn with_prefix(url: &StoreUrl, prefix: &str, options: ViewOptions) -> Result<Self, StoreError> {
-        Self::with_redis(url, prefix, RedisOptions::default(), options)
+        let mut redis = RedisOptions::default();
+        redis.timeout = options.reading_timeout();
+        Self::with_redis(url, prefix, redis, options)
     }
 
     /// As [`RedisKillRegistry::with_prefix`], where the server is spoken to as `redis` says: with certificates that

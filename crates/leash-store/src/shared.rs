@@ -444,10 +444,15 @@ impl SharedRedis {
                 .arg(pattern)
                 .arg("COUNT")
                 .arg(SCANNED);
+            #[cfg(feature = "redis-cluster")]
             let question = match node {
-                #[cfg(feature = "redis-cluster")]
                 Some(node) => Question::CommandAt(&scan, node),
-                _ => Question::Command(&scan),
+                None => Question::Command(&scan),
+            };
+            #[cfg(not(feature = "redis-cluster"))]
+            let question = {
+                let _ = node;
+                Question::Command(&scan)
             };
             let (next, keys): (u64, Vec<Vec<u8>>) = self.ask(what, question).await?;
             found(keys)?;

@@ -370,6 +370,8 @@
 //! | `openai` | `adapters::openai`: a guard for `async-openai` |
 //! | `anthropic` | `adapters::anthropic`: a guarded client of the Messages API |
 //! | `wire` | `wire`: the formats of the providers |
+//! | `sqlite` | [`budget`], [`kill`] and [`hitl`] in a database file, for the processes of one machine |
+//! | `redis` | the same on a Redis or Valkey server, for many; `redis-tls` over TLS, `redis-cluster` in a cluster |
 //! | `tiktoken` | [`budget`] counts tokens of OpenAI's models; five megabytes more |
 //!
 //! A feature adds, and never alters. This crate has no code: each part is a crate of its own (`leash-audit`,
