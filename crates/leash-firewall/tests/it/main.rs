@@ -18,6 +18,7 @@ mod human;
 mod money;
 mod once;
 mod path;
+mod redis;
 mod stop;
 mod support;
 mod synchronous;
