@@ -413,7 +413,8 @@ pub(crate) struct KillArgs {
 /// Where the orders are kept.
 #[derive(Args, Debug)]
 pub(crate) struct RegistryArgs {
-    /// The registry: `sqlite:PATH`, `redis://HOST[:PORT][/DB]` or `http://HOST[:PORT]`.
+    /// The registry: `sqlite:PATH`, `redis://HOST[:PORT][/DB]`, `rediss://…` (TLS), `redis-cluster://HOST:PORT[,HOST:PORT…]`
+    /// or `http://HOST[:PORT]`.
     ///
     /// Other users of the machine can read the command line: put an address with a password into the environment.
     #[arg(
@@ -546,7 +547,8 @@ pub(crate) struct KillServeArgs {
 
 /// Decide what agents ask: list, show, approve, reject, grant.
 ///
-/// QUEUE is the path of a queue's file, shared with the Python package, or `redis://HOST[:PORT][/DB]`.
+/// QUEUE is the path of a queue's file, shared with the Python package, `redis://HOST[:PORT][/DB]`,
+/// `rediss://…` (TLS) or `redis-cluster://HOST:PORT[,HOST:PORT…]`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

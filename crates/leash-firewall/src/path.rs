@@ -23,6 +23,7 @@ use crate::admission::{Admission, Details};
 use crate::breakers::Breakers;
 use crate::clamp::{ATTEMPTS, Clamp};
 use crate::journal::{Journal, Stage};
+use crate::passes::{Approved, GOOD_FOR, Passes};
 use crate::scopes::Caps;
 use crate::screen::{caught, redact};
 use crate::session::Session;
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     /// What approvals are bound to, so that none outlives the rules under which it was given.
     pub(crate) policy_version: Arc<str>,
     pub(crate) gate: Option<Arc<dyn HitlGate>>,
+    /// What a human approved when a model asked for it, and was not done yet.
+    pub(crate) passes: Passes,
     pub(crate) token_counter: Option<Arc<dyn TokenCounter>>,
     pub(crate) journal: Journal,
     pub(crate) caps: Caps,
@@ -126,7 +129,7 @@ impl Shared {
         let hitl_request_id = match asks {
             None => None,
             Some(asks) => Some(
-                self.ask_human(session, &call, request_digest, asks)
+                self.approval(session, &call, request_digest, asks)
                     .await
                     .map_err(|error| refuse(Stage::Human, error))?,
             ),
@@ -375,6 +378,28 @@ impl Shared {
         Ok(redacted)
     }
 
+    /// The approval of a call that is about to be made: the one that a human gave for exactly this tool call when the
+    /// model asked for it, which is used up by this; or else a human is asked.
+    async fn approval(
+        &self,
+        session: &Session,
+        call: &Call,
+        digest: Digest,
+        asks: Decision,
+    ) -> Result<RequestId, LeashError> {
+        if matches!(call, Call::Tool(_)) {
+            let what = Approved {
+                caller: session.caller.clone(),
+                digest,
+                rule_id: asks.rule_id.clone(),
+            };
+            if let Some(id) = self.passes.take(&what, self.clock.now()) {
+                return Ok(id);
+            }
+        }
+        Ok(self.ask_human(session, call, digest, asks).await?.id)
+    }
+
     /// Asks a human. Whatever is not an explicit approval refuses.
     pub(crate) async fn ask_human(
         &self,
@@ -382,7 +407,7 @@ impl Shared {
         call: &Call,
         request_digest: Digest,
         asks: Decision,
-    ) -> Result<RequestId, LeashError> {
+    ) -> Result<Said, LeashError> {
         let id = self.ids.request(self.clock.now());
         let Some(gate) = &self.gate else {
             let reason = format!("hitl: no gate configured, and `{}` wants a human", asks.rule_id);
@@ -411,7 +436,18 @@ impl Shared {
             .hitl_decision(session, &request, &answer)
             .map_err(audit_unavailable)?;
         match answer.approval {
-            Approval::Approved { .. } => Ok(answer.request_id),
+            Approval::Approved { grant, .. } => {
+                // A grant may be revoked, so what it allowed is not kept for as long as it stands.
+                let kept = self.clock.now().saturating_add(GOOD_FOR);
+                let good_until = match grant {
+                    Some(_) => answer.good_until.map(|until| until.min(kept)),
+                    None => answer.good_until,
+                };
+                Ok(Said {
+                    id: answer.request_id,
+                    good_until,
+                })
+            }
             Approval::Rejected { reason, .. } => Err(LeashError::rejected(asks.rule_id, reason)),
             Approval::Expired { reason } => Err(LeashError::rejected(rule_ids::HITL_TIMEOUT, reason)),
         }
@@ -597,9 +633,17 @@ impl Shared {
         }
         if let Some(asks) = asks {
             let digest = shown.request_digest();
-            self.ask_human(session, &shown, digest, asks)
+            let what = Approved {
+                caller: session.caller.clone(),
+                digest,
+                rule_id: asks.rule_id.clone(),
+            };
+            let said = self
+                .ask_human(session, &shown, digest, asks)
                 .await
                 .map_err(|error| refuse(Stage::Human, error))?;
+            // The agent will now do what was approved: once, without another question.
+            self.passes.keep(what, said.id, said.good_until, self.clock.now());
         }
         Ok(())
     }
@@ -665,6 +709,13 @@ impl Shared {
             }
         }
     }
+}
+
+/// A human's approval.
+pub(crate) struct Said {
+    pub(crate) id: RequestId,
+    /// Until when it is good, where the gate knows.
+    pub(crate) good_until: Option<Timestamp>,
 }
 
 impl Shared {
