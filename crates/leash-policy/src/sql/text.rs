@@ -1097,7 +1097,7 @@ fn template(text: &str) -> Option<(&'static str, usize)> {
     let plain = |inner: &str| {
         inner
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_-. ,='\"()[]:+|!<>\n".contains(&byte))
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-. ,='\"()[]:+|!<>%/\n".contains(&byte))
             && !args::words(inner)
                 .iter()
                 .any(|word| RUNNING.contains(&word.as_str()))
@@ -1125,8 +1125,10 @@ fn template(text: &str) -> Option<(&'static str, usize)> {
     let rest = text.strip_prefix("{{")?;
     let (inner, after) = rest.split_once("}}")?;
     let len = text.len().saturating_sub(after.len());
-    let call = inner.trim_matches('-').trim();
-    if !plain(inner) {
+    // Filters (`| join(', ')`) change how a value is written.
+    let (call, filters) = inner.split_once('|').unwrap_or((inner, ""));
+    let call = call.trim_matches('-').trim();
+    if !plain(inner) || !are_quoted_well(filters) {
         return None;
     }
     let is_name = |name: &str| {
@@ -1163,15 +1165,16 @@ fn are_quoted_well(arguments: &str) -> bool {
         let Some((quoted, after)) = inside.split_once(quote) else {
             return false;
         };
-        let first = quoted
-            .split_whitespace()
-            .next()
-            .unwrap_or_default()
-            .to_ascii_lowercase();
         let plain = quoted
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_-. :".contains(&byte));
-        if !plain || quoted.contains(' ') && STATEMENTS.contains(&first.as_str()) {
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-. :,%/".contains(&byte));
+        let reads_as_sql = quoted.contains(' ')
+            && quoted.split_whitespace().any(|word| {
+                let word = word.to_ascii_lowercase();
+                STATEMENTS.contains(&word.as_str())
+                    || matches!(word.as_str(), "from" | "where" | "union" | "or" | "and")
+            });
+        if !plain || reads_as_sql {
             return false;
         }
         rest = after;
@@ -1203,7 +1206,23 @@ mod tests {
         assert_eq!(fill_in("a = %(id)s").as_deref(), Some("a =  NULL "));
         assert_eq!(fill_in("a %sum"), None);
         assert_eq!(fill_in("from {{ ref('x') }}").as_deref(), Some("from dbt_model"));
-        assert_eq!(fill_in("from {{ run_query('x') }}"), None);
+        assert_eq!(
+            fill_in("in ({{ ids | join(', ') }})").as_deref(),
+            Some("in (dbt_model)")
+        );
+        assert_eq!(
+            fill_in("from ${a}, {b.c}").as_deref(),
+            Some("from filled_in, filled_in")
+        );
+        for text in [
+            "from {{ run_query('x') }}",
+            "{{ config(pre_hook='delete from t') }}",
+            "{{ f('drop table t') }}",
+            "{{ x | replace('a', 'b from c') }}",
+            "{% do run_query('x') %}",
+        ] {
+            assert_eq!(fill_in(text), None, "{text}");
+        }
         assert_eq!(fill_in("'{{ var(' INTO t FROM u WHERE a=') }}'"), None);
     }
 }
