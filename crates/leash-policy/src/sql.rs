@@ -513,18 +513,16 @@ fn parse_guarded(dialect: &AnyDialect, tokens: Vec<TokenWithSpan>, harmless: &[S
 fn parse_tokens(dialect: &AnyDialect, tokens: Vec<TokenWithSpan>, harmless: &[String]) -> Parsed {
     let mut parser = Parser::new(dialect).with_tokens_with_locations(tokens);
     let parsed: Result<Vec<Statement>, ParserError> = parser.parse_statements();
+    let next = parser.peek_token_ref();
+    let (at_end, at) = (next.token == Token::EOF, next.span.start);
+    text::give_back(parser.into_tokens());
     match parsed {
         // The parser stops at an `END` that closes nothing, and says nothing of what is behind it.
-        Ok(statements) if parser.peek_token_ref().token == Token::EOF => {
-            Parsed::Tree(judge::judge(&statements, harmless))
-        }
+        Ok(statements) if at_end => Parsed::Tree(judge::judge(&statements, harmless)),
         Err(ParserError::RecursionLimitExceeded) => {
             Parsed::Refused(Refused::Limit("the statement is nested too deeply"))
         }
-        Ok(_) | Err(_) => {
-            let at = parser.peek_token_ref().span.start;
-            Parsed::Broken(Refused::Unreadable(at.line, at.column))
-        }
+        Ok(_) | Err(_) => Parsed::Broken(Refused::Unreadable(at.line, at.column)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! SQL as text: limits, versioned comments, place holders. What has to be known before a parser is let at it.
 
+use std::cell::Cell;
+
 use sqlparser::dialect::{Dialect, MsSqlDialect};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -18,6 +20,9 @@ const MAX_SET_OPERATIONS: usize = 100;
 /// Deepest parentheses. The parser looks ahead at each, which costs time that is exponential in the depth.
 const MAX_PARENS: usize = 40;
 
+/// Most tokens for which a thread keeps room, of some hundred bytes each.
+const MAX_KEPT: usize = 2_000;
+
 /// Why a text is not given to the parser, or what the tokenizer could not read. Quotes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
@@ -27,13 +32,27 @@ pub(super) enum Refused {
     Unreadable(u64, u64),
 }
 
+thread_local! {
+    /// Room for tokens, empty while nobody parses: a large allocation each time costs more than what is put into it.
+    static BUFFER: Cell<Vec<TokenWithSpan>> = const { Cell::new(Vec::new()) };
+}
+
+/// Keeps the room of tokens that were parsed for the next text, if it is not too much; the tokens themselves are forgotten.
+pub(super) fn give_back(mut tokens: Vec<TokenWithSpan>) {
+    tokens.clear();
+    if tokens.capacity() <= MAX_KEPT {
+        BUFFER.set(tokens);
+    }
+}
+
 /// The tokens of `text`, within limits.
 pub(super) fn tokens(dialect: &dyn Dialect, text: &str) -> Result<Vec<TokenWithSpan>, Refused> {
     if text.len() > MAX_BYTES {
         return Err(Refused::Limit("the statement is longer than 64 KiB"));
     }
+    let mut tokens = BUFFER.take();
     // Words and the space between them are about as long as this, and growing moves all of them.
-    let mut tokens = Vec::with_capacity((text.len() / 3).saturating_add(16));
+    tokens.reserve((text.len() / 3).saturating_add(16));
     Tokenizer::new(dialect, text)
         .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|error| Refused::Unreadable(error.location.line, error.location.column))?;
