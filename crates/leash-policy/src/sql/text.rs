@@ -175,7 +175,8 @@ pub(super) fn smooth(dialect: &dyn Dialect, tokens: Vec<TokenWithSpan>) -> Vec<T
         let next = tokens.get(i.saturating_add(1));
         let is_word =
             |token: Option<&TokenWithSpan>| matches!(token.map(|token| &token.token), Some(Token::Word(_)));
-        if starts && is(Some(token), "table") && is_word(next) {
+        let opens = starts || matches!(out.last().map(|token| &token.token), Some(Token::LParen));
+        if opens && is(Some(token), "table") && is_word(next) {
             for new in [
                 Token::make_keyword("SELECT"),
                 Token::Mul,
