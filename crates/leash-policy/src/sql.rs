@@ -33,6 +33,8 @@ type AnyDialect = dyn dialect::Dialect + Send + Sync;
 
 /// How much of one call's arguments is parsed, in bytes: what takes longer than a call may wait for is refused.
 const MAX_CALL_BYTES: usize = 128 * 1024;
+/// How long a text may be, in bytes, that is tried in more dialects when the common ones do not parse it: each try takes time.
+const MAX_BYTES_ELSEWHERE: usize = 16 * 1024;
 /// The stack of a thread for statements that are nested. Only what is used of it takes memory.
 const BIG_STACK_BYTES: usize = 32 << 20;
 
@@ -606,7 +608,7 @@ fn read_elsewhere(
     sql: &str,
     harmless: &[String],
 ) -> Option<Findings> {
-    if more.is_empty() {
+    if more.is_empty() || sql.len() > MAX_BYTES_ELSEWHERE {
         return None;
     }
     let harmless_all = dialects
