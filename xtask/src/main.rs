@@ -1,7 +1,7 @@
 //! The chores of the workspace: the gate, the table of figures and the table of prices.
 //!
 //! `cargo xtask ci` is what has to pass before a change goes in; `cargo xtask bench` measures what
-//! `docs/performance.md` shows; `cargo xtask prices` makes what `docs/prices.md` tells of. It knows the files and the commands of the workspace, and none of its crates.
+//! `docs/performance.md` shows; `cargo xtask laws` runs the laws of the budget stores, whose table `docs/budgets.md` has; `cargo xtask prices` makes what `docs/prices.md` tells of. It knows the files and the commands of the workspace, and none of its crates.
 
 #![expect(
     clippy::print_stdout,
@@ -11,6 +11,7 @@
 mod bench;
 mod cases;
 mod gate;
+mod laws;
 mod prices;
 mod tidy;
 mod tools;
@@ -29,6 +30,7 @@ Usage: cargo xtask ci [--full] [--only STEP]... [--no-install]
        cargo xtask ci --list
        cargo xtask bench [-p CRATE]... [--no-run]
        cargo xtask cases
+       cargo xtask laws [--write]
        cargo xtask prices [--genai VERSION|WHEEL] [--litellm VERSION|WHEEL] [--as-of DAY] [--check]
 
 ci      the gate: every step, the cheapest first; the first that fails ends it
@@ -42,6 +44,9 @@ bench   run the benchmarks and print their figures beside the goals
   --no-run       print what the last run left
 
 cases   run the rules over their files of cases and print both rates
+laws    run the laws of the budget stores and print what came of each, store by law
+  --write              also put the table into docs/budgets.md
+
 prices  make the price table and docs/prices.md from the packages genai-prices and litellm (Python 3.11, pip)
   --genai, --litellm   another version, or a wheel that is there; else those that the table was made from
   --as-of DAY          the day the table is for
@@ -77,6 +82,11 @@ fn run(args: Vec<String>) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some("cases") => Ok(if cases::run(&Workspace::find()?)? {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }),
+        Some("laws") => Ok(if laws::run(&Workspace::find()?, &laws::Options::parse(rest)?)? {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE

@@ -110,6 +110,8 @@ async fn an_answer_is_metered_and_keeps_what_is_not_known() {
         (Some("tool_use"), Some("msg_1"), Some("claude-haiku-4-5"))
     );
     assert_eq!(answer.usage().unwrap().output_tokens, 50);
+    let receipt = answer.receipt().unwrap();
+    assert!(receipt.cost.to_string() == "0.00035" && receipt.warning.is_none());
     assert!(!format!("{answer:?}").contains("Hel"));
 
     let received = world.provider.requests().remove(0);
@@ -137,6 +139,7 @@ async fn a_stream_is_metered_and_keeps_events_that_are_not_known() {
         let world = world(|fw| fw).await;
         world.provider.always(Reply::stream(steps));
         let mut events = world.client.stream(&question()).await.unwrap();
+        assert!(events.receipt().is_none(), "it has not ended");
         let mut text = String::new();
         let mut kinds = Vec::new();
         while let Some(event) = within(events.next()).await {
@@ -145,6 +148,7 @@ async fn a_stream_is_metered_and_keeps_events_that_are_not_known() {
             kinds.push(event.kind().to_owned());
         }
         assert_eq!(text, "hello");
+        assert!(!events.receipt().unwrap().cost.is_zero());
         let wanted = [
             "message_start",
             "content_block_start",
@@ -432,4 +436,29 @@ async fn counting_is_free_until_a_kill_order() {
         world.client.count_tokens(&question()).await,
         Err(AnthropicError::Refused(_))
     ));
+}
+
+#[tokio::test]
+async fn server_tools_leave_with_the_ceiling_of_the_firewall() {
+    let world = world(|fw| fw.budget_usd(50.0).max_server_tool_uses(3)).await;
+    let mut asked = question();
+    asked["tools"] = json!([{"type": "web_search_20250305", "name": "web_search"}]);
+    world
+        .provider
+        .reply(Reply::json(anthropic::message("hello", 20, 30)));
+    assert_eq!(world.client.create(&asked).await.unwrap().text(), "hello");
+    world
+        .provider
+        .reply(Reply::events(anthropic::stream("hello", 20, 30)));
+    let mut stream = world.client.stream(&asked).await.unwrap();
+    assert!(read(&mut stream).await.1.is_none());
+    let sent = world.provider.requests();
+    assert_eq!(sent.len(), 2);
+    for request in sent {
+        let body: Value = serde_json::from_str(&request.text()).unwrap();
+        assert_eq!(
+            body["tools"],
+            json!([{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}])
+        );
+    }
 }

@@ -305,3 +305,18 @@ async fn other_errors_stay_what_they_are() {
     );
     assert!(world.fw.cumulative().await.unwrap().is_zero());
 }
+
+#[tokio::test]
+async fn server_tools_leave_with_the_ceiling_of_the_firewall() {
+    let world = world(|fw| fw.budget_usd(50.0).max_server_tool_uses(3)).await;
+    let mut asked = serde_json::to_value(prompt()).unwrap();
+    asked["tools"] = json!([{"type": "web_search"}]);
+    let asked: CreateResponse = serde_json::from_value(asked).unwrap();
+    world
+        .provider
+        .reply(Reply::json(responses::answer("hello", 20, 30)));
+    world.client.responses().create(asked).await.unwrap();
+    let sent = world.provider.requests();
+    let body: Value = serde_json::from_str(&sent[0].text()).unwrap();
+    assert_eq!(body["max_tool_calls"], json!(3));
+}

@@ -67,6 +67,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             price_version: Some("2026-11"),
             clamped: Some(true),
             hitl_request_id: Some("0198c0de-7d2f-7abc-8def-0123456789ab"),
+            reservation_id: Some("0198c0de-7d2f-7abc-8def-0123456789ac"),
+            scopes: &["team:search"],
         }),
         Kind::ToolCall(ToolCall {
             tool: "search",

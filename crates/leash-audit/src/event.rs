@@ -278,6 +278,11 @@ pub struct ModelCall<'a> {
     pub clamped: Option<bool>,
     /// The approval that let it through.
     pub hitl_request_id: Option<&'a str>,
+    /// The reservation that it ended, where the line may be written more than once: equal ones are one call.
+    pub reservation_id: Option<&'a str>,
+    /// What it was charged to besides its session, agent and tenant, by names of the user's own; left out where there are
+    /// none.
+    pub scopes: &'a [&'a str],
 }
 
 impl Default for ModelCall<'_> {
@@ -300,6 +305,8 @@ impl Default for ModelCall<'_> {
             price_version: None,
             clamped: None,
             hitl_request_id: None,
+            reservation_id: None,
+            scopes: &[],
         }
     }
 }
@@ -323,6 +330,10 @@ pub struct ToolCall<'a> {
     pub outcome: Option<Outcome>,
     /// The approval that let it through.
     pub hitl_request_id: Option<&'a str>,
+    /// As [`ModelCall::reservation_id`].
+    pub reservation_id: Option<&'a str>,
+    /// As [`ModelCall::scopes`].
+    pub scopes: &'a [&'a str],
 }
 
 impl Default for ToolCall<'_> {
@@ -336,6 +347,8 @@ impl Default for ToolCall<'_> {
             duration_ms: None,
             outcome: None,
             hitl_request_id: None,
+            reservation_id: None,
+            scopes: &[],
         }
     }
 }

@@ -335,6 +335,9 @@ mod tests {
         async fn expire(&self, _: usize) -> Result<Vec<Expired>, StoreError> {
             broken()
         }
+        async fn confirm(&self, _: &[ReservationId]) -> Result<(), StoreError> {
+            broken()
+        }
         async fn balances(&self, _: &[Scope]) -> Result<Vec<Balance>, StoreError> {
             broken()
         }

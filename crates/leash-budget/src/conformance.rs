@@ -143,15 +143,23 @@ impl Ledger {
         (spent.as_nanos(), reserved.as_nanos())
     }
 
-    /// Asks until the hold has expired; other laws' holds may come with it.
+    /// Asks until the hold has expired; other laws' holds may come with it. Their lines are as good as written.
     async fn expired(&self, id: ReservationId) -> Expired {
         loop {
             let expired = self.store.expire(1000).await.unwrap();
+            self.confirm(&expired).await;
             if let Some(found) = expired.into_iter().find(|expired| expired.hold.id == id) {
                 return found;
             }
             tokio::task::yield_now().await;
         }
+    }
+}
+
+impl Ledger {
+    async fn confirm(&self, expired: &[Expired]) {
+        let ids: Vec<ReservationId> = expired.iter().map(|expired| expired.hold.id).collect();
+        self.store.confirm(&ids).await.unwrap();
     }
 }
 

@@ -81,8 +81,8 @@ pub use self::scope::{Scope, ScopeKey, Window};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{SqliteStore, SqliteStoreOptions, SqliteSync};
 pub use self::store::{
-    Balance, BudgetAdmin, BudgetState, BudgetStore, Expired, Generation, Held, Hit, Hits, Hold, HoldLine,
-    MAX_HITS, Refused, Reserve, Restored, Settled, Settlement, Standing,
+    Balance, BudgetAdmin, BudgetState, BudgetStore, CONFIRM_WITHIN, Expired, Generation, Held, Hit, Hits,
+    Hold, HoldLine, MAX_HITS, Refused, Reserve, Restored, Settled, Settlement, Standing,
 };
 pub use self::table::{ListedModel, PriceTable, PriceTableError};
 #[cfg(feature = "tiktoken")]

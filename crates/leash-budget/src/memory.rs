@@ -89,6 +89,11 @@ impl BudgetStore for MemoryStore {
         self.lock()?.expire(limit, now)
     }
 
+    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
+        self.lock()?.confirm(ids);
+        Ok(())
+    }
+
     async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {
         let now = self.clock.now();
         Ok(self.lock()?.balances(scopes, now))

@@ -25,6 +25,10 @@ pub(crate) fn lower(name: &str) -> Cow<'_, str> {
 pub(crate) fn readings(name: &str, is_own: impl Fn(&str) -> bool) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut bare = name;
+    if let Some(model) = published(name) {
+        bare = model;
+        found.push(bare.to_owned());
+    }
     if name.starts_with(ARN) {
         let Some(model) = in_arn(name) else {
             return found;
@@ -33,8 +37,8 @@ pub(crate) fn readings(name: &str, is_own: impl Fn(&str) -> bool) -> Vec<String>
         found.push(bare.to_owned());
     }
     while let Some((prefix, rest)) = bare.split_once('/') {
-        // Bedrock's two interfaces have names of their own at some callers.
-        if !is_own(prefix) && !matches!(prefix, "converse" | "invoke") {
+        // Bedrock's two interfaces have names of their own at some callers; Google's models are a resource of its API.
+        if !is_own(prefix) && !matches!(prefix, "converse" | "invoke" | "models") {
             break;
         }
         bare = rest;
@@ -56,6 +60,60 @@ pub(crate) fn readings(name: &str, is_own: impl Fn(&str) -> bool) -> Vec<String>
     }
     found
 }
+
+/// The model in a path of Vertex AI: `publishers/google/models/…`, with or without project and place before it. What a
+/// project trained itself has no publisher.
+fn published(name: &str) -> Option<&str> {
+    let (before, rest) = name.split_once("publishers/")?;
+    let (_, model) = rest.split_once("/models/")?;
+    let is_whole = before.is_empty() || (before.starts_with("projects/") && before.ends_with('/'));
+    (is_whole && !model.contains('/')).then_some(model)
+}
+
+/// Whose names look like `name`, where that can be seen without knowing any model.
+pub(crate) fn home(name: &str) -> Option<&'static str> {
+    if name.starts_with(ARN) {
+        return Some("aws");
+    }
+    if name.starts_with("ft:") {
+        return Some("openai");
+    }
+    if name.starts_with("models/") || published(name).is_some() {
+        return Some("google");
+    }
+    let bare = REGIONS
+        .iter()
+        .find_map(|region| name.strip_prefix(region))
+        .or_else(|| name.strip_prefix("global."))
+        .unwrap_or(name);
+    let (maker, _) = bare.split_once('.')?;
+    MAKERS.contains(&maker).then_some("aws")
+}
+
+/// Who makes the models of Bedrock, as its ids begin.
+///
+/// # Source
+/// AWS documentation, *Supported foundation models in Amazon Bedrock*.
+const MAKERS: [&str; 18] = [
+    "ai21",
+    "amazon",
+    "anthropic",
+    "cohere",
+    "deepseek",
+    "google",
+    "luma",
+    "meta",
+    "minimax",
+    "mistral",
+    "moonshot",
+    "nvidia",
+    "openai",
+    "qwen",
+    "stability",
+    "twelvelabs",
+    "writer",
+    "zai",
+];
 
 /// The model in the ARN of a foundation model or of an inference profile that AWS defines. Others hide it.
 fn in_arn(name: &str) -> Option<&str> {
@@ -145,6 +203,41 @@ mod tests {
             ]
         );
         assert_eq!(of("ft:gpt-4o-20240806"), [""; 0]);
+    }
+
+    #[test]
+    fn a_path_of_an_api_means_the_model_at_its_end() {
+        assert_eq!(of("models/gemini-x"), ["gemini-x"]);
+        for path in [
+            "publishers/google/models/gemini-x",
+            "projects/p/locations/l/publishers/google/models/gemini-x",
+        ] {
+            assert_eq!(of(path), ["gemini-x"], "{path}");
+        }
+        for other in [
+            "projects/p/locations/l/models/123",
+            "evil/publishers/google/models/gemini-x",
+            "publishers/google/models/gemini-x/y",
+            "accounts/acme/models/gemini-x",
+        ] {
+            assert_eq!(of(other), [""; 0], "{other}");
+        }
+    }
+
+    #[test]
+    fn some_names_say_whose_they_are() {
+        for (name, expected) in [
+            ("us.anthropic.claude-x-v1:0", Some("aws")),
+            ("global.anthropic.claude-x-v1:0", Some("aws")),
+            ("meta.llama-x", Some("aws")),
+            ("ft:gpt-x:acme::1", Some("openai")),
+            ("models/gemini-x", Some("google")),
+            ("gemini-2.5-pro", None),
+            ("gpt-4.1", None),
+            ("claude-x", None),
+        ] {
+            assert_eq!(home(name), expected, "{name}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use leash_core::{
 use leash_store::redis_client::{FromRedisValue, Script, ScriptInvocation, cmd};
 use leash_store::{RedisOptions, SharedRedis, StoreUrl};
 
-use crate::store::MAX_HITS;
+use crate::store::{CONFIRM_WITHIN, MAX_HITS};
 use crate::{
     Balance, BudgetAdmin, BudgetStore, Expired, Generation, Held, Hit, Hits, Hold, HoldLine, Refused,
     Reserve, Restored, Scope, ScopeKey, Settled, Settlement, Standing, Window,
@@ -36,6 +36,7 @@ static SETTLE: LazyLock<Script> = script!("prelude", "ended", "accounts", "settl
 static RELEASE: LazyLock<Script> = script!("prelude", "ended", "accounts", "release");
 static RENEW: LazyLock<Script> = script!("prelude", "renew");
 static EXPIRE: LazyLock<Script> = script!("prelude", "ended", "accounts", "expire");
+static CONFIRM: LazyLock<Script> = script!("prelude", "confirm");
 static BALANCES: LazyLock<Script> = script!("prelude", "accounts", "balances");
 static CLOSE: LazyLock<Script> = script!("prelude", "accounts", "close");
 static RESET: LazyLock<Script> = script!("prelude", "accounts", "reset");
@@ -731,11 +732,24 @@ impl BudgetStore for RedisStore {
             .run("expire reservations", &EXPIRE, |call| {
                 call.arg(limit.min(BATCH))
                     .arg(self.inner.me.as_str())
-                    .arg(*batches);
+                    .arg(*batches)
+                    .arg(micros(CONFIRM_WITHIN));
             })
             .await?;
         *batches = batches.wrapping_add(1);
         items.iter().map(|item| expired_of(item)).collect()
+    }
+
+    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
+        for some in ids.chunks(BATCH) {
+            self.run::<Vec<String>>("confirm that lines are written", &CONFIRM, |call| {
+                for id in some {
+                    call.arg(id_text(*id));
+                }
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {

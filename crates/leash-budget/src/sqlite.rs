@@ -424,6 +424,18 @@ impl BudgetStore for SqliteStore {
             .await
     }
 
+    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
+        let ids = ids.to_vec();
+        self.writer
+            .ask(
+                "confirm lines in the budget",
+                Orphan::Kept,
+                self.timeout,
+                move |ledger| ledger.confirm(&ids),
+            )
+            .await
+    }
+
     async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {
         let scopes = scopes.to_vec();
         self.reader

@@ -160,12 +160,17 @@ pub struct Settled {
     pub applied: bool,
 }
 
-/// A hold whose lease ran out. It was charged in full; whoever receives it writes its line.
+/// How long whoever was given an expired hold has to write its line and [confirm](BudgetStore::confirm) that. Then it is
+/// given to somebody else.
+pub const CONFIRM_WITHIN: Duration = Duration::from_secs(30);
+
+/// A hold whose lease ran out. It was charged in full; whoever receives it writes its line, and confirms that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expired {
     /// The hold as it was made.
     pub hold: Hold,
-    /// The balances after the charge, in the order of the hold's scopes.
+    /// The balances after the charge, or as they are where it was given to somebody before, in the order of the hold's
+    /// scopes.
     pub balances: Vec<Balance>,
 }
 
@@ -207,11 +212,22 @@ pub trait BudgetStore: fmt::Debug + Send + Sync + 'static {
     /// [`StoreError`] when the store cannot tell.
     async fn renew(&self, id: ReservationId, lease: Duration) -> Result<(), StoreError>;
 
-    /// Charges every hold whose lease has run out in full, and returns each to one caller only. At most `limit` a call.
+    /// Charges every hold whose lease has run out in full, once, and gives each to one caller at a time, who writes its line
+    /// and [confirms](Self::confirm) that. What nobody has confirmed [`CONFIRM_WITHIN`] after it was given, because its
+    /// caller died or could not write, is given to the next who asks. At most `limit` a call.
+    ///
+    /// So a line is never lost and may be written twice; the id of the hold tells.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot tell.
     async fn expire(&self, limit: usize) -> Result<Vec<Expired>, StoreError>;
+
+    /// Says that the lines of these expired holds are written to last: nobody is given them again. Again, or for an id
+    /// whose line nobody owes, changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot tell: somebody may be given them again.
+    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError>;
 
     /// The sums of `scopes`, in their order; zero for what was never charged. Their caps are not looked at.
     ///

@@ -573,8 +573,8 @@ impl PriceTable {
         {
             return Some(found);
         }
-        if names::is_opaque(&model)
-            && let Some(found) = self.named("aws", &model)
+        if let Some(home) = names::home(&model)
+            && let Some(found) = self.named(home, &model)
         {
             return Some(found);
         }
@@ -985,6 +985,24 @@ mod tests {
             ("claude-haiku-4-5-20251001", Some("anthropic/claude-haiku-4-5")),
             ("openai/gpt-4o", Some("openai/gpt-4o")),
             ("gemini-2.5-flash", Some("google/gemini-2.5-flash")),
+            ("models/gemini-2.5-flash", Some("google/gemini-2.5-flash")),
+            (
+                "projects/p/locations/global/publishers/google/models/gemini-2.5-flash",
+                Some("google/gemini-2.5-flash"),
+            ),
+            (
+                "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+                Some("aws/regional.anthropic.claude-haiku-4-5-20251001-v1:0"),
+            ),
+            (
+                "anthropic.claude-3-haiku-20240307-v1:0",
+                Some("aws/regional.anthropic.claude-3-haiku-20240307-v1:0"),
+            ),
+            (
+                "ft:gpt-4o-mini-2024-07-18:acme::abc",
+                Some("openai/ft:gpt-4o-mini"),
+            ),
+            ("ft:gpt-5-2025-08-07:acme::abc123", None),
             ("no-such-model", None),
         ] {
             assert_eq!(names(table.find_anywhere(name)).as_deref(), expected, "{name}");

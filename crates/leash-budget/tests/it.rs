@@ -9,6 +9,8 @@ mod processes;
 #[cfg(feature = "redis")]
 #[path = "it/redis.rs"]
 mod redis;
+#[path = "it/replay.rs"]
+mod replay;
 #[cfg(feature = "sqlite")]
 #[path = "it/sqlite.rs"]
 mod sqlite;

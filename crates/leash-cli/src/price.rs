@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use leash_budget::{ListedModel, PriceTable};
+use leash_budget::{ListedModel, ModelPrice, PriceTable};
 use leash_core::{Clock as _, ServiceTier, SystemClock, Timestamp, Usage};
 use serde_json::json;
 
@@ -34,8 +34,11 @@ pub(crate) fn run(args: &PriceArgs) -> Result<Exit, Failure> {
         ..Usage::default()
     };
     let name = format!("{}/{}", listed.provider(), listed.model());
-    let cost = listed
-        .price_at(at)
+    let price = listed.price_at(at);
+    if let Some(note) = without_tier(price, args.service_tier, &name)? {
+        output::say(&note);
+    }
+    let cost = price
         .cost(&usage)
         .map_err(|error| Failure::Told(format!("`{name}`: {error}")))?;
     let text = if args.json {
@@ -82,7 +85,7 @@ fn unknown(table: &PriceTable, args: &PriceArgs) -> Failure {
     }
     let name = |listed: &ListedModel| format!("`{}/{}`", listed.provider(), listed.model());
     let hint = match similar.split_last() {
-        None => String::new(),
+        None => ".".to_owned(),
         Some((last, [])) => format!("; did you mean {}?", name(last)),
         Some((last, rest)) => {
             let rest: Vec<String> = rest.iter().map(|listed| name(listed)).collect();
@@ -92,6 +95,21 @@ fn unknown(table: &PriceTable, args: &PriceArgs) -> Failure {
     Failure::Told(format!(
         "{about}{hint} Give it one in a file: `--prices FILE` (docs/prices.md shows how)"
     ))
+}
+
+/// What is to be said where the model has no price of its own for the service tier. A dearer tier is not guessed at.
+fn without_tier(price: &ModelPrice, tier: ServiceTier, name: &str) -> Result<Option<String>, Failure> {
+    let has_own = price.service_tiers.iter().any(|(listed, _)| *listed == tier);
+    match tier {
+        ServiceTier::Standard | ServiceTier::Unsaid => Ok(None),
+        _ if has_own => Ok(None),
+        ServiceTier::Flex | ServiceTier::Batch => Ok(Some(format!(
+            "# `{name}` has no price of its own for this service tier: charged as `standard`"
+        ))),
+        _ => Err(Failure::Told(format!(
+            "`{name}` has no price for this service tier. Give it one in a file: `--prices FILE` (docs/prices.md shows how)"
+        ))),
+    }
 }
 
 /// Reads a moment, or a day for its first one.

@@ -225,8 +225,8 @@ impl FirewallBuilder {
     }
 
     /// How often the provider may run tools itself in one call that offers them and says no number (`max_uses`): its bound
-    /// counts on no more. Without this such a call is refused. A provider that runs them more often may pass the bound,
-    /// and then a cap.
+    /// counts on no more. Without this such a call is refused. The adapters write it into the request where its format has
+    /// a word for it. Elsewhere a provider that runs them more often may pass the bound, and then a cap.
     pub fn max_server_tool_uses(mut self, uses: u64) -> Self {
         self.max_server_tool_uses = Some(uses);
         self
@@ -481,7 +481,7 @@ impl FirewallBuilder {
             lease: self.lease,
             settler,
         });
-        settler::start(jobs, Arc::downgrade(&shared)).map_err(BuildError::Thread)?;
+        settler::start(jobs, &shared).map_err(BuildError::Thread)?;
         let session = match self.grant {
             None => Session::new(caller, &shared),
             Some(grant) => {

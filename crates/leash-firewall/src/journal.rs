@@ -201,12 +201,14 @@ impl Journal {
         let elapsed = call.shared.clock.now().saturating_since(call.started).as_millis();
         let duration_ms = u64::try_from(elapsed).ok();
         let hitl_request_id = call.hitl_request_id.map(|id| id.to_string());
+        let scopes = call.session.named();
         let kind = match &call.call {
             Call::Model(model) => Kind::ModelCall(leash_audit::ModelCall {
                 duration_ms,
                 hitl_request_id: hitl_request_id.as_deref(),
                 price_version: Some(call.shared.prices.version()),
                 clamped: call.output_limit.is_some().then_some(true),
+                scopes: &scopes,
                 ..model_line(&model.provider, &model.model, call.request_digest, line)
             }),
             Call::Tool(tool) => Kind::ToolCall(leash_audit::ToolCall {
@@ -218,6 +220,8 @@ impl Journal {
                 duration_ms,
                 outcome: Some(line.outcome),
                 hitl_request_id: hitl_request_id.as_deref(),
+                reservation_id: None,
+                scopes: &scopes,
             }),
         };
         Ok(Some(
@@ -237,10 +241,14 @@ impl Journal {
             cumulative: own.map_or(hold.amount, |balance| balance.spent),
             estimated: true,
         };
+        let id = hold.id.to_string();
+        let scopes = session.named();
         let kind = match &hold.line.what {
-            Held::Model { provider, model } => {
-                Kind::ModelCall(model_line(provider, model, hold.line.request_digest, &line))
-            }
+            Held::Model { provider, model } => Kind::ModelCall(leash_audit::ModelCall {
+                reservation_id: Some(&id),
+                scopes: &scopes,
+                ..model_line(provider, model, hold.line.request_digest, &line)
+            }),
             Held::Tool { tool } => Kind::ToolCall(leash_audit::ToolCall {
                 tool,
                 request_hash: hold.line.request_digest,
@@ -250,6 +258,8 @@ impl Journal {
                 duration_ms: None,
                 outcome: Some(Outcome::Expired),
                 hitl_request_id: None,
+                reservation_id: Some(&id),
+                scopes: &scopes,
             }),
             Held::Grant { child } => {
                 let change = GrantChange::Expired { spent: hold.amount };
@@ -299,7 +309,7 @@ impl Journal {
             Stage::Budget if matches!(error, LeashError::Killed { .. }) => {
                 "the call may cost more than a cap leaves; the `budget` line says which"
             }
-            _ => reason.as_ref(),
+            _ => clip(&reason),
         };
         let kind = Kind::Refusal(Refusal {
             rule_id: error.rule_id(),
@@ -341,7 +351,7 @@ impl Journal {
             PolicyDecision {
                 rule_id: &decision.rule_id,
                 action,
-                reason: &decision.reason,
+                reason: clip(&decision.reason),
                 tool: &call.tool(),
                 shadow: decision.shadow.is_some(),
             },
@@ -462,7 +472,7 @@ impl Journal {
     pub(crate) fn kill(&self, session: &Session, target: &Target, reason: &str) -> Result<(), AuditError> {
         let scope = scope_of(target);
         let kind = Kind::Kill(Kill {
-            reason,
+            reason: clip(reason),
             scope: scope.as_deref(),
         });
         self.append_for(session, target, kind)
@@ -516,6 +526,15 @@ fn used_grant(grant: &GrantUse) -> String {
         Some(times) => format!("granted: {name} (use {used} of {times})"),
         None => format!("granted: {name} (use {used})"),
     }
+}
+
+/// The longest reason that a line is given, in bytes: a rule that says more must not keep its refusal out of the log.
+const MAX_REASON: usize = 4_096;
+
+fn clip(reason: &str) -> &str {
+    reason
+        .get(..reason.floor_char_boundary(MAX_REASON))
+        .unwrap_or_default()
 }
 
 /// How far back the log is read for the policy that held last, in bytes.

@@ -154,6 +154,7 @@ impl Shared {
             session: session.clone(),
             call,
             is_redacted,
+            has_lease: true,
             request_digest,
             price: priced.price,
             bound: priced.bound,
@@ -354,6 +355,10 @@ impl Shared {
                 let body = model.body.as_ref().map(&redact).transpose()?.flatten();
                 if messages.is_none() && body.is_none() {
                     None
+                } else if body.is_none() && model.body.is_some() {
+                    // The request is what leaves, with the messages in it.
+                    let reason = "the redactor changed the messages of a request and not the request";
+                    return Err(LeashError::blocked(rule_ids::REDACT, reason));
                 } else {
                     Some(Call::Model(redacted_model(model, messages, body)?))
                 }
@@ -631,18 +636,37 @@ impl Shared {
     pub(crate) async fn sweep(&self, limit: usize) {
         match self.store.expire(limit).await {
             Ok(expired) => {
+                let mut written = Vec::with_capacity(expired.len());
                 for expired in expired {
                     let caller = expired.hold.line.caller.clone();
                     let session = Session::of_hold(caller, expired.hold.scopes.clone());
-                    if let Err(error) = self.journal.expired(&session, &expired) {
-                        tracing::error!(target: "llm_leash", %error, "failed to write an expired call to the audit log");
+                    match self.journal.expired(&session, &expired) {
+                        Ok(()) => written.push(expired.hold.id),
+                        Err(error) => {
+                            tracing::error!(target: "llm_leash", %error, "failed to write an expired call to the audit log; it is tried again");
+                        }
                     }
                     self.note_states(&session, &expired.hold.scopes, &expired.balances);
                 }
+                self.confirm(&written).await;
             }
             Err(error) => {
                 tracing::error!(target: "llm_leash", %error, "failed to look for expired reservations");
             }
+        }
+    }
+}
+
+impl Shared {
+    /// Tells the store that the lines of these expired calls are on disk. Where it is not told, somebody writes them again.
+    async fn confirm(&self, written: &[leash_core::ReservationId]) {
+        if written.is_empty() {
+            return;
+        }
+        if let Err(error) = self.journal.flush() {
+            tracing::error!(target: "llm_leash", %error, "the lines of expired calls are not on disk; they are written again");
+        } else if let Err(error) = self.store.confirm(written).await {
+            tracing::warn!(target: "llm_leash", %error, "the budget store could not be told of expired calls; their lines are written again");
         }
     }
 }

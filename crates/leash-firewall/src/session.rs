@@ -17,6 +17,8 @@ pub(crate) struct Session {
     own: usize,
     /// The key of the session's own scopes.
     pub(crate) key: ScopeKey,
+    /// Those of the keys that no other member of a line says, each once.
+    named: Vec<ScopeKey>,
     /// What it spends, where that is a part of another session's budget.
     pub(crate) grant: Option<Grant>,
     /// What the session has spent as far as this handle knows, in nano-dollars: all there is where no store counts it.
@@ -29,6 +31,19 @@ struct Priced {
     provider: Arc<str>,
     model: Arc<str>,
     price: Arc<ModelPrice>,
+}
+
+/// The keys in `scopes` that a line's session, agent, tenant and tool do not say already.
+fn named(scopes: &[Scope]) -> Vec<ScopeKey> {
+    const SAID: [&str; 5] = ["session:", "agent:", "tenant:", "grant:", "tool:"];
+    let mut found: Vec<ScopeKey> = Vec::new();
+    for Scope { key, .. } in scopes {
+        let is_said = key.as_str() == "global" || SAID.iter().any(|kind| key.as_str().starts_with(kind));
+        if !is_said && !found.contains(key) {
+            found.push(key.clone());
+        }
+    }
+    found
 }
 
 impl Session {
@@ -44,6 +59,7 @@ impl Session {
                 .unwrap_or_else(|| ScopeKey::session(&caller.session_id)),
             caller,
             own: 0,
+            named: named(&scopes),
             scopes,
             grant: None,
             spent: AtomicU64::new(0),
@@ -72,12 +88,15 @@ impl Session {
         shared: &Shared,
     ) -> Arc<Self> {
         let besides = shared.caps.besides(&caller, &own);
+        let count = own.len();
+        let scopes: Arc<[Scope]> = own.into_iter().chain(besides).collect();
         Arc::new(Self {
             caller,
             key,
             grant,
-            own: own.len(),
-            scopes: own.into_iter().chain(besides).collect(),
+            own: count,
+            named: named(&scopes),
+            scopes,
             spent: AtomicU64::new(0),
             priced: OnceLock::new(),
         })
@@ -105,6 +124,11 @@ impl Session {
             });
         }
         Some(listed.price_at(at).clone())
+    }
+
+    /// The names of the user's own that its calls are charged to, for the log.
+    pub(crate) fn named(&self) -> Vec<&str> {
+        self.named.iter().map(ScopeKey::as_str).collect()
     }
 
     /// The session's own scopes: what a grant is taken from.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use leash_core::{Caller, InputSize, Json, ModelCall, ServiceTier};
 use serde_json::value::RawValue;
 
+use crate::limits::MAX_NAME_BYTES;
 use crate::raw::{self, Members};
 use crate::{Format, Limits, StreamOptions, WireError, WireErrorKind};
 
@@ -142,6 +143,9 @@ impl Request {
             .or(own_model.as_deref())
             .filter(|model| !model.is_empty())
             .ok_or(WireError::field("`model` is missing"))?;
+        if model.len() > MAX_NAME_BYTES {
+            return Err(WireError::limit("the name of the model is longer than the limit"));
+        }
         if boolean(&members, "background")? {
             return Err(WireError::new(
                 WireErrorKind::Unsupported,
@@ -604,9 +608,6 @@ impl Scan {
         Ok(())
     }
 
-    /// # Source
-    /// Anthropic documentation, *Tool reference*: `bash_*`, `text_editor_*`, `computer_*` and `memory_*` run at the
-    /// client, all other typed tools at Anthropic.
     fn anthropic_tool(&mut self, tool: &Members<'_>) -> Result<(), WireError> {
         let kind = tool.str("type")?.unwrap_or_default();
         self.name_tool(tool, &kind)?;
@@ -614,8 +615,7 @@ impl Scan {
             return Ok(());
         }
         self.add(HIDDEN_DEFINITION_TOKENS);
-        let at_client = ["bash_", "text_editor_", "computer_", "memory_"];
-        if !at_client.into_iter().any(|prefix| kind.starts_with(prefix)) {
+        if runs_at_anthropic(&kind) {
             self.server_tool(whole(tool, "max_uses")?);
         }
         Ok(())
@@ -654,6 +654,26 @@ impl Scan {
         }
         Ok(())
     }
+}
+
+/// Whether Anthropic itself runs tools of this type.
+///
+/// # Source
+/// Anthropic documentation, *Tool reference*: `bash_*`, `text_editor_*`, `computer_*` and `memory_*` run at the client, all
+/// other typed tools at Anthropic.
+pub(crate) fn runs_at_anthropic(kind: &str) -> bool {
+    let at_client = ["bash_", "text_editor_", "computer_", "memory_"];
+    !matches!(kind, "" | "custom") && !at_client.into_iter().any(|prefix| kind.starts_with(prefix))
+}
+
+/// Whether a tool that Anthropic runs may be told `max_uses`, at least 1. The others are refused with it.
+///
+/// # Source
+/// Anthropic's published client types: the tools for searching and fetching the web, and the adviser, have that member.
+pub(crate) fn takes_max_uses(kind: &str) -> bool {
+    ["web_search_", "web_fetch_", "advisor_"]
+        .into_iter()
+        .any(|prefix| kind.starts_with(prefix))
 }
 
 type PartFn = fn(&mut Scan, &Members<'_>) -> Result<(), WireError>;

@@ -7,7 +7,7 @@ use leash_core::Json;
 use serde_json::value::RawValue;
 
 use crate::raw::{self, Members};
-use crate::request::output_limits;
+use crate::request::{output_limits, runs_at_anthropic, takes_max_uses};
 use crate::{Format, WireError};
 
 /// What is to be changed in a request before it leaves.
@@ -18,8 +18,9 @@ pub struct Outgoing {
     /// Let no more than this many tokens come out (of each choice): limits above it are lowered to it, and it is
     /// added where there is none. The least the provider accepts is not known here (OpenAI Responses wants 16).
     pub max_output_tokens: Option<u64>,
-    /// Let the provider run its own tools no more often than this: `max_tool_calls` of OpenAI Responses, where it is not
-    /// set. Means nothing to the other formats, which have no such member.
+    /// Let the provider run its own tools no more often than this in all, where the request says no number: `max_tool_calls`
+    /// of OpenAI Responses; of Anthropic the `max_uses` of each tool that takes one, which share what the others leave. Means
+    /// nothing to chat completions, which have no such member, nor to tools of Anthropic that run code or search for tools.
     pub max_tool_calls: Option<u64>,
 }
 
@@ -27,7 +28,8 @@ pub struct Outgoing {
 /// unknown ones, spacing and number texts included.
 ///
 /// # Errors
-/// [`WireErrorKind::Field`](crate::WireErrorKind::Field) where a member that is to be changed has a wrong type.
+/// [`WireErrorKind::Field`](crate::WireErrorKind::Field) where a member that is to be changed has a wrong type, or where
+/// the tools that the provider runs may be used more often, by what the request says of some, than is left for all of them.
 ///
 /// ```
 /// use leash_core::Json;
@@ -54,11 +56,12 @@ pub fn outgoing_body(format: Format, body: &Json, outgoing: &Outgoing) -> Result
     if let Some(max) = outgoing.max_output_tokens {
         edits.clamp(format, &members, max)?;
     }
-    if let Some(max) = outgoing.max_tool_calls
-        && format == Format::OpenAiResponses
-        && members.get("max_tool_calls").is_none()
-    {
-        edits.set("max_tool_calls", &members, max)?;
+    match (outgoing.max_tool_calls, format) {
+        (Some(max), Format::OpenAiResponses) if members.get("max_tool_calls").is_none() => {
+            edits.set("max_tool_calls", &members, max)?;
+        }
+        (Some(max), Format::AnthropicMessages) => edits.limit_uses(&members, max)?,
+        _ => {}
     }
     edits.apply(members.0.is_empty())
 }
@@ -120,6 +123,52 @@ impl Edits<'_> {
         }
         if !is_bounded && let Some(name) = names.first() {
             self.set(name, members, max)?;
+        }
+        Ok(())
+    }
+
+    /// Divides `most` uses among the tools that the provider runs: what some set for themselves is theirs, and the rest
+    /// belongs to the others in equal parts.
+    fn limit_uses(&mut self, members: &Members<'_>, most: u64) -> Result<(), WireError> {
+        let mut left = most;
+        // What cannot be told a number takes its part all the same.
+        let mut sharing = u64::from(members.has("mcp_servers"));
+        let mut open = Vec::new();
+        if let Some(tools) = members.get("tools") {
+            for tool in raw::parse::<Vec<&RawValue>>(tools.get())? {
+                let inside = Members::parse(tool.get())?;
+                let kind = inside.str("type")?.unwrap_or_default();
+                if !runs_at_anthropic(&kind) {
+                    continue;
+                }
+                if let Some(uses) = inside.get("max_uses") {
+                    let uses =
+                        raw::count(uses).ok_or(WireError::field("`max_uses` must be a whole number"))?;
+                    left = left.saturating_sub(uses);
+                    continue;
+                }
+                sharing = sharing.saturating_add(1);
+                if takes_max_uses(&kind) {
+                    open.push((tool, inside));
+                }
+            }
+        }
+        let Some(part) = left.checked_div(sharing) else {
+            return Ok(());
+        };
+        if part == 0 {
+            return Err(WireError::field(
+                "the tools that the provider runs may be used more often than the ceiling allows: set `max_uses` for each",
+            ));
+        }
+        for (tool, inside) in open {
+            if let Some(null) = inside.0.get("max_uses").copied() {
+                self.replace(null, part.to_string())?;
+            } else {
+                let comma = if inside.0.is_empty() { "" } else { "," };
+                let rest = tool.get().strip_prefix('{').unwrap_or("}");
+                self.replace(tool, format!(r#"{{"max_uses":{part}{comma}{rest}"#))?;
+            }
         }
         Ok(())
     }

@@ -119,10 +119,53 @@ async fn server_tools_without_a_number_are_refused_unless_there_is_a_ceiling() {
         (&sent[0]["max_tool_calls"], &sent[1]["max_tool_calls"]),
         (&json!(2), &json!(1))
     );
-    let mut fetches = ask(MESSAGES, "hi", false);
-    fetches["tools"] = json!([{"type": "web_search_20250305", "name": "web_search"}]);
-    ceiling.provider.always(reply(MESSAGES, false));
-    send(&ceiling, MESSAGES, &fetches).await;
+}
+
+#[tokio::test]
+async fn tools_that_anthropic_runs_leave_with_the_ceiling_as_their_max_uses() {
+    let world = world(|fw| fw.budget_usd(50.0).max_server_tool_uses(4)).await;
+    let search = json!({"type": "web_search_20250305", "name": "web_search"});
+    let fetch = json!({"type": "web_fetch_20250910", "name": "web_fetch", "max_content_tokens": 1000});
+    let code = json!({"type": "code_execution_20250825", "name": "code_execution"});
+    let limited = |tool: &Value, uses: u64| {
+        let mut tool = tool.clone();
+        tool["max_uses"] = json!(uses);
+        tool
+    };
+    for stream in [false, true] {
+        world.provider.always(reply(MESSAGES, stream));
+        for (tools, wanted) in [
+            (json!([search]), json!([limited(&search, 4)])),
+            (
+                json!([search, fetch]),
+                json!([limited(&search, 2), limited(&fetch, 2)]),
+            ),
+            (
+                json!([limited(&search, 1), fetch]),
+                json!([limited(&search, 1), limited(&fetch, 3)]),
+            ),
+            // The provider would not take the member with that one.
+            (json!([code, search]), json!([code, limited(&search, 2)])),
+            // What says a number keeps it, however large: its bound is made with that.
+            (json!([limited(&search, 9)]), json!([limited(&search, 9)])),
+        ] {
+            let mut asked = ask(MESSAGES, "hi", stream);
+            asked["tools"] = tools;
+            send(&world, MESSAGES, &asked).await;
+            let sent = world.provider.requests().pop().unwrap();
+            let sent: Value = serde_json::from_str(&sent.text()).unwrap();
+            assert_eq!(sent["tools"], wanted);
+        }
+    }
+    // More than the bound counts on cannot leave.
+    let before = world.provider.requests().len();
+    let mut asked = ask(MESSAGES, "hi", false);
+    asked["tools"] = json!([limited(&search, 4), fetch]);
+    let refused = world.post(MESSAGES, &asked).send().await;
+    assert!(rule_of(refused).starts_with("wire"), "a refusal of the request");
+    assert_eq!(world.provider.requests().len(), before);
+    let (_, balance) = world.fw.balances().await.unwrap().remove(0);
+    assert!(balance.reserved.is_zero());
 }
 
 #[tokio::test]

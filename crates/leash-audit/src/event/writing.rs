@@ -288,6 +288,21 @@ impl Out<'_, '_> {
         }
     }
 
+    /// A list of texts, left out where it is empty.
+    fn texts(&mut self, name: &'static str, texts: &[&str]) {
+        let Some((first, rest)) = texts.split_first() else {
+            return;
+        };
+        self.name(name);
+        self.buf.push('[');
+        canonical::write_str(self.buf, first);
+        for text in rest {
+            self.buf.push(',');
+            canonical::write_str(self.buf, text);
+        }
+        self.buf.push(']');
+    }
+
     fn model_call(&mut self, call: &ModelCall<'_>) {
         self.agent_name();
         self.number("cache_read_tokens", call.cache_read_tokens);
@@ -312,7 +327,9 @@ impl Out<'_, '_> {
         self.text("provider", call.provider);
         self.number("reasoning_tokens", call.reasoning_tokens);
         self.digest("request_hash", call.request_hash);
+        self.optional("reservation_id", call.reservation_id);
         self.digest("response_hash", call.response_hash);
+        self.texts("scopes", call.scopes);
         self.seq();
         self.session_id();
         self.tenant_id();
@@ -332,7 +349,9 @@ impl Out<'_, '_> {
         }
         self.prev_hash();
         self.digest("request_hash", call.request_hash);
+        self.optional("reservation_id", call.reservation_id);
         self.digest("response_hash", call.response_hash);
+        self.texts("scopes", call.scopes);
         self.seq();
         self.session_id();
         self.tenant_id();

@@ -47,6 +47,13 @@ impl Parts {
     }
 
     fn with_event<T>(&self, then: impl FnOnce(&Event<'_>) -> T) -> T {
+        let scopes: Vec<&str> = self
+            .texts
+            .iter()
+            .take(2)
+            .filter(|_| self.flags[2])
+            .map(String::as_str)
+            .collect();
         let members = Json::from(self.members.clone());
         let note = Note {
             what: self.text(3),
@@ -73,6 +80,8 @@ impl Parts {
                 price_version: self.maybe(5),
                 clamped: self.flags[4].then_some(self.flags[0]),
                 hitl_request_id: self.maybe(4),
+                reservation_id: self.maybe(3),
+                scopes: &scopes,
             }),
             1 => Kind::ToolCall(ToolCall {
                 tool: self.text(3),
@@ -83,6 +92,8 @@ impl Parts {
                 duration_ms: self.number(2),
                 outcome: self.flags[3].then_some(Outcome::Error),
                 hitl_request_id: self.maybe(4),
+                reservation_id: self.maybe(3),
+                scopes: &scopes,
             }),
             2 => Kind::Budget(Budget {
                 cumulative: self.usd(0),

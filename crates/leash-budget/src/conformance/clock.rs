@@ -7,7 +7,7 @@ use leash_core::{Clock, ReservationId, Timestamp};
 
 use super::reference::{Answer, Reference};
 use super::{Ledger, Random, usd};
-use crate::{BudgetStore, Hit, Hold, Reserve, Scope, ScopeKey, Settlement, Window};
+use crate::{BudgetStore, CONFIRM_WITHIN, Expired, Hit, Hold, Reserve, Scope, ScopeKey, Settlement, Window};
 
 /// A clock that stands where it is set.
 #[derive(Debug)]
@@ -64,6 +64,8 @@ macro_rules! budget_store_clock_conformance {
                 a_clock_that_steps_back_opens_no_older_window_anew
                 two_windows_of_one_key_hold_at_once
                 a_lease_goes_by_the_clock_of_the_store
+                an_expired_hold_comes_again_until_its_line_is_confirmed
+                of_those_whose_lines_are_owed_each_is_given_to_one_caller
                 an_event_is_forgotten_when_its_time_has_passed
                 any_history_with_windows_agrees_with_a_plain_reference
             );
@@ -197,6 +199,7 @@ pub async fn what_is_released_or_expires_late_leaves_the_present_window_alone(su
         let today = ledger.take(7, &scope).await.unwrap();
         ledger.store.release(released.id).await.unwrap();
         let expired = ledger.store.expire(10).await.unwrap();
+        ledger.confirm(&expired).await;
         let [only] = expired.as_slice() else {
             panic!("{expired:?}")
         };
@@ -341,6 +344,7 @@ pub async fn a_lease_goes_by_the_clock_of_the_store(subject: Subject) {
     let expired = async |moment: &str| -> Vec<ReservationId> {
         (subject.set_clock)(at(moment));
         let expired = ledger.store.expire(10).await.unwrap();
+        ledger.confirm(&expired).await;
         expired.into_iter().map(|expired| expired.hold.id).collect()
     };
     assert_eq!(expired("2026-11-22T12:01:00Z").await, []);
@@ -351,6 +355,122 @@ pub async fn a_lease_goes_by_the_clock_of_the_store(subject: Subject) {
     assert_eq!(ledger.sums(&scope).await, (3, 4));
     assert!(ledger.settle(&endless, 1).await);
     assert_eq!(ledger.sums(&scope).await, (4, 0));
+}
+
+/// Whoever was given an expired hold may die before its line is written. So it is given to the next who asks, when the time
+/// to confirm it has passed, and charged once all the same; once it is confirmed, never again.
+pub async fn an_expired_hold_comes_again_until_its_line_is_confirmed(subject: Subject) {
+    let begin = "2026-11-22T12:00:00Z";
+    let ledger = subject.begin(begin);
+    let after = |time: Duration| (subject.set_clock)(at(begin).saturating_add(time));
+    let scopes = [ledger.scope_per(100, Window::Day).soft(usd(5)), ledger.scope(100)];
+    let short = |amount: u64| Hold {
+        lease: Duration::from_secs(1),
+        ..ledger.hold(amount, &scopes)
+    };
+    let (first, second) = (short(6), short(7));
+    assert!(ledger.granted(&first).await && ledger.granted(&second).await);
+    let mut now = Duration::from_secs(2);
+    after(now);
+    let expired = async |limit: usize| {
+        let mut found = ledger.store.expire(limit).await.unwrap();
+        found.sort_by_key(|expired| expired.hold.id);
+        found
+    };
+    let mut both = [first.clone(), second.clone()];
+    both.sort_by_key(|hold| hold.id);
+    let holds =
+        |expired: &[Expired]| -> Vec<Hold> { expired.iter().map(|expired| expired.hold.clone()).collect() };
+    assert_eq!(holds(&expired(10).await), both);
+    for round in 0..3 {
+        now += CONFIRM_WITHIN;
+        after(now);
+        assert_eq!(expired(10).await, [], "there is time left in round {round}");
+        now += Duration::from_micros(1);
+        after(now);
+        let again = expired(10).await;
+        assert_eq!(holds(&again), both);
+        for one in &again {
+            let sums: Vec<_> = one
+                .balances
+                .iter()
+                .map(|sums| (sums.spent, sums.reserved))
+                .collect();
+            assert_eq!(sums, [(usd(13), usd(0)), (usd(13), usd(0))], "charged once");
+        }
+    }
+    // One is confirmed, by whomever, and once more; so is one that nobody has ever seen.
+    let unseen = ledger.ids.reservation(at(begin));
+    for _ in 0..2 {
+        ledger.store.confirm(&[first.id, unseen]).await.unwrap();
+    }
+    ledger.store.confirm(&[]).await.unwrap();
+    now += CONFIRM_WITHIN + Duration::from_micros(1);
+    after(now);
+    assert_eq!(holds(&expired(10).await), std::slice::from_ref(&second));
+    // A settlement that came late replaces the charge; the line is owed all the same.
+    assert!(ledger.settle(&second, 3).await);
+    now += CONFIRM_WITHIN + Duration::from_micros(1);
+    after(now);
+    let again = expired(10).await;
+    assert_eq!(holds(&again), std::slice::from_ref(&second));
+    assert_eq!(again[0].balances[1].spent, usd(9));
+    ledger.store.confirm(&[second.id]).await.unwrap();
+    now += Duration::from_hours(9);
+    after(now);
+    assert_eq!(expired(10).await, []);
+    assert_eq!(ledger.sums(&scopes[1]).await, (9, 0));
+    // Confirming says nothing of a hold that stands.
+    let standing = ledger.hold(8, &scopes);
+    assert!(ledger.granted(&standing).await);
+    ledger.store.confirm(&[standing.id]).await.unwrap();
+    assert_eq!(ledger.sums(&scopes[1]).await, (9, 8));
+}
+
+/// Many who ask at once, and no more than they ask for: each line is owed by one of them, the first time and the next.
+pub async fn of_those_whose_lines_are_owed_each_is_given_to_one_caller(subject: Subject) {
+    let begin = "2026-11-22T12:00:00Z";
+    let ledger = Arc::new(subject.begin(begin));
+    let scope = ledger.scope(1_000);
+    let mut made = Vec::new();
+    for _ in 0..60 {
+        let hold = Hold {
+            lease: Duration::from_secs(1),
+            ..ledger.hold(5, std::slice::from_ref(&scope))
+        };
+        assert!(ledger.granted(&hold).await);
+        made.push(hold.id);
+    }
+    made.sort_unstable();
+    for round in 1..=3_u32 {
+        (subject.set_clock)(at(begin).saturating_add((CONFIRM_WITHIN + Duration::from_secs(2)) * round));
+        let callers: Vec<_> = (0..8)
+            .map(|_| {
+                let ledger = ledger.clone();
+                tokio::spawn(async move {
+                    let mut given = Vec::new();
+                    loop {
+                        let some = ledger.store.expire(4).await.unwrap();
+                        assert!(some.len() <= 4);
+                        if some.is_empty() {
+                            return given;
+                        }
+                        given.extend(some.into_iter().map(|expired| expired.hold.id));
+                    }
+                })
+            })
+            .collect();
+        let mut given = Vec::new();
+        for caller in callers {
+            given.extend(caller.await.unwrap());
+        }
+        given.sort_unstable();
+        assert_eq!(given, made, "round {round}");
+    }
+    ledger.store.confirm(&made).await.unwrap();
+    (subject.set_clock)(at("2026-11-22T23:00:00Z"));
+    assert_eq!(ledger.store.expire(100).await.unwrap(), []);
+    assert_eq!(ledger.sums(&scope).await, (300, 0));
 }
 
 /// A window of events slides: each is forgotten when it is as old as the window. A clock that goes back forgets none.
@@ -445,6 +565,7 @@ async fn history(subject: &Subject, seed: u64) {
                 let mut expired: Vec<ReservationId> = Vec::new();
                 loop {
                     let some = ledger.store.expire(7).await.unwrap();
+                    ledger.confirm(&some).await;
                     if some.is_empty() {
                         break;
                     }

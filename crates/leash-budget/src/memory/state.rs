@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use leash_core::{ReservationId, StoreError, StoreErrorKind, Timestamp, Usd};
@@ -10,8 +10,8 @@ use leash_core::{ReservationId, StoreError, StoreErrorKind, Timestamp, Usd};
 use super::hash::IdHashing;
 use super::hits::Counters;
 use crate::{
-    Balance, Expired, Generation, Hold, Refused, Reserve, Restored, Scope, ScopeKey, Settled, Settlement,
-    Standing, Window,
+    Balance, CONFIRM_WITHIN, Expired, Generation, Hold, Refused, Reserve, Restored, Scope, ScopeKey, Settled,
+    Settlement, Standing, Window,
 };
 
 /// How many holds that ended are remembered, so that asking twice changes nothing. The table of
@@ -33,6 +33,10 @@ pub(super) struct State {
     free: Vec<usize>,
     /// Of each hold that stands and has a lease: not before when it runs out. Holds that ended leave theirs behind.
     due: BinaryHeap<Reverse<Due>>,
+    /// Expired holds whose lines nobody has confirmed.
+    owed: BTreeMap<ReservationId, Owed>,
+    /// Their ids by when they are given to somebody else.
+    owed_until: BTreeSet<(Timestamp, ReservationId)>,
     /// The ids that ended, the oldest first, each with the turn in which it did.
     ended: VecDeque<(ReservationId, u64)>,
     turn: u64,
@@ -90,6 +94,14 @@ struct Record {
     places: Vec<Place>,
     until: Timestamp,
     turn: u64,
+}
+
+/// An expired hold whose line nobody has confirmed.
+struct Owed {
+    hold: Hold,
+    /// Where it was charged.
+    places: Vec<Place>,
+    until: Timestamp,
 }
 
 /// What is known of a reservation.
@@ -230,6 +242,8 @@ impl State {
             records: Vec::new(),
             free: Vec::new(),
             due: BinaryHeap::new(),
+            owed: BTreeMap::new(),
+            owed_until: BTreeSet::new(),
             ended: VecDeque::new(),
             turn: 0,
             spare: Vec::new(),
@@ -562,7 +576,8 @@ impl State {
     }
 
     pub(super) fn expire(&mut self, limit: usize, now: Timestamp) -> Result<Vec<Expired>, StoreError> {
-        let mut expired = Vec::new();
+        let until_confirmed = now.saturating_add(CONFIRM_WITHIN);
+        let mut expired = self.owed(limit, now, until_confirmed);
         while expired.len() < limit {
             if self.due.peek().is_none_or(|Reverse(due)| due.until >= now) {
                 break;
@@ -587,13 +602,49 @@ impl State {
                     break;
                 }
             };
-            self.remember_ended(record.hold.id, amount, record.places);
+            let id = record.hold.id;
+            self.owed_until.insert((until_confirmed, id));
+            let owed = Owed {
+                hold: record.hold.clone(),
+                places: record.places.clone(),
+                until: until_confirmed,
+            };
+            self.owed.insert(id, owed);
+            self.remember_ended(id, amount, record.places);
             expired.push(Expired {
                 hold: record.hold,
                 balances,
             });
         }
         Ok(expired)
+    }
+
+    /// What was given to somebody who has not confirmed it in time.
+    fn owed(&mut self, limit: usize, now: Timestamp, until: Timestamp) -> Vec<Expired> {
+        let mut found = Vec::new();
+        while found.len() < limit
+            && let Some((was_until, id)) = self.owed_until.first().copied()
+            && was_until < now
+        {
+            self.owed_until.pop_first();
+            let Some(owed) = self.owed.get_mut(&id) else {
+                continue;
+            };
+            owed.until = until;
+            self.owed_until.insert((until, id));
+            let (hold, places) = (owed.hold.clone(), owed.places.clone());
+            let balances = self.balances_at(&places);
+            found.push(Expired { hold, balances });
+        }
+        found
+    }
+
+    pub(super) fn confirm(&mut self, ids: &[ReservationId]) {
+        for id in ids {
+            if let Some(owed) = self.owed.remove(id) {
+                self.owed_until.remove(&(owed.until, *id));
+            }
+        }
     }
 
     fn remember_ended(&mut self, id: ReservationId, charged: Usd, places: Vec<Place>) {

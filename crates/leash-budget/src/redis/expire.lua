@@ -1,6 +1,6 @@
--- ARGV: limit, who asks, the how-manieth batch of his. A batch whose reply was lost is told again to him who asks for
--- it again, so that no hold is charged without anybody to write its line.
-local mine = d .. 'c:' .. ARGV[5]
+-- ARGV: limit, who asks, the how-manieth batch of his, how long a line may be owed. A batch whose reply was lost is told
+-- again to him who asks for it again; what he does not confirm in time is told to the next who asks.
+local mine, limit = d .. 'c:' .. ARGV[5], tonumber(ARGV[4])
 local last = call('GET', mine)
 if last then
   last = cmsgpack.unpack(last)
@@ -8,30 +8,59 @@ if last then
   -- A question that was under way for long, and that nobody listens to any more.
   if last[1] > tonumber(ARGV[6]) then return {'expired', seq, {}} end
 end
-local due = call('ZRANGEBYSCORE', d .. 'l', '-inf', '(' .. num(now()), 'LIMIT', 0, ARGV[4])
+local until_ = num(now() + ARGV[7])
 local all = {}
+
+-- What is told of a hold: itself, its scopes, their sums.
+local function item(id, h, sums)
+  local told = { id, h[1], h[2], h[3] }
+  for i = 4, #h, 5 do
+    for j = 0, 3 do told[#told + 1] = h[i + j] end
+  end
+  for _, sum in ipairs(sums) do
+    told[#told + 1] = num(sum.s)
+    told[#told + 1] = num(sum.r)
+  end
+  return told
+end
+
+-- Charged before, and nobody said that the line is written.
+for _, id in ipairs(call('ZRANGEBYSCORE', d .. 'o', '-inf', '(' .. num(now()), 'LIMIT', 0, limit)) do
+  local owed = call('HGET', d .. 'x', id)
+  if owed then
+    local h, sums = cmsgpack.unpack(owed), {}
+    for i = 4, #h, 5 do sums[#sums + 1] = read(h[i], h[i + 1], h[i + 4]) end
+    all[#all + 1] = item(id, h, sums)
+    call('ZADD', d .. 'o', until_, id)
+  else
+    call('ZREM', d .. 'o', id)
+  end
+end
+
+local due = {}
+if #all < limit then
+  due = call('ZRANGEBYSCORE', d .. 'l', '-inf', '(' .. num(now()), 'LIMIT', 0, limit - #all)
+end
 for _, id in ipairs(due) do
   local held = call('HGET', d .. 'h', id)
   if held then
     local h = cmsgpack.unpack(held)
     local amount = tonumber(h[1])
-    local item, x = { id, h[1], h[2], h[3] }, { h[1] }
-    local sums = {}
+    local x, sums = { h[1] }, {}
     for i = 4, #h, 5 do
       local sum = read(h[i], h[i + 1], h[i + 4])
       sum.s = math.min(MAX, sum.s + amount)
       sum.r = math.max(0, sum.r - amount)
       write(sum)
-      for j = 0, 3 do item[#item + 1] = h[i + j] end
-      sums[#sums + 1] = num(sum.s)
-      sums[#sums + 1] = num(sum.r)
+      sums[#sums + 1] = sum
       local n = #x
       x[n + 1], x[n + 2], x[n + 3], x[n + 4] = h[i], h[i + 1], h[i + 4], call('HGET', sum.a, 'z') or '0'
     end
-    for _, sum in ipairs(sums) do item[#item + 1] = sum end
     call('HDEL', d .. 'h', id)
     finish(id, 'x' .. cmsgpack.pack(x))
-    all[#all + 1] = item
+    call('HSET', d .. 'x', id, held)
+    call('ZADD', d .. 'o', until_, id)
+    all[#all + 1] = item(id, h, sums)
   end
   call('ZREM', d .. 'l', id)
 end

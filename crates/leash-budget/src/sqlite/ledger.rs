@@ -16,8 +16,8 @@ use super::rows::{
     until_micros, usd, window_number, window_of, write_line, write_places,
 };
 use crate::{
-    Balance, Expired, Generation, Hit, Hits, Hold, MAX_HITS, Refused, Reserve, Restored, Scope, ScopeKey,
-    Settled, Settlement, Standing, Window,
+    Balance, CONFIRM_WITHIN, Expired, Generation, Hit, Hits, Hold, MAX_HITS, Refused, Reserve, Restored,
+    Scope, ScopeKey, Settled, Settlement, Standing, Window,
 };
 
 /// How long the id of a hold that ended is remembered.
@@ -591,7 +591,10 @@ impl<'a> Ledger<'a> {
     }
 
     pub(super) fn expire(&mut self, limit: usize) -> Result<Vec<Expired>, Fault> {
-        let limit = i64::try_from(limit.min(MOST_EXPIRED)).unwrap_or(i64::MAX);
+        let limit = limit.min(MOST_EXPIRED);
+        let until = until_micros(self.now.saturating_add(CONFIRM_WITHIN));
+        let (mut expired, mut unreadable) = self.owed(limit, until)?;
+        let limit = i64::try_from(limit.saturating_sub(expired.len())).unwrap_or(i64::MAX);
         let due: Vec<RawHold> = self
             .db
             .prepare_cached(
@@ -600,8 +603,6 @@ impl<'a> Ledger<'a> {
             )?
             .query_map((self.now.as_unix_micros(), limit), RawHold::read)?
             .collect::<rusqlite::Result<_>>()?;
-        let mut expired = Vec::with_capacity(due.len());
-        let mut unreadable = None;
         for row in due {
             // One that makes no sense stays for somebody to look at. The others do not wait for that.
             let (hold, places, changes) = match self.expiry(&row) {
@@ -612,6 +613,12 @@ impl<'a> Ledger<'a> {
                 }
                 Err(fault) => return Err(fault),
             };
+            self.db
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO leash_budget_owed (id, amount, until_us, lease_ns, scopes, line)
+                     SELECT id, amount, ?2, lease_ns, scopes, line FROM leash_budget_holds WHERE id = ?1",
+                )?
+                .execute((id_bytes(hold.id), until))?;
             self.drop_hold(hold.id)?;
             self.end(hold.id, How::Expired, hold.amount, Some(&places))?;
             let balances = self.apply(changes)?;
@@ -621,6 +628,50 @@ impl<'a> Ledger<'a> {
             Some(error) if expired.is_empty() => Err(Fault::Answer(error)),
             _ => Ok(expired),
         }
+    }
+
+    /// Those that were charged before and that nobody has confirmed in time; and what of them makes no sense.
+    fn owed(
+        &mut self,
+        limit: usize,
+        until: Option<i64>,
+    ) -> Result<(Vec<Expired>, Option<StoreError>), Fault> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows: Vec<RawHold> = self
+            .db
+            .prepare_cached(
+                "SELECT id, amount, until_us, lease_ns, scopes, line FROM leash_budget_owed
+                 WHERE until_us < ?1 ORDER BY until_us LIMIT ?2",
+            )?
+            .query_map((self.now.as_unix_micros(), limit), RawHold::read)?
+            .collect::<rusqlite::Result<_>>()?;
+        let mut expired = Vec::with_capacity(rows.len());
+        let mut unreadable = None;
+        for row in rows {
+            let (hold, places) = match row.decode() {
+                Ok((hold, places, _)) => (hold, places),
+                Err(error) => {
+                    unreadable = Some(error);
+                    continue;
+                }
+            };
+            let balances = self.balances_of(&places)?;
+            self.db
+                .prepare_cached("UPDATE leash_budget_owed SET until_us = ?2 WHERE id = ?1")?
+                .execute((id_bytes(hold.id), until))?;
+            expired.push(Expired { hold, balances });
+        }
+        Ok((expired, unreadable))
+    }
+
+    pub(super) fn confirm(&self, ids: &[ReservationId]) -> Result<(), Fault> {
+        let mut delete = self
+            .db
+            .prepare_cached("DELETE FROM leash_budget_owed WHERE id = ?1")?;
+        for id in ids {
+            delete.execute([id_bytes(*id)])?;
+        }
+        Ok(())
     }
 
     fn expiry(&mut self, row: &RawHold) -> Result<(Hold, Vec<Place>, Vec<Change>), Fault> {
@@ -822,7 +873,7 @@ impl<'a> Ledger<'a> {
         self.db.execute_batch(
             "DELETE FROM leash_budget_accounts; DELETE FROM leash_budget_holds; DELETE FROM leash_budget_ended;
              DELETE FROM leash_budget_closed; DELETE FROM leash_budget_hits; DELETE FROM leash_budget_counts;
-             DELETE FROM leash_budget_life;",
+             DELETE FROM leash_budget_owed; DELETE FROM leash_budget_life;",
         )?;
         begin_life(self.db, generation, self.now)?;
         let mut insert = self.db.prepare_cached(

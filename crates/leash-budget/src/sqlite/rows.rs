@@ -24,12 +24,15 @@ use crate::{Held, Hold, HoldLine, Scope, ScopeKey, Window};
 ///   lease as it was asked for (null: for ever). `scopes` and `line` are JSON.
 /// - `leash_budget_ended`: ids that ended, for a day and the newest 10,000 for longer. `how`: 0 settled, 1 released, 2 expired and charged. `scopes` is
 ///   where it was held, unless it was settled. Numbered in the order in which they ended, so the oldest are found at once.
+/// - `leash_budget_owed`: expired holds whose lines nobody has confirmed, as they were held. `until_us` is from when on they
+///   are given to somebody else.
 /// - `leash_budget_closed`: the keys in which nothing more is set aside.
 /// - `leash_budget_hits`: one row for each event that is still counted, numbered by key. `leash_budget_counts`: how many
 ///   events there were of keys that are counted for ever.
 pub(super) const SCHEMA: Schema = Schema {
     name: "budget",
-    steps: &["
+    steps: &[
+        "
         CREATE TABLE leash_budget_life (
             one INTEGER PRIMARY KEY CHECK (one = 1),
             generation TEXT NOT NULL,
@@ -73,7 +76,19 @@ pub(super) const SCHEMA: Schema = Schema {
         ) WITHOUT ROWID;
         CREATE INDEX leash_budget_hits_until ON leash_budget_hits (until_us);
         CREATE TABLE leash_budget_counts (key TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
-    "],
+    ",
+        "
+        CREATE TABLE leash_budget_owed (
+            id BLOB PRIMARY KEY CHECK (length(id) = 16),
+            amount INTEGER NOT NULL,
+            until_us INTEGER NOT NULL,
+            lease_ns INTEGER,
+            scopes TEXT NOT NULL,
+            line TEXT NOT NULL
+        ) WITHOUT ROWID;
+        CREATE INDEX leash_budget_owed_until ON leash_budget_owed (until_us);
+    ",
+    ],
 };
 
 /// A scope of a hold, and the span of the calendar it was reserved in.

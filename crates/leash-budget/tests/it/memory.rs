@@ -6,16 +6,17 @@
     reason = "tests"
 )]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::replay::{self, Operation, Random, TASKS};
 use futures_executor::block_on;
 use leash_budget::conformance::{Answer, ManualClock, Reference, Subject};
 use leash_budget::{
     BudgetAdmin, BudgetStore, Held, Hit, Hold, HoldLine, MemoryStore, Reserve, Scope, ScopeKey, Settlement,
     Window, budget_admin_conformance, budget_store_clock_conformance, budget_store_conformance,
 };
-use leash_core::{Caller, Digest, ReservationId, SessionId, SystemClock, Timestamp, Usd};
+use leash_core::{Caller, Digest, IdGenerator, ReservationId, SessionId, SystemClock, Timestamp, Usd};
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 
@@ -38,6 +39,53 @@ fn subject() -> Subject {
 budget_store_conformance!(laws, async { store() });
 budget_store_clock_conformance!(time, async { subject() });
 budget_admin_conformance!(administered, async { admin() });
+
+/// Ten thousand calls of random size from 64 tasks: as for the stores that processes share.
+#[test]
+fn calls_of_64_tasks_stay_within_every_cap() {
+    const CALLS: u64 = 157;
+    const LARGEST: u64 = 1_000_000_000;
+    let store = store();
+    let all = 4 * TASKS * CALLS * LARGEST / 4;
+    let mut random = Random(42);
+    let scopes = ["session", "tenant", "team"].map(|kind| {
+        let cap = Usd::from_nanos(all / 8 + random.below(all / 3)).unwrap();
+        Scope::capped(ScopeKey::named(kind, "tasks"), cap)
+    });
+    let operations: Arc<Mutex<Vec<Operation>>> = Arc::default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let ids = Arc::new(IdGenerator::from_os());
+        let tasks: Vec<_> = (0..4 * TASKS)
+            .map(|task| {
+                let operations = operations.clone();
+                tokio::spawn(replay::spend(
+                    store.clone(),
+                    ids.clone(),
+                    scopes.clone(),
+                    (task, 42),
+                    (CALLS, LARGEST),
+                    move |operation| operations.lock().unwrap().push(operation),
+                ))
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+    let operations = std::mem::take(&mut *operations.lock().unwrap());
+    let operations = replay::in_order(operations);
+    replay::assert_busy(&operations, 4 * TASKS * CALLS);
+    let balances = block_on(store.balances(&scopes)).unwrap();
+    let sums: Vec<_> = balances
+        .iter()
+        .map(|balance| (balance.spent.as_nanos(), balance.reserved.as_nanos()))
+        .collect();
+    assert_eq!(replay::replay(&operations, &scopes).to_vec(), sums);
+}
 
 const KEYS: [&str; 3] = ["session:a", "tenant:b", "global"];
 const IDS: u128 = 24;
@@ -259,6 +307,8 @@ impl StateMachineTest for Tested {
                 let mut ids = Vec::new();
                 loop {
                     let expired = block_on(store.expire(limit)).unwrap();
+                    let given: Vec<_> = expired.iter().map(|one| one.hold.id).collect();
+                    block_on(store.confirm(&given)).unwrap();
                     assert!(expired.len() <= limit);
                     if expired.is_empty() {
                         break;

@@ -17,20 +17,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::replay::{self, Operation, Random, TASKS};
 use async_trait::async_trait;
 use leash_budget::{
-    Balance, BudgetStore, Expired, Held, Hit, Hits, Hold, HoldLine, Reserve, Scope, ScopeKey, Settled,
-    Settlement,
+    Balance, BudgetStore, CONFIRM_WITHIN, Expired, Held, Hit, Hits, Hold, HoldLine, Reserve, Scope, ScopeKey,
+    Settled, Settlement,
 };
 use leash_core::{
-    Caller, Clock as _, Digest, IdGenerator, ReservationId, SessionId, StoreError, SystemClock, Usd,
+    Caller, Clock, Digest, IdGenerator, ReservationId, SessionId, StoreError, SystemClock, Timestamp, Usd,
 };
 
 /// What a child is to do, in its environment.
 const ORDERS: &str = "LEASH_BUDGET_TEST_ORDERS";
 /// Before each word of a child. Nothing else on its standard output begins so.
 const MARK: &str = "@ ";
-const TASKS: u64 = 16;
 
 /// The store at `url`, as the processes of a program open it.
 pub(crate) async fn open(url: &str) -> Arc<dyn BudgetStore> {
@@ -45,21 +45,21 @@ pub(crate) async fn open(url: &str) -> Arc<dyn BudgetStore> {
     panic!("no store at `{url}`")
 }
 
-fn usd(nanos: u64) -> Usd {
-    Usd::from_nanos(nanos).unwrap()
+/// The same by a clock of the test's own.
+async fn open_by(url: &str, clock: Arc<dyn Clock>) -> Arc<dyn BudgetStore> {
+    #[cfg(feature = "sqlite")]
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        return crate::sqlite::open_by(std::path::Path::new(path), clock).await;
+    }
+    #[cfg(feature = "redis")]
+    if url.starts_with("redis://") {
+        return crate::redis::open_by(url, clock).await;
+    }
+    panic!("no store at `{url}` by {clock:?}")
 }
 
-/// A small generator (splitmix64), so that a child's calls follow from its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (bits ^ (bits >> 31)) % bound
-    }
+fn usd(nanos: u64) -> Usd {
+    Usd::from_nanos(nanos).unwrap()
 }
 
 /// What a child is told.
@@ -69,7 +69,8 @@ struct Orders {
     seed: u64,
     calls_per_task: u64,
     largest: u64,
-    lease_ms: u64,
+    /// No lease: a child tells every operation with its answer, and nothing dies. Else what it is about to do.
+    lease_ms: Option<u64>,
     caps: [u64; 3],
 }
 
@@ -89,7 +90,11 @@ impl Orders {
         let [a, b, c] = self.caps;
         format!(
             "{} {} {} {} {a} {b} {c} {}",
-            self.seed, self.calls_per_task, self.largest, self.lease_ms, self.url
+            self.seed,
+            self.calls_per_task,
+            self.largest,
+            self.lease_ms.unwrap_or(0),
+            self.url
         )
     }
 
@@ -100,7 +105,7 @@ impl Orders {
             seed: number(),
             calls_per_task: number(),
             largest: number(),
-            lease_ms: number(),
+            lease_ms: Some(number()).filter(|lease| *lease > 0),
             caps: [number(), number(), number()],
             url: words.next().unwrap().to_owned(),
         }
@@ -155,7 +160,22 @@ fn spender() {
         let store = open(&orders.url).await;
         let ids = Arc::new(IdGenerator::from_os());
         let tasks: Vec<_> = (0..TASKS)
-            .map(|task| tokio::spawn(spend(store.clone(), ids.clone(), orders.clone(), task)))
+            .map(|task| {
+                let (store, ids, orders) = (store.clone(), ids.clone(), orders.clone());
+                match orders.lease_ms {
+                    Some(lease) => {
+                        tokio::spawn(spend(store, ids, orders, Duration::from_millis(lease), task))
+                    }
+                    None => tokio::spawn(replay::spend(
+                        store,
+                        ids,
+                        orders.scopes(),
+                        (task, orders.seed),
+                        (orders.calls_per_task, orders.largest),
+                        |operation| say(format_args!("{}", replay::told(&operation))),
+                    )),
+                }
+            })
             .collect();
         for task in tasks {
             task.await.unwrap();
@@ -164,13 +184,19 @@ fn spender() {
     });
 }
 
-async fn spend(store: Arc<dyn BudgetStore>, ids: Arc<IdGenerator>, orders: Orders, task: u64) {
+async fn spend(
+    store: Arc<dyn BudgetStore>,
+    ids: Arc<IdGenerator>,
+    orders: Orders,
+    lease: Duration,
+    task: u64,
+) {
     let all = orders.scopes();
     let mut random = Random(orders.seed.wrapping_mul(1_000).wrapping_add(task));
     for _ in 0..orders.calls_per_task {
         let amount = random.below(orders.largest) + 1;
         let from = usize::try_from(random.below(3)).unwrap();
-        let (scopes, lease) = (&all[from..], Duration::from_millis(orders.lease_ms));
+        let scopes = &all[from..];
         let hold = hold(ids.reservation(SystemClock.now()), amount, scopes, lease);
         let id = hold.id;
         say(format_args!("reserving {id} {amount} {from}"));
@@ -288,7 +314,9 @@ impl Watch {
                         looks.fetch_add(1, Ordering::AcqRel);
                         if lets_expire {
                             let found = store.expire(100).await.unwrap();
+                            let ids: Vec<_> = found.iter().map(|one| one.hold.id).collect();
                             expired.lock().unwrap().extend(found);
+                            store.confirm(&ids).await.unwrap();
                         }
                     }
                 });
@@ -319,7 +347,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-fn orders(url: &str, seed: u64, calls_per_task: u64, lease_ms: u64) -> Orders {
+fn orders(url: &str, seed: u64, calls_per_task: u64, lease_ms: Option<u64>) -> Orders {
     let mut random = Random(seed);
     let largest = 1_000_000_000;
     // What all calls together would cost is about twice as much.
@@ -334,50 +362,53 @@ fn orders(url: &str, seed: u64, calls_per_task: u64, lease_ms: u64) -> Orders {
     }
 }
 
-/// Ten thousand calls of random size from four processes of sixteen tasks: within every cap at every instant, and
-/// what was acknowledged is what is spent, to the nano-dollar.
+/// Ten thousand calls of random size from four processes of sixteen tasks: an order of all operations explains every
+/// answer, and done in that order to the plain reference they come to the same answers, within every cap at each step, and
+/// to the same sums, to the nano-dollar. Nobody who only looks meanwhile finds a cap passed.
 pub(crate) fn calls_of_four_processes_stay_within_every_cap(url: &str) {
-    let orders = orders(url, 42, 157, 600_000);
+    let orders = orders(url, 42, 157, None);
     block_on(open(url));
     let watch = Watch::start(&orders, false);
     let readers: Vec<_> = (0..4)
         .map(|child| {
-            let (mut child, mut out) = start(&Orders {
+            let (mut child_process, mut out) = start(&Orders {
                 seed: orders.seed + child,
                 ..orders.clone()
             });
             std::thread::spawn(move || {
-                let mut told = Told::default();
+                let mut operations = Vec::new();
+                let mut is_done = false;
                 let mut line = String::new();
                 while out.read_line(&mut line).unwrap() > 0 {
-                    told.hear(&line);
+                    if let Some((_, words)) = line.split_once(MARK) {
+                        let words: Vec<&str> = words.split_whitespace().collect();
+                        match words.as_slice() {
+                            ["operation", words @ ..] => {
+                                let operation = Operation::of_words(words);
+                                operations.push(Operation {
+                                    task: child * TASKS + operation.task,
+                                    ..operation
+                                });
+                            }
+                            words => is_done |= words == ["done"],
+                        }
+                    }
                     line.clear();
                 }
-                assert!(child.wait().unwrap().success());
-                assert!(told.is_done);
-                told
+                assert!(child_process.wait().unwrap().success());
+                assert!(is_done);
+                operations
             })
         })
         .collect();
-    let mut spent = [0_u64; 3];
-    let (mut calls, mut refused) = (0, 0);
+    let mut operations = Vec::new();
     for reader in readers {
-        for story in reader.join().unwrap().stories.into_values() {
-            calls += 1;
-            refused += u64::from(story.was_refused);
-            let ends = [story.was_refused, story.is_settled, story.is_released];
-            assert_eq!(ends.iter().filter(|ended| **ended).count(), 1);
-            if let Some(cost) = story.settling {
-                spent[story.from..].iter_mut().for_each(|sum| *sum += cost);
-            }
-        }
+        operations.extend(reader.join().unwrap());
     }
     watch.stop();
-    assert!(
-        calls > 10_000 && refused > 500 && refused < calls - 500,
-        "{refused} of {calls}"
-    );
-    assert_eq!(sums(&orders), spent.map(|spent| (spent, 0)));
+    let operations = replay::in_order(operations);
+    replay::assert_busy(&operations, 4 * TASKS * orders.calls_per_task);
+    assert_eq!(replay::replay(&operations, &orders.scopes()), sums(&orders));
 }
 
 /// (spent, reserved) of each scope, in nano-dollars.
@@ -394,7 +425,7 @@ fn sums(orders: &Orders) -> [(u64, u64); 3] {
 /// and what was settled and what expired is what is spent, to the nano-dollar.
 pub(crate) fn killed_processes_leave_nothing_held_and_every_cent_counted(url: &str) {
     const KILLS: u64 = 12;
-    let orders = orders(url, 7, 60, 400);
+    let orders = orders(url, 7, 60, Some(400));
     block_on(open(url));
     let watch = Watch::start(&orders, true);
     let readers: Vec<_> = (0..4_u64)
@@ -468,6 +499,147 @@ pub(crate) fn killed_processes_leave_nothing_held_and_every_cent_counted(url: &s
     assert_eq!(sums(&orders), spent.map(|spent| (spent, 0)));
 }
 
+/// What an heir is told: the address of a store in which holds have expired.
+const INHERITANCE: &str = "LEASH_BUDGET_TEST_INHERITANCE";
+
+/// As a test it does nothing. As a child it writes the line of each expired hold to its standard output, and confirms those
+/// that it has written, a few at a time, until nothing is left or it is killed.
+#[test]
+fn heir() {
+    let Ok(url) = std::env::var(INHERITANCE) else {
+        return;
+    };
+    block_on(async {
+        let store = open(&url).await;
+        loop {
+            let some = store.expire(3).await.unwrap();
+            if some.is_empty() {
+                break;
+            }
+            wait_for_a_word();
+            for Expired { hold, .. } in &some {
+                say(format_args!("line {} {}", hold.id, hold.amount.as_nanos()));
+                wait_for_a_word();
+                store.confirm(&[hold.id]).await.unwrap();
+            }
+        }
+        say(format_args!("done"));
+    });
+}
+
+/// Here a child may die.
+fn wait_for_a_word() {
+    say(format_args!("waiting"));
+    let mut word = String::new();
+    std::io::stdin().lock().read_line(&mut word).unwrap();
+    assert!(!word.is_empty(), "nobody is there any more");
+}
+
+/// Whoever was given expired holds is killed before it has written their lines, or before it could say so. Others are given
+/// what it owed: in the end each hold has its line, and the lines come to what is spent.
+pub(crate) fn no_line_of_an_expired_hold_is_lost_with_its_writer(url: &str) {
+    const HOLDS: u64 = 120;
+    let team = Scope::capped(ScopeKey::named("team", "heirs"), Usd::MAX);
+    let mut random = Random(11);
+    let mut made: HashMap<ReservationId, u64> = HashMap::new();
+    block_on(async {
+        let store = open(url).await;
+        let ids = IdGenerator::from_os();
+        for _ in 0..HOLDS {
+            let amount = random.below(1_000) + 1;
+            let short = hold(
+                ids.reservation(SystemClock.now()),
+                amount,
+                std::slice::from_ref(&team),
+                Duration::from_millis(1),
+            );
+            assert!(matches!(
+                store.reserve(&short).await.unwrap(),
+                Reserve::Granted(_)
+            ));
+            made.insert(short.id, amount);
+        }
+    });
+    let mut lines: HashMap<ReservationId, u64> = HashMap::new();
+    let mut note = |id: ReservationId, amount: u64| {
+        assert_eq!(made.get(&id), Some(&amount));
+        assert!(lines.insert(id, amount).is_none_or(|before| before == amount));
+    };
+    for words in [0, 1, 2, 3, 4, 5, 17, 18] {
+        let mut heir = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "processes::heir", "--nocapture", "--test-threads=1"])
+            .env(INHERITANCE, url)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(heir.stdout.take().unwrap());
+        let mut to = heir.stdin.take().unwrap();
+        // It dies where it waits for the next word: before a line, or after one that is not confirmed.
+        let mut left = words;
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(out.read_line(&mut line).unwrap() > 0, "it ended by itself");
+            hear_line(&line, &mut note);
+            if line.contains("@ waiting") {
+                if left == 0 {
+                    break;
+                }
+                left -= 1;
+                to.write_all(b"go on\n").unwrap();
+            }
+        }
+        heir.kill().unwrap();
+        heir.wait().unwrap();
+    }
+    // Whatever they owed is given to somebody else when their time is up.
+    let mut owed = 0_u64;
+    block_on(async {
+        let late = open_by(url, Arc::new(Ahead(CONFIRM_WITHIN + Duration::from_mins(1)))).await;
+        loop {
+            let some = late.expire(50).await.unwrap();
+            if some.is_empty() {
+                break;
+            }
+            for Expired { hold, .. } in some {
+                owed += 1;
+                note(hold.id, hold.amount.as_nanos());
+                late.confirm(&[hold.id]).await.unwrap();
+            }
+        }
+        let later = open_by(url, Arc::new(Ahead(CONFIRM_WITHIN * 10))).await;
+        assert!(later.expire(50).await.unwrap().is_empty(), "each is confirmed");
+        let sums = later.balances(std::slice::from_ref(&team)).await.unwrap();
+        let written: u64 = made.values().sum();
+        assert_eq!(
+            (sums[0].spent.as_nanos(), sums[0].reserved.as_nanos()),
+            (written, 0)
+        );
+    });
+    assert!(owed > 16, "too few died owing lines: {owed}");
+    assert_eq!(lines, made, "each has its line");
+}
+
+fn hear_line(line: &str, note: &mut impl FnMut(ReservationId, u64)) {
+    let words = line.split_once(MARK).map(|(_, words)| words);
+    let whole = words.filter(|words| words.ends_with('\n'));
+    let words: Vec<&str> = whole.unwrap_or_default().split_whitespace().collect();
+    if let ["line", id, amount] = words.as_slice() {
+        note(id.parse().unwrap(), amount.parse().unwrap());
+    }
+}
+
+/// The machine's clock, but for a time ahead.
+#[derive(Debug)]
+struct Ahead(Duration);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().saturating_add(self.0)
+    }
+}
+
 /// A store that takes its time, before it does what it is asked or before it answers.
 #[derive(Debug)]
 struct Slow {
@@ -509,6 +681,10 @@ impl BudgetStore for Slow {
 
     async fn expire(&self, limit: usize) -> Result<Vec<Expired>, StoreError> {
         self.slowly(self.inner.expire(limit)).await
+    }
+
+    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
+        self.slowly(self.inner.confirm(ids)).await
     }
 
     async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {
@@ -665,6 +841,7 @@ macro_rules! processes_share {
         $crate::processes_share!(@laws $store,
             calls_of_four_processes_stay_within_every_cap
             killed_processes_leave_nothing_held_and_every_cent_counted
+            no_line_of_an_expired_hold_is_lost_with_its_writer
             callers_of_a_slow_store_stay_within_the_cap
             whoever_gave_up_on_an_answer_may_ask_again
             an_operation_that_was_dropped_midway_is_whole_or_not_at_all

@@ -23,7 +23,7 @@ use leash_budget::{
     ScopeKey, Settlement, Window, budget_admin_conformance, budget_store_clock_conformance,
     budget_store_conformance,
 };
-use leash_core::{Clock as _, IdGenerator, StoreErrorKind, SystemClock, Timestamp, Usd};
+use leash_core::{Clock, IdGenerator, StoreErrorKind, SystemClock, Timestamp, Usd};
 use leash_store::redis_client::cmd;
 use leash_store::{RedisOptions, SharedRedis, StoreUrl};
 
@@ -160,6 +160,11 @@ pub(crate) async fn open(url: &str) -> Arc<dyn BudgetStore> {
         begun => begun,
     };
     Arc::new(store.unwrap())
+}
+
+pub(crate) async fn open_by(url: &str, clock: Arc<dyn Clock>) -> Arc<dyn BudgetStore> {
+    let store = RedisStore::open(&url.parse().unwrap(), patient()).await.unwrap();
+    Arc::new(store.with_clock(clock))
 }
 
 thread_local! {

@@ -33,6 +33,10 @@ pub(crate) async fn open(path: &Path) -> Arc<dyn BudgetStore> {
     Arc::new(opened.unwrap())
 }
 
+pub(crate) async fn open_by(path: &Path, clock: Arc<dyn Clock>) -> Arc<dyn BudgetStore> {
+    Arc::new(at(path, clock).await)
+}
+
 thread_local! {
     /// The folders of a test's stores, until its thread ends: the laws know nothing of folders.
     static FOLDERS: RefCell<Vec<TempDir>> = const { RefCell::new(Vec::new()) };

@@ -45,6 +45,8 @@ pub(crate) struct Sums {
     /// Grants whose amount is known.
     grants: HashMap<String, Usd>,
     unknown: BTreeSet<String>,
+    /// Reservations whose line was counted: one that may be written twice says which it is.
+    ended: HashSet<String>,
 }
 
 /// What came of it.
@@ -72,6 +74,7 @@ impl Sums {
             closed_grants: HashSet::new(),
             grants: HashMap::new(),
             unknown: BTreeSet::new(),
+            ended: HashSet::new(),
         }
     }
 
@@ -93,6 +96,11 @@ impl Sums {
     }
 
     fn add_call(&mut self, line: &Value, tool: Option<&str>) -> Result<(), Uncountable> {
+        if let Some(id) = text(line, "reservation_id")
+            && !self.ended.insert(id.to_owned())
+        {
+            return Ok(());
+        }
         let cost = usd(line, "cost_usd")?;
         // Lines that stand for several equal ones.
         let count = line.get("count").and_then(Value::as_u64).unwrap_or(1).max(1);
@@ -228,7 +236,11 @@ impl Sums {
             spent,
             unended,
             open_grants,
-            unknown: self.unknown.into_iter().collect(),
+            unknown: self
+                .unknown
+                .into_iter()
+                .filter(|name| !self.spent.contains_key(name))
+                .collect(),
         }
     }
 }
@@ -272,6 +284,16 @@ fn charged(line: &Value) -> Result<Charged, Uncountable> {
         if let Some(name) = text(line, member) {
             keys.push(format!("{kind}:{name}"));
         }
+    }
+    match line.get("scopes") {
+        None => {}
+        Some(Value::Array(scopes)) => {
+            for scope in scopes {
+                let scope = scope.as_str().ok_or(Uncountable("a scope in it has no name"))?;
+                keys.push(scope.to_owned());
+            }
+        }
+        Some(_) => return Err(Uncountable("its scopes are no list")),
     }
     Ok(Charged {
         keys,

@@ -611,3 +611,410 @@ fn a_loss_is_accepted_by_name_where_something_is_left() {
     done(&["init", &file.url()]);
     assert_eq!(run(&["restore", &file.url(), "--accept-loss", "--yes"]).code, 1);
 }
+
+/// Runs the binary on a terminal of its own (`script` makes one), where somebody types `answer`.
+fn on_a_terminal(args: &[&str], answer: &str) -> (i32, String) {
+    let quoted: Vec<String> = std::iter::once(env!("CARGO_BIN_EXE_llm-leash"))
+        .chain(args.iter().copied())
+        .map(|arg| format!("'{arg}'"))
+        .collect();
+    let mut terminal = Command::new("script")
+        .args(["--quiet", "--return", "--echo", "never", "--command"])
+        .arg(quoted.join(" "))
+        .arg("/dev/null")
+        .env("TERM", "dumb")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("`script` (util-linux) has to be installed for this test");
+    let mut keys = terminal.stdin.take().unwrap();
+    let mut shown = terminal.stdout.take().unwrap();
+    let mut text = Vec::new();
+    let mut byte = [0; 1];
+    // Whoever types before the question is there types it away.
+    while !String::from_utf8_lossy(&text).contains("to go on: ") {
+        assert_eq!(
+            shown.read(&mut byte).unwrap(),
+            1,
+            "{}",
+            String::from_utf8_lossy(&text)
+        );
+        text.extend_from_slice(&byte);
+    }
+    keys.write_all(answer.as_bytes()).unwrap();
+    keys.flush().unwrap();
+    shown.read_to_end(&mut text).unwrap();
+    let code = terminal.wait().unwrap().code().unwrap();
+    (code, String::from_utf8_lossy(&text).into_owned())
+}
+
+#[test]
+fn on_a_terminal_a_person_is_asked_and_nothing_but_yes_goes_on() {
+    let place = Place::file();
+    let url = place.url();
+    done(&["init", &url]);
+    let team = Scope::capped(ScopeKey::named("team", "search"), usd("1"));
+    runtime().block_on(async {
+        let store = place.open().await;
+        let charge = leash_budget::Settlement {
+            id: IdGenerator::from_os().reservation(SystemClock.now()),
+            amount: usd("0.60"),
+            scopes: Arc::from([team]),
+        };
+        store.settle(&charge).await.unwrap();
+    });
+    let reset = ["budget", "reset", &url, "team:search"];
+    for answer in ["no\n", "y\n", "\n", "YES\n"] {
+        let (code, text) = on_a_terminal(&reset, answer);
+        assert_eq!(code, 1, "{text}");
+        assert!(text.contains("forgets what `team:search` has spent"), "{text}");
+        assert!(text.contains("nothing was changed"), "{text}");
+        assert_eq!(spent(&url, "team:search", "total"), "0.60");
+    }
+    let (code, text) = on_a_terminal(&reset, "yes\n");
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(spent(&url, "team:search", "total"), "0.00");
+}
+
+/// Everything that the commands do, over one address.
+fn is_kept_over(url: &str, more: &[(&str, &str)]) {
+    let run = |args: &[&str]| {
+        let mut command = binary();
+        command.arg("budget").args(args).envs(more.iter().copied());
+        finish(command.spawn().unwrap())
+    };
+    let done = |args: &[&str]| {
+        let ran = run(args);
+        assert_eq!(ran.code, 0, "{args:?}: {}", ran.stderr);
+        assert!(!format!("{ran:?}").contains("hunter2"));
+        ran
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("audit.jsonl");
+    let log = log.to_str().unwrap();
+    done(&["init", url]);
+    assert_eq!(run(&["init", url]).code, 1, "it is there");
+    runtime().block_on(async {
+        let fw = firewall("s_1", log).budget_usd(5.00).build().unwrap();
+        spend(&fw, 25).await;
+        fw.close().await.unwrap();
+    });
+    done(&["restore", url, "--from-logs", log, "--yes"]);
+    let shown = done(&["show", url, "session:s_1", "--json"]);
+    assert_eq!(lines(&shown)[0]["spent_usd"], "0.25");
+    assert!(
+        done(&["list", url])
+            .text()
+            .contains("session:s_1\ttotal\tspent 0.25")
+    );
+    assert!(done(&["reservations", url]).stderr.contains("# 0 standing"));
+    done(&["reset", url, "session:s_1", "--yes"]);
+    let shown = done(&["show", url, "session:s_1", "--json"]);
+    assert_eq!(lines(&shown)[0]["spent_usd"], "0.00");
+}
+
+#[test]
+fn a_budget_is_kept_for_a_user_with_the_documented_rights() {
+    let place = Place::server();
+    let port = place.server.as_ref().unwrap().port;
+    let made = Command::new("redis-cli")
+        .args([
+            "-p",
+            &port.to_string(),
+            "ACL",
+            "SETUSER",
+            "leash",
+            "on",
+            ">hunter2",
+        ])
+        .args([
+            "~llm_leash:{budget:default}:*",
+            "+@read",
+            "+@write",
+            "+@scripting",
+        ])
+        .args(["+@connection", "+time", "+config|get", "+info"])
+        .stdout(Stdio::null())
+        .status()
+        .expect("`redis-cli` has to be installed for this test");
+    assert!(made.success());
+    is_kept_over(&format!("redis://leash:hunter2@127.0.0.1:{port}/0"), &[]);
+    let url = format!("redis://leash:hunter3@127.0.0.1:{port}/0");
+    let wrong = run(&["list", &url]);
+    assert_eq!(wrong.code, 1);
+    assert!(!wrong.stderr.contains("hunter"), "{}", wrong.stderr);
+    // The keys of another domain are not that user's.
+    let url = format!("redis://leash:hunter2@127.0.0.1:{port}/0?domain=acme");
+    assert_eq!(run(&["init", &url]).code, 1);
+}
+
+#[test]
+fn a_budget_is_kept_over_tls_where_the_certificate_is_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let openssl = |args: &[&str]| {
+        let done = Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+            ])
+            .args(["-nodes", "-days", "2"])
+            .args(args)
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("`openssl` has to be installed for this test");
+        assert!(done.success());
+    };
+    openssl(&[
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+        "-subj",
+        "/CN=test authority",
+    ]);
+    openssl(&[
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.pem",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+    ]);
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let port = free_port();
+    let child = Command::new("redis-server")
+        .args([
+            "--port",
+            "0",
+            "--tls-port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+        ])
+        .args([
+            "--tls-cert-file",
+            &path("server.pem"),
+            "--tls-key-file",
+            &path("server.key"),
+        ])
+        .args(["--tls-ca-cert-file", &path("ca.pem"), "--tls-auth-clients", "no"])
+        .args(["--save", "", "--dir", folder.path().to_str().unwrap()])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("`redis-server` has to be installed for these tests");
+    let _server = Server { child, port };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "redis-server does not answer");
+        std::thread::yield_now();
+    }
+    let url = format!("rediss://localhost:{port}/0");
+    let stranger = run(&["init", &url]);
+    assert_eq!(stranger.code, 1, "its certificate is signed by nobody known");
+    is_kept_over(&url, &[("SSL_CERT_FILE", &path("ca.pem"))]);
+}
+
+#[test]
+fn a_budget_is_kept_on_a_cluster() {
+    let nodes: Vec<(Server, tempfile::TempDir)> = (0..3)
+        .map(|_| {
+            let folder = tempfile::tempdir().unwrap();
+            let (port, bus) = (any_free_port(), any_free_port());
+            let child = Command::new("redis-server")
+                .args(["--port", &port.to_string(), "--cluster-port", &bus.to_string()])
+                .args([
+                    "--bind",
+                    "127.0.0.1",
+                    "--cluster-enabled",
+                    "yes",
+                    "--save",
+                    "",
+                    "--dir",
+                ])
+                .arg(folder.path())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("`redis-server` has to be installed for these tests");
+            (Server { child, port }, folder)
+        })
+        .collect();
+    let deadline = Instant::now() + Duration::from_secs(40);
+    for (node, _) in &nodes {
+        while !answers(node.port) {
+            assert!(Instant::now() < deadline, "redis-server does not answer");
+            std::thread::yield_now();
+        }
+    }
+    let addresses: Vec<String> = nodes
+        .iter()
+        .map(|(node, _)| format!("127.0.0.1:{}", node.port))
+        .collect();
+    let made = Command::new("redis-cli")
+        .args(["--cluster", "create"])
+        .args(&addresses)
+        .args(["--cluster-replicas", "0", "--cluster-yes"])
+        .stdout(Stdio::null())
+        .status()
+        .expect("`redis-cli` has to be installed for this test");
+    assert!(made.success());
+    // The nodes have yet to tell each other that the cluster is whole.
+    for (node, _) in &nodes {
+        let is_whole = || {
+            let told = Command::new("redis-cli")
+                .args(["-p", &node.port.to_string(), "cluster", "info"])
+                .output()
+                .unwrap();
+            String::from_utf8_lossy(&told.stdout).contains("cluster_state:ok")
+        };
+        while !is_whole() {
+            assert!(Instant::now() < deadline, "the cluster is not whole");
+        }
+    }
+    is_kept_over(&format!("redis-cluster://{}", addresses.join(",")), &[]);
+}
+
+/// As [`free_port`], another one each time.
+fn any_free_port() -> u16 {
+    loop {
+        let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+        let port = 12_000 + u16::try_from(random % 18_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// What a call of `cents` is in a log.
+fn logged(cents: u64) -> leash_audit::ModelCall<'static> {
+    leash_audit::ModelCall {
+        provider: "acme",
+        model: "cent",
+        cost: Usd::from_cents(cents).unwrap(),
+        ..leash_audit::ModelCall::default()
+    }
+}
+
+fn append(log: &leash_audit::AuditLog, call: leash_audit::ModelCall<'_>) {
+    let event = leash_audit::Event::new(
+        leash_audit::Who::session("s_1"),
+        leash_audit::Kind::ModelCall(call),
+    );
+    log.append(&event).unwrap().wait().unwrap();
+}
+
+#[test]
+fn signed_logs_restore_a_budget_with_their_key_and_with_no_other() {
+    let place = Place::file();
+    let (url, path) = (place.url(), place.log("signed.jsonl"));
+    let key = leash_audit::HmacKey::new("2026", b"a secret of the operators").unwrap();
+    let log = leash_audit::AuditLog::builder(&path).hmac(key).open().unwrap();
+    append(&log, logged(30));
+    append(&log, logged(12));
+    log.close().unwrap();
+    let (right, wrong) = (place.log("right.key"), place.log("wrong.key"));
+    std::fs::write(&right, "a secret of the operators\n").unwrap();
+    std::fs::write(&wrong, "somebody else's").unwrap();
+    let restore = |key: &str| {
+        let key = format!("2026={key}");
+        run(&["restore", &url, "--from-logs", &path, "--hmac-key", &key, "--yes"])
+    };
+    let refused = restore(&wrong);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(!refused.stderr.contains("somebody") && !refused.stderr.contains("a secret"));
+    assert_eq!(run(&["list", &url]).code, 1, "nothing was restored");
+    let restored = restore(&right);
+    assert_eq!(restored.code, 0, "{}", restored.stderr);
+    assert_eq!(spent(&url, "session:s_1", "total"), "0.42");
+    // A log that nobody signed is none of theirs.
+    let (url, plain) = (format!("{url}.other"), place.log("plain.jsonl"));
+    let log = leash_audit::AuditLog::builder(&plain).open().unwrap();
+    append(&log, logged(5));
+    log.close().unwrap();
+    let key = format!("2026={right}");
+    let unsigned = run(&[
+        "restore",
+        &url,
+        "--from-logs",
+        &plain,
+        "--hmac-key",
+        &key,
+        "--yes",
+    ]);
+    assert_eq!(unsigned.code, 2, "{}", unsigned.stderr);
+}
+
+#[test]
+fn scopes_that_a_user_named_come_back_from_the_logs() {
+    for mut place in both() {
+        let url = place.url();
+        done(&["init", &url]);
+        let log = place.log("audit.jsonl");
+        let team =
+            |window| Scope::capped(ScopeKey::named("team", "search & \"rank\""), usd("90")).per(window);
+        runtime().block_on(async {
+            let fw = firewall("s_1", &log)
+                .scope(team(Window::Total))
+                .scope(team(Window::Month))
+                .scope(Scope::capped(ScopeKey::named("key", "k_1"), usd("90")))
+                .tool_price("search", usd("0.02"))
+                .budget_store(place.open().await)
+                .build()
+                .unwrap();
+            spend(&fw, 40).await;
+            let found = fw.tool("search", json!({ "q": 1 }), async |_| {
+                Ok::<_, std::io::Error>(json!(1))
+            });
+            found.await.unwrap();
+            fw.close().await.unwrap();
+        });
+        let before = sums(&url);
+        assert_eq!(before.len(), 3, "{before:?}");
+        place.lose();
+        let url = place.url();
+        let restored = done(&["restore", &url, "--from-logs", &log, "--yes", "--json"]);
+        assert_eq!(lines(&restored)[0]["not_rebuilt"], json!([]));
+        let after = sums(&url);
+        for row in &before {
+            assert_eq!(row[2], "0.42");
+            assert!(after.contains(row), "{row:?} is not in {after:?}");
+        }
+    }
+}
+
+#[test]
+fn a_line_that_was_written_twice_is_counted_once() {
+    let place = Place::file();
+    let url = place.url();
+    let paths = ["one.jsonl", "two.jsonl"].map(|name| place.log(name));
+    let id = "01a2051c-a5b2-76de-beff-b10d0f6d6405";
+    for path in &paths {
+        let log = leash_audit::AuditLog::builder(path).open().unwrap();
+        let expired = leash_audit::ModelCall {
+            outcome: Some(leash_audit::Outcome::Expired),
+            reservation_id: Some(id),
+            scopes: &["team:search"],
+            ..logged(30)
+        };
+        append(&log, expired);
+        // Two calls that look the same are two.
+        append(&log, logged(1));
+        log.close().unwrap();
+    }
+    done(&["restore", &url, "--from-logs", &paths[0], &paths[1], "--yes"]);
+    assert_eq!(spent(&url, "global", "total"), "0.32");
+    assert_eq!(spent(&url, "team:search", "total"), "0.30");
+}

@@ -67,6 +67,38 @@ fn a_call_costs_its_list_price() {
             "claude-haiku-4-5",
             "0.02",
         ),
+        // Names as they come from the providers' own interfaces, without saying who.
+        (
+            "us.anthropic.claude-haiku-4-5-20251001-v1:0 --input 1000000",
+            "aws",
+            "regional.anthropic.claude-haiku-4-5-20251001-v1:0",
+            "1.10",
+        ),
+        (
+            "models/gemini-2.5-flash --input 1000 --output 500",
+            "google",
+            "gemini-2.5-flash",
+            "0.00155",
+        ),
+        (
+            "ft:gpt-4o-mini-2024-07-18:acme::abc --input 1000 --output 500",
+            "openai",
+            "ft:gpt-4o-mini",
+            "0.0009",
+        ),
+        (
+            "gpt-4o --service-tier batch --input 1000000",
+            "openai",
+            "gpt-4o",
+            "1.25",
+        ),
+        // Above 200,000 tokens the whole call costs more.
+        (
+            "claude-sonnet-4-5 --input 200001 --output 10",
+            "anthropic",
+            "claude-sonnet-4-5",
+            "1.200231",
+        ),
         // The smallest amount there is, rounded up.
         (
             "command-r7b-12-2024 --provider cohere --input 1",
@@ -116,13 +148,24 @@ fn a_model_without_a_price_is_an_error_with_a_hint() {
             vec!["openai/gpt-oss-20b:free", "--provider", "openrouter"],
             "did you mean",
         ),
-        (vec!["zzzzzzzzzzzzzzzzzzzz"], "--prices"),
+        (
+            vec!["zzzzzzzzzzzzzzzzzzzz"],
+            "has it. Give it one in a file: `--prices",
+        ),
+        // A dearer tier is not taken for the standard one.
+        (
+            vec!["claude-opus-4-6", "--service-tier", "fast"],
+            "no price for this service tier",
+        ),
     ] {
         let ran = run(&[&["price", "--input", "1", "--json"], &args[..]].concat());
         assert_eq!(ran.code, 1, "{args:?}");
         assert!(ran.stdout.is_empty(), "{args:?}");
         assert!(ran.stderr.contains(hint), "{args:?}: {}", ran.stderr);
     }
+    let cheaper = run(&["price", "gpt-4o", "--input", "1000000", "--service-tier", "flex"]);
+    assert_eq!(cheaper.code, 0);
+    assert!(cheaper.text().starts_with("2.50 USD") && cheaper.stderr.contains("charged as `standard`"));
     assert_eq!(run(&["price"]).code, 64);
     assert_eq!(run(&["price", "gpt-4o", "--input", "-1"]).code, 64);
     assert_eq!(run(&["price", "gpt-4o", "--at", "yesterday"]).code, 64);

@@ -135,6 +135,9 @@ impl BudgetStore for Stale {
     async fn expire(&self, limit: usize) -> Result<Vec<Expired>, StoreError> {
         self.inner.expire(limit).await
     }
+    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
+        self.inner.confirm(ids).await
+    }
     async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {
         let mut balances = self.inner.balances(scopes).await?;
         let is_lying = self

@@ -16,6 +16,7 @@ mod evidence;
 mod human;
 mod money;
 mod path;
+mod redis;
 mod stop;
 mod support;
 mod synchronous;

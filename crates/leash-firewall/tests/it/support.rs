@@ -222,6 +222,10 @@ impl BudgetStore for FaultyStore {
         self.inner.expire(limit).await
     }
 
+    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
+        self.fault(self.inner.confirm(ids)).await
+    }
+
     async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {
         self.inner.balances(scopes).await
     }

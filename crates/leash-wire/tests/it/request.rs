@@ -282,6 +282,16 @@ fn requests_with_two_readings_or_wrong_types_are_refused() {
 }
 
 #[test]
+fn a_model_whose_name_would_fill_the_log_is_refused() {
+    let named = |bytes: usize| format!(r#"{{"model":"{}","messages":[]}}"#, "m".repeat(bytes));
+    assert!(parse(Format::OpenAiChat, &named(512)).is_ok());
+    let refused = parse(Format::OpenAiChat, &named(513)).unwrap_err();
+    assert_eq!(refused.kind(), WireErrorKind::Limit);
+    let in_path = Request::parse_deployment(Format::OpenAiChat, &"m".repeat(513), b"{}", &Limits::default());
+    assert_eq!(in_path.unwrap_err().kind(), WireErrorKind::Limit);
+}
+
+#[test]
 fn the_rest_of_a_request_is_read_too() {
     let body = r#"{"model":"m","messages":[],"n":3,"stream":true,"stream_options":{"include_usage":true},
         "service_tier":"priority","audio":{"voice":"x"},"max_tokens":10,"prediction":{"type":"content","content":"abc"}}"#;
@@ -523,6 +533,57 @@ fn only_what_must_change_changes() {
         outgoing_body(c, &wrong, &usage).unwrap_err().kind(),
         WireErrorKind::Field
     );
+}
+
+#[test]
+fn tools_that_anthropic_runs_are_told_how_often_in_all() {
+    let outgoing = |most| Outgoing {
+        max_tool_calls: Some(most),
+        ..Outgoing::default()
+    };
+    let a = Format::AnthropicMessages;
+    let search = r#"{"type":"web_search_20250305","name":"web_search"}"#;
+    let fetch = r#"{ "max_uses" : null, "type":"web_fetch_20250910","name":"web_fetch"}"#;
+    let code = r#"{"type":"code_execution_20250825","name":"code_execution"}"#;
+    let own = r#"{"type":"web_search_20250305","name":"other","max_uses":3}"#;
+    let client = r#"{"type":"bash_20250124","name":"bash"},{"name":"ls","input_schema":{}}"#;
+    let told =
+        |uses: u64| format!(r#"{{"max_uses":{uses},"type":"web_search_20250305","name":"web_search"}}"#);
+    let told_fetch =
+        |uses: u64| format!(r#"{{ "max_uses" : {uses}, "type":"web_fetch_20250910","name":"web_fetch"}}"#);
+    for (most, tools, wanted) in [
+        (5, search.to_owned(), told(5)),
+        (5, fetch.to_owned(), told_fetch(5)),
+        // Shared; what is left over is nobody's.
+        (
+            5,
+            format!("{search},{fetch}"),
+            format!("{},{}", told(2), told_fetch(2)),
+        ),
+        (5, format!("{search}, {client}"), format!("{}, {client}", told(5))),
+        // What one set for itself is taken off first.
+        (5, format!("{own},{search}"), format!("{own},{}", told(2))),
+        // What cannot be told takes its part.
+        (5, format!("{code},{search}"), format!("{code},{}", told(2))),
+        (5, code.to_owned(), code.to_owned()),
+        (5, own.to_owned(), own.to_owned()),
+        (0, client.to_owned(), client.to_owned()),
+    ] {
+        let body = |tools: &str| format!(r#"{{"model":"m","tools":[{tools}],"messages":[]}}"#);
+        assert_eq!(sent(a, &body(&tools), outgoing(most)), body(&wanted));
+    }
+    for (most, tools) in [
+        (0, search.to_owned()),
+        (1, format!("{search},{fetch}")),
+        (3, format!("{own},{search}")),
+        (2, format!("{own},{code}")),
+    ] {
+        let body = Json::parse(format!(r#"{{"model":"m","tools":[{tools}]}}"#)).unwrap();
+        let error = outgoing_body(a, &body, &outgoing(most)).unwrap_err();
+        assert_eq!(error.kind(), WireErrorKind::Field, "{most} {tools}");
+    }
+    let servers = r#"{"mcp_servers":[{"type":"url","url":"https://x","name":"x"}],"tools":[{"type":"web_search_20250305","name":"web_search"}]}"#;
+    assert!(sent(a, servers, outgoing(5)).contains(r#"{"max_uses":2,"type":"web_search"#));
 }
 
 fn json() -> impl Strategy<Value = String> {
