@@ -381,6 +381,10 @@ impl<'r> Machine<'r> {
                     }
                     None => values.extend(machine.env.args.iter().skip(1).cloned()),
                 }
+                if values.is_empty() {
+                    // Nobody said what it goes over; what it does is met all the same.
+                    values.push("x".to_owned());
+                }
                 // One number means what another does.
                 let mut numbers = 0_u32;
                 values.retain(|value| {
