@@ -430,7 +430,7 @@ fn package(workspace: &Workspace) -> Result<()> {
 }
 
 fn chaos(workspace: &Workspace) -> Result<()> {
-    let more = [("LEASH_TEST_EFFORT", "full"), ("PROPTEST_CASES", "4096")];
+    let more = [("LEASH_TEST_EFFORT", "full"), ("PROPTEST_CASES", "1024")];
     call(
         workspace,
         &more,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use leash_adapters_http::LeashMiddleware;
+use leash_adapters_http::{CallReceipt, LeashMiddleware};
 use leash_firewall::Firewall;
 use leash_wire::Limits;
 use reqwest::{Response, Url};
@@ -225,8 +225,9 @@ impl AnthropicClient {
     /// [`AnthropicError`]; [`AnthropicError::Request`] where the body asks for a stream.
     pub async fn create<B: Serialize + Sync + ?Sized>(&self, body: &B) -> Result<Message, AnthropicError> {
         let body = body_of(body, None)?;
-        let answer = self.send(&self.inner.messages, body).await?.bytes().await?;
-        Message::read(&answer, &self.inner.limits)
+        let response = self.send(&self.inner.messages, body).await?;
+        let receipt = CallReceipt::of(&response).and_then(|receipt| receipt.take());
+        Message::read(&response.bytes().await?, &self.inner.limits, receipt)
     }
 
     /// Asks for an answer that streams; `"stream": true` is added.

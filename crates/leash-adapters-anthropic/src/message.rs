@@ -1,8 +1,10 @@
 //! An answer in one piece: [`Message`].
 
 use std::fmt;
+use std::sync::Arc;
 
 use leash_core::{Json, Usage};
+use leash_firewall::Receipt;
 use leash_wire::{Format, Limits, Response};
 use serde_json::Value;
 
@@ -13,6 +15,7 @@ use crate::AnthropicError;
 pub struct Message {
     raw: Json,
     usage: Option<Usage>,
+    receipt: Option<Arc<Receipt>>,
 }
 
 /// A tool call that the model asks for. Rules and humans have let it pass. Its `Debug` shows no arguments.
@@ -36,7 +39,11 @@ impl fmt::Debug for ToolUse<'_> {
 }
 
 impl Message {
-    pub(crate) fn read(body: &[u8], limits: &Limits) -> Result<Self, AnthropicError> {
+    pub(crate) fn read(
+        body: &[u8],
+        limits: &Limits,
+        receipt: Option<Receipt>,
+    ) -> Result<Self, AnthropicError> {
         let response = Response::parse(Format::AnthropicMessages, body, limits)
             .map_err(|error| AnthropicError::Answer(error.message()))?;
         let raw = std::str::from_utf8(body)
@@ -46,6 +53,7 @@ impl Message {
         Ok(Self {
             usage: response.usage(),
             raw,
+            receipt: receipt.map(Arc::new),
         })
     }
 
@@ -103,6 +111,12 @@ impl Message {
     #[must_use]
     pub const fn usage(&self) -> Option<Usage> {
         self.usage
+    }
+
+    /// What the call was charged, and what went wrong with its paperwork, if anything did.
+    #[must_use]
+    pub fn receipt(&self) -> Option<&Receipt> {
+        self.receipt.as_deref()
     }
 
     /// The provider's name of the answer.

@@ -6,8 +6,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
-use leash_adapters_http::StreamRefusal;
+use leash_adapters_http::{CallReceipt, StreamRefusal};
 use leash_core::Json;
+use leash_firewall::Receipt;
 use serde_json::Value;
 
 use crate::{AnthropicError, ApiError};
@@ -58,6 +59,7 @@ pub struct MessageStream {
     max_event_bytes: usize,
     is_complete: bool,
     refusal: Option<StreamRefusal>,
+    receipt: Option<CallReceipt>,
     request_id: Option<String>,
 }
 
@@ -78,6 +80,7 @@ impl MessageStream {
     ) -> Self {
         Self {
             refusal: StreamRefusal::of(&response),
+            receipt: CallReceipt::of(&response),
             body: Some(Box::pin(response.bytes_stream())),
             buffer: BytesMut::new(),
             searched: 0,
@@ -85,6 +88,13 @@ impl MessageStream {
             is_complete: false,
             request_id,
         }
+    }
+
+    /// What the call was charged, and what went wrong with its paperwork, if anything did: once the stream has ended, and
+    /// for whoever asks first.
+    #[must_use]
+    pub fn receipt(&self) -> Option<Receipt> {
+        self.receipt.as_ref()?.take()
     }
 
     /// Cuts the next event off the buffer, its blank line included.

@@ -110,6 +110,8 @@ async fn an_answer_is_metered_and_keeps_what_is_not_known() {
         (Some("tool_use"), Some("msg_1"), Some("claude-haiku-4-5"))
     );
     assert_eq!(answer.usage().unwrap().output_tokens, 50);
+    let receipt = answer.receipt().unwrap();
+    assert!(receipt.cost.to_string() == "0.00035" && receipt.warning.is_none());
     assert!(!format!("{answer:?}").contains("Hel"));
 
     let received = world.provider.requests().remove(0);
@@ -137,6 +139,7 @@ async fn a_stream_is_metered_and_keeps_events_that_are_not_known() {
         let world = world(|fw| fw).await;
         world.provider.always(Reply::stream(steps));
         let mut events = world.client.stream(&question()).await.unwrap();
+        assert!(events.receipt().is_none(), "it has not ended");
         let mut text = String::new();
         let mut kinds = Vec::new();
         while let Some(event) = within(events.next()).await {
@@ -145,6 +148,7 @@ async fn a_stream_is_metered_and_keeps_events_that_are_not_known() {
             kinds.push(event.kind().to_owned());
         }
         assert_eq!(text, "hello");
+        assert!(!events.receipt().unwrap().cost.is_zero());
         let wanted = [
             "message_start",
             "content_block_start",

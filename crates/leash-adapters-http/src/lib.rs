@@ -10,11 +10,16 @@
 //!   the redactor as well. Calls that nobody can meter are refused, and so is every path that is not known, on every
 //!   host but those that [`LeashMiddleware::allow_host`] names.
 //!
-//! A stream that is cut ends with an error event in the provider's shape; [`StreamRefusal`] has it typed.
+//! A stream that is cut ends with an error event in the provider's shape; [`StreamRefusal`] has it typed. What an answer
+//! cost, and what went wrong with its paperwork, [`CallReceipt`] says.
 //!
 //! A refusal is a [`LeashError`](leash_core::LeashError) inside [`reqwest_middleware::Error::Middleware`];
 //! [`refusal_of`] finds it. With [`LeashMiddleware::refuse_in_band`] it is an answer in the provider's own shape
 //! instead, for clients that keep nothing of an error but its text.
+//!
+//! The client follows redirects beneath the guard, which sees where a request was meant to go. An answer from a paid call
+//! that a free one was led to is withheld, but it was paid for: where nothing needs redirects, switch them off
+//! (`reqwest::redirect::Policy::none()`).
 //!
 //! Its invariant: it holds no key and no prompt, and adds no header but `accept-encoding: identity`.
 //!
@@ -44,6 +49,8 @@
 
 mod middleware;
 mod pump;
+mod receipt;
 
 pub use self::middleware::{HttpClient, LeashMiddleware, refusal_of};
 pub use self::pump::StreamRefusal;
+pub use self::receipt::CallReceipt;

@@ -17,7 +17,7 @@ use leash_wire::{
 use reqwest::{Request, Response, ResponseBuilderExt, Url};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware, Next, Result};
 
-use crate::pump;
+use crate::{CallReceipt, pump};
 
 /// How much of a failed answer is read to learn whether it was billed.
 const MAX_ERROR_BODY: usize = 1 << 20;
@@ -133,10 +133,28 @@ impl LeashMiddleware {
     }
 
     async fn free(&self, request: Request, extensions: &mut Extensions, next: Next<'_>) -> Result<Response> {
-        match self.firewall.check_stopped().await {
-            Ok(()) => next.run(request, extensions).await,
-            Err(error) => self.refused(None, request.url().clone(), error),
+        let url = request.url().clone();
+        if let Err(error) = self.firewall.check_stopped().await {
+            return self.refused(None, url, error);
         }
+        let response = next.run(request, extensions).await?;
+        self.unless_led_elsewhere(url, response)
+    }
+
+    /// Withholds an answer that came from a paid call after all, where the client followed a redirect there. What it cost
+    /// is past preventing; that nobody gains by it, and that the log says so, is not.
+    fn unless_led_elsewhere(&self, asked: Url, response: Response) -> Result<Response> {
+        let is_paid = |url: &Url| {
+            // By which method it was followed is not known.
+            let [posted, got] = ["POST", "GET"].map(|method| classify(method, url.path()));
+            matches!(posted, Endpoint::Model(_) | Endpoint::Unsupported(_))
+                && !matches!(got, Endpoint::Free(_))
+        };
+        if *response.url() == asked || is_paid(&asked) || !is_paid(response.url()) {
+            return Ok(response);
+        }
+        let error = wire_error("a redirect led to a call that is paid for, past its meter");
+        self.refuse(None, asked, error)
     }
 
     /// A call that costs nothing but shows the provider a prompt.
@@ -170,7 +188,8 @@ impl LeashMiddleware {
             Ok(Some(redacted)) => set_body(&mut request, Bytes::copy_from_slice(redacted.text().as_bytes())),
             Err(error) => return self.refused(None, url, error),
         }
-        next.run(request, extensions).await
+        let response = next.run(request, extensions).await?;
+        self.unless_led_elsewhere(url, response)
     }
 
     async fn model(
@@ -226,7 +245,7 @@ impl LeashMiddleware {
         request
             .headers_mut()
             .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let response = match unless_stopped(&admission, next.run(request, extensions)).await {
+        let response = match admission.unless_stopped(next.run(request, extensions)).await {
             Ok(response) => response,
             Err(stopped) => return self.cut(format, url, admission, stopped).await,
         };
@@ -270,12 +289,15 @@ impl LeashMiddleware {
             .is_some_and(is_event_stream)
         {
             let meter = StreamMeter::new(format, options);
-            let (body, refusal) = pump::start(self.firewall.clone(), admission, meter, response);
+            let (body, refusal, receipt) = pump::start(self.firewall.clone(), admission, meter, response);
             let mut response = rebuild(status, version, headers, url, reqwest::Body::wrap_stream(body))?;
             response.extensions_mut().insert(refusal);
+            response.extensions_mut().insert(receipt);
             return Ok(response);
         }
-        let body = match unless_stopped(&admission, read_limited(response, self.limits.max_body_bytes)).await
+        let body = match admission
+            .unless_stopped(read_limited(response, self.limits.max_body_bytes))
+            .await
         {
             Ok(body) => body,
             Err(stopped) => return self.cut(format, url, admission, stopped).await,
@@ -305,7 +327,7 @@ impl LeashMiddleware {
                 return self.refuse(Some(format), url, wire_error(error.message()));
             }
         };
-        admission
+        let receipt = admission
             .settle(settled(parsed.usage(), parsed.content_digest()))
             .await;
         let requests = match parsed.tool_requests() {
@@ -317,14 +339,19 @@ impl LeashMiddleware {
                 return self.refused(Some(format), url, error);
             }
         }
-        rebuild(status, version, headers, url, reqwest::Body::from(body))
+        let mut response = rebuild(status, version, headers, url, reqwest::Body::from(body))?;
+        response.extensions_mut().insert(CallReceipt::from(receipt));
+        Ok(response)
     }
 
     /// An answer with a status of failure: settled, and handed on as it came.
     async fn failed(&self, format: Format, admission: Admission, response: Response) -> Result<Response> {
         let (status, version, url) = (response.status(), response.version(), response.url().clone());
         let headers = response.headers().clone();
-        let body = match unless_stopped(&admission, read_limited(response, MAX_ERROR_BODY)).await {
+        let body = match admission
+            .unless_stopped(read_limited(response, MAX_ERROR_BODY))
+            .await
+        {
             Ok(body) => body,
             Err(stopped) => return self.cut(format, url, admission, stopped).await,
         };
@@ -333,20 +360,17 @@ impl LeashMiddleware {
             // What a 400 means is said in its body, which cannot be read here.
             _ => status != StatusCode::BAD_REQUEST && not_billed(format, status.as_u16(), b""),
         };
-        if is_unbilled {
-            admission.fail().await;
+        let receipt = if is_unbilled {
+            admission.fail().await
         } else {
             admission
                 .settle(Answer::unreported(Digest::EMPTY, Outcome::Error))
-                .await;
-        }
-        rebuild(
-            status,
-            version,
-            headers,
-            url,
-            reqwest::Body::from(body?.unwrap_or_default()),
-        )
+                .await
+        };
+        let body = reqwest::Body::from(body?.unwrap_or_default());
+        let mut response = rebuild(status, version, headers, url, body)?;
+        response.extensions_mut().insert(CallReceipt::from(receipt));
+        Ok(response)
     }
 
     /// Ends a call that a kill order stopped before its answer began. Nobody knows what it cost.
@@ -416,24 +440,6 @@ pub(crate) fn settled(usage: Option<Usage>, response_digest: Digest) -> Answer {
 
 pub(crate) fn wire_error(message: &'static str) -> LeashError {
     LeashError::blocked(rule_ids::WIRE, message)
-}
-
-/// Waits for `future`, with the reservation kept alive, unless a kill order stops the caller meanwhile. Then `future`
-/// is dropped before this returns, and what it had open is closed.
-async fn unless_stopped<T>(
-    admission: &Admission,
-    future: impl Future<Output = T>,
-) -> std::result::Result<T, LeashError> {
-    let mut future = std::pin::pin!(future);
-    let mut stopped = std::pin::pin!(admission.stopped());
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut future => return Ok(done),
-            stopped = &mut stopped => return Err(stopped),
-            () = tokio::time::sleep(admission.renew_every()) => admission.renew().await,
-        }
-    }
 }
 
 /// Checks that a body is as it reads: no header says that it is encoded, nor something that cannot be read itself.

@@ -1,6 +1,7 @@
 //! The task of a stream: meters what flows, judges tool calls before the agent sees them, and cuts the stream where
 //! it must stop, whether or not anybody reads it.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,7 @@ use reqwest::Response;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use crate::CallReceipt;
 use crate::middleware::{settled, wire_error};
 
 /// How many chunks wait for a reader. More than that waits upstream.
@@ -121,20 +123,21 @@ pub(crate) fn start(
     admission: Admission,
     meter: StreamMeter,
     upstream: Response,
-) -> (GuardedBody, StreamRefusal) {
+) -> (GuardedBody, StreamRefusal, CallReceipt) {
     let (sender, chunks) = mpsc::channel(QUEUE);
     let (end_sender, end) = oneshot::channel();
     let is_cut = Arc::new(AtomicBool::new(false));
     let pump = Pump {
-        renew_at: Instant::now().checked_add(admission.renew_every()),
+        keep_alive: Box::pin(admission.keep_alive()),
         firewall,
         admission: Some(admission),
         meter,
         reader: sender,
         is_cut: is_cut.clone(),
         refusal: StreamRefusal::default(),
+        receipt: CallReceipt::default(),
     };
-    let refusal = pump.refusal.clone();
+    let (refusal, receipt) = (pump.refusal.clone(), pump.receipt.clone());
     tokio::spawn(async move {
         let end = pump.run(upstream).await;
         // The reader may have gone away; then nobody is to be told.
@@ -147,6 +150,7 @@ pub(crate) fn start(
             end: Some(end),
         },
         refusal,
+        receipt,
     )
 }
 
@@ -154,11 +158,13 @@ struct Pump {
     firewall: Firewall,
     /// `None` once it is settled, which is when the answer's own end has come, or when the stream was cut.
     admission: Option<Admission>,
-    renew_at: Option<Instant>,
+    /// Renews the reservation. One for the whole stream: a slow store is not asked anew for each chunk.
+    keep_alive: Pin<Box<dyn Future<Output = Infallible> + Send>>,
     meter: StreamMeter,
     reader: mpsc::Sender<Bytes>,
     is_cut: Arc<AtomicBool>,
     refusal: StreamRefusal,
+    receipt: CallReceipt,
 }
 
 /// Why a stream does not go on.
@@ -220,14 +226,13 @@ impl Pump {
         };
         let (usage, response_digest) = (self.meter.usage(), self.meter.content_digest());
         let is_final = self.meter.is_complete() && usage.is_some();
-        admission
-            .settle(Answer {
-                usage,
-                is_final,
-                response_digest,
-                outcome,
-            })
-            .await;
+        let answer = Answer {
+            usage,
+            is_final,
+            response_digest,
+            outcome,
+        };
+        self.receipt.put(admission.settle(answer).await);
     }
 
     async fn flow(
@@ -266,9 +271,8 @@ impl Pump {
         if self.meter.is_complete() && read.is_ok() {
             // Before the last bytes are out: whoever saw the end finds the books closed.
             if let Some(admission) = self.admission.take() {
-                admission
-                    .settle(settled(self.meter.usage(), self.meter.content_digest()))
-                    .await;
+                let answer = settled(self.meter.usage(), self.meter.content_digest());
+                self.receipt.put(admission.settle(answer).await);
             }
         }
         self.deliver(pieces, stopped).await?;
@@ -334,25 +338,12 @@ impl Pump {
         future: impl Future<Output = T>,
         mut stopped: Pin<&mut impl Future<Output = LeashError>>,
     ) -> Result<T, Stop> {
-        let mut future = std::pin::pin!(future);
-        loop {
-            let renewal = async {
-                match (&self.admission, self.renew_at) {
-                    (Some(admission), Some(at)) => {
-                        tokio::time::sleep_until(at).await;
-                        admission.renew().await;
-                        Instant::now().checked_add(admission.renew_every())
-                    }
-                    _ => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                error = &mut stopped => return Err(self.killed(error)),
-                done = &mut future => return Ok(done),
-                () = self.reader.closed() => return Err(Stop::ReaderGone),
-                renew_at = renewal => self.renew_at = renew_at,
-            }
+        tokio::select! {
+            biased;
+            error = &mut stopped => Err(self.killed(error)),
+            never = &mut self.keep_alive => match never {},
+            done = future => Ok(done),
+            () = self.reader.closed() => Err(Stop::ReaderGone),
         }
     }
 

@@ -35,6 +35,10 @@ const STORM: Duration = Duration::from_secs(1);
 /// How many different refusals are counted at the same time.
 const MAX_STORMS: usize = 1024;
 
+/// The longest event that is counted, in bytes; each longer one has a line of its own. What is counted has to be
+/// kept, and to fit into a line with its count.
+const MAX_COUNTED: usize = 16 * 1024;
+
 /// When a line counts as kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
@@ -289,7 +293,7 @@ impl AuditLog {
     /// and a line with `count` follows within about a second, when the log is closed, or before the next second's.
     ///
     /// For refusals and what comes with them, whose storms would fill the disk. The counts add up: a line without
-    /// `count` stands for one. A crash may lose what was counted in the last second, never the first line.
+    /// `count` stands for one. Events of more than 16 KiB are not counted, but written each. A crash may lose what was counted in the last second, never the first line.
     ///
     /// # Errors
     /// As [`append`](Self::append). The event is counted all the same, where there is room to.
@@ -297,6 +301,9 @@ impl AuditLog {
         let core = &self.0.core;
         let mut key = String::with_capacity(256);
         event::write(&mut key, event, None)?;
+        if key.len() > MAX_COUNTED {
+            return self.append(event);
+        }
         let now = core.clock.now();
         let mut state = core.lock()?;
         if let Some(storm) = state.storms.get_mut(&key) {

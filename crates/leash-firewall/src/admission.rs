@@ -1,5 +1,6 @@
 //! [`Admission`]: the one value that allows a call, and how it ends.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +84,8 @@ pub(crate) struct Details {
     pub(crate) session: Arc<Session>,
     pub(crate) call: Call,
     pub(crate) is_redacted: bool,
+    /// Whether what `hold` names was set aside, and ends by itself.
+    pub(crate) has_lease: bool,
     pub(crate) request_digest: Digest,
     pub(crate) price: Option<Arc<ModelPrice>>,
     pub(crate) bound: Bound,
@@ -104,6 +107,22 @@ impl Details {
             usage.service_tier = usage.service_tier.or(call.service_tier);
         }
         self.price.as_ref()?.cost(&usage).ok()
+    }
+
+    async fn renew(&self) {
+        if let Some((id, _)) = &self.hold
+            && let Err(error) = self.shared.store.renew(*id, self.shared.lease).await
+        {
+            tracing::warn!(target: "llm_leash", %error, "failed to renew a reservation");
+        }
+    }
+
+    fn renew_every(&self) -> Duration {
+        let lease = self.shared.lease;
+        lease
+            .checked_div(3)
+            .unwrap_or(lease)
+            .max(Duration::from_millis(1))
     }
 }
 
@@ -214,22 +233,33 @@ impl Admission {
 
     /// Lets the reservation stand for another lease. A long stream calls it [now and then](Self::renew_every).
     pub async fn renew(&self) {
-        let shared = &self.details.shared;
-        if let Some((id, _)) = &self.details.hold
-            && let Err(error) = shared.store.renew(*id, shared.lease).await
-        {
-            tracing::warn!(target: "llm_leash", %error, "failed to renew a reservation");
-        }
+        self.details.renew().await;
     }
 
     /// How often to [`renew`](Self::renew): a third of the lease.
     #[must_use]
     pub fn renew_every(&self) -> Duration {
-        let lease = self.details.shared.lease;
-        lease
-            .checked_div(3)
-            .unwrap_or(lease)
-            .max(Duration::from_millis(1))
+        self.details.renew_every()
+    }
+
+    /// Never ends, and [renews](Self::renew) the reservation now and then for as long as it is polled. Poll the same one
+    /// all along: a renewal that is dropped half-way may not have reached the store.
+    ///
+    /// Outside of tokio there are no timers; then it renews nothing, and the lease has to be long enough.
+    ///
+    /// # Panics
+    /// When it is polled inside a tokio runtime that was built without timers.
+    pub fn keep_alive(&self) -> impl Future<Output = Infallible> + Send + use<> {
+        let details = self.details.clone();
+        async move {
+            if tokio::runtime::Handle::try_current().is_err() {
+                return std::future::pending().await;
+            }
+            loop {
+                tokio::time::sleep(details.renew_every()).await;
+                details.renew().await;
+            }
+        }
     }
 }
 
@@ -301,8 +331,9 @@ impl Ending {
         self.is_settled && self.is_written
     }
 
-    pub(crate) fn lease(&self) -> Duration {
-        self.details.shared.lease
+    /// After which time the store has charged the call by itself; `None` where it never does.
+    pub(crate) fn lease(&self) -> Option<Duration> {
+        self.details.has_lease.then_some(self.details.shared.lease)
     }
 
     /// The charge, and whether it holds a guess.
@@ -369,7 +400,11 @@ impl Ending {
             let line = self.line(&receipt);
             match self.details.shared.journal.write_call(slot, &self.details, &line) {
                 Ok(ticket) => self.ticket = ticket,
-                Err(warning) => receipt.warning = Some(warning),
+                Err(warning) => {
+                    // Not everybody looks at the receipt, and some calls end where nobody can.
+                    tracing::error!(target: "llm_leash", error = %warning, "failed to write the line of a call; nothing more is admitted until it is written");
+                    receipt.warning = Some(warning);
+                }
             }
         }
         if let (Some(balances), Some((_, scopes))) = (&balances, &self.details.hold) {
@@ -384,7 +419,9 @@ impl Ending {
     /// Waits until the line is as durable as the log promises.
     async fn durable(&mut self) -> Option<Warning> {
         let ticket = self.ticket.take()?;
-        ticket.durable().await.err().map(Warning::NotDurable)
+        let error = ticket.durable().await.err()?;
+        tracing::error!(target: "llm_leash", %error, "failed to make the line of a call durable; nothing more is admitted");
+        Some(Warning::NotDurable(error))
     }
 
     fn line(&self, receipt: &Receipt) -> CallLine {

@@ -481,7 +481,7 @@ impl FirewallBuilder {
             lease: self.lease,
             settler,
         });
-        settler::start(jobs, Arc::downgrade(&shared)).map_err(BuildError::Thread)?;
+        settler::start(jobs, &shared).map_err(BuildError::Thread)?;
         let session = match self.grant {
             None => Session::new(caller, &shared),
             Some(grant) => {

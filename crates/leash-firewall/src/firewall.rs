@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use leash_budget::{Balance, Scope};
-use leash_core::{Call, Caller, LeashError, SessionId, StoreError, ToolRequest, Usd};
+use leash_core::{Call, Caller, LeashError, SessionId, StoreError, ToolRequest, Usd, rule_ids};
 use leash_hitl::{Entry, ResumeError, Ruling};
 use leash_kill::{KillOrder, Target};
 
@@ -15,6 +15,25 @@ use crate::path::Shared;
 use crate::session::Session;
 use crate::settler::Settler;
 use crate::wrap::Wrap;
+
+/// The longest name of a provider, a model or a tool, in bytes. A line of the log has these names, and what cannot be
+/// written down when it is over must not begin.
+const MAX_NAME_BYTES: usize = 1024;
+
+fn check_name(name: &str) -> Result<(), LeashError> {
+    if name.len() <= MAX_NAME_BYTES {
+        return Ok(());
+    }
+    let reason = "the name of the provider, the model or the tool is longer than 1,024 bytes";
+    Err(LeashError::blocked(rule_ids::WIRE, reason))
+}
+
+pub(crate) fn check_names(call: &Call) -> Result<(), LeashError> {
+    match call {
+        Call::Model(call) => check_name(&call.provider).and_then(|()| check_name(&call.model)),
+        Call::Tool(call) => check_name(&call.tool),
+    }
+}
 
 /// Everything between an agent and what it can spend or break.
 ///
@@ -113,6 +132,7 @@ impl Firewall {
     /// # Errors
     /// [`LeashError`] where the agent must not see it. The refusal is in the log.
     pub async fn inspect(&self, request: &ToolRequest) -> Result<(), LeashError> {
+        check_name(&request.tool).map_err(|error| self.refuse(error))?;
         self.shared.inspect(&self.session, request).await
     }
 
@@ -125,6 +145,7 @@ impl Firewall {
     /// [`LeashError`] with the rule and the reason.
     pub async fn admit(&self, call: impl Into<Call>) -> Result<Admission, LeashError> {
         let mut call = call.into();
+        check_names(&call).map_err(|error| self.refuse(error))?;
         call.set_caller(&self.session.caller);
         if let Call::Model(call) = &mut call
             && call.max_server_tool_uses.is_none()
@@ -291,7 +312,8 @@ impl Firewall {
         Ok(Settler::flush(&self.shared).await?)
     }
 
-    /// Admits nothing more, for this and every other handle, and does what [`flush`](Self::flush) does.
+    /// Admits nothing more, for this and every other handle, and does what [`flush`](Self::flush) does. Once every handle
+    /// is dropped and every call has ended, another firewall may be given the log.
     ///
     /// # Errors
     /// [`StoreError`] where the log could not be written.

@@ -9,6 +9,7 @@ use leash_core::{
 };
 
 use crate::admission::{Admission, Answer, Details, Receipt};
+use crate::firewall::check_names;
 use crate::{Firewall, Outcome};
 
 /// What a guarded closure brings back from a model.
@@ -99,11 +100,15 @@ pub struct Charge {
 impl Firewall {
     /// Calls a model under guard: `run` is given the call as it must leave.
     ///
-    /// It is dropped where a kill order stops the session, and then the bound is charged.
+    /// It is dropped where a kill order stops the session, and then the bound is charged. However long it takes, what was
+    /// set aside for it stays so.
     ///
     /// # Errors
     /// [`GuardedError::Refused`] where the call, or a tool call that the model asks for, is refused;
     /// [`GuardedError::Failed`] with what `run` returned.
+    ///
+    /// # Panics
+    /// Where `run` has to wait inside a tokio runtime that was built without timers.
     pub async fn model<T, E, F>(&self, call: ModelCall, run: F) -> Result<Answered<T>, GuardedError<E>>
     where
         F: AsyncFnOnce(ModelCall) -> Result<ModelAnswer<T>, ModelFailure<E>>,
@@ -112,10 +117,9 @@ impl Firewall {
         let Call::Model(call) = admission.call().clone() else {
             return Err(mistaken().into());
         };
-        let ran = tokio::select! {
-            biased;
-            ran = run(call) => ran,
-            stopped = admission.stopped() => return Err(cut(admission, stopped).await.into()),
+        let ran = match admission.unless_stopped(run(call)).await {
+            Ok(ran) => ran,
+            Err(stopped) => return Err(cut(admission, stopped).await.into()),
         };
         match ran {
             Ok(answer) => {
@@ -157,6 +161,9 @@ impl Firewall {
     ///
     /// # Errors
     /// [`GuardedError::Refused`] where the call is refused; [`GuardedError::Failed`] with what `run` returned.
+    ///
+    /// # Panics
+    /// Where `run` has to wait inside a tokio runtime that was built without timers.
     pub async fn tool<R, E, F>(
         &self,
         tool: impl Into<Arc<str>>,
@@ -173,10 +180,9 @@ impl Firewall {
         let Call::Tool(call) = admission.call().clone() else {
             return Err(mistaken().into());
         };
-        let ran = tokio::select! {
-            biased;
-            ran = run(call) => ran,
-            stopped = admission.stopped() => return Err(cut(admission, stopped).await.into()),
+        let ran = match admission.unless_stopped(run(call)).await {
+            Ok(ran) => ran,
+            Err(stopped) => return Err(cut(admission, stopped).await.into()),
         };
         match ran {
             Ok(value) => {
@@ -202,11 +208,17 @@ impl Firewall {
     /// [`Receipt::broke_cap`] says whether it did not; nothing more is admitted then.
     ///
     /// # Errors
-    /// [`LeashError`] where the model has no price, or the log could not take the line: nothing was charged.
+    /// [`LeashError`] where the model has no price, the log could not take the line, or too many charges wait for a budget
+    /// store that fails: nothing was charged.
     pub async fn charge(&self, charge: Charge) -> Result<Receipt, LeashError> {
         let shared = self.shared();
         let session = self.own_session();
         let started = shared.clock.now();
+        let Some(permit) = shared.settler.charge_permit() else {
+            let what = "record a charge: too many wait for the budget store";
+            let error = StoreError::new(StoreErrorKind::Full, what);
+            return Err(LeashError::unavailable(rule_ids::CAPACITY, error));
+        };
         let no_price = |reason: String| {
             let error = LeashError::blocked(rule_ids::NO_PRICE, reason);
             shared.refuse(session, crate::journal::Stage::Price, error)
@@ -230,6 +242,7 @@ impl Firewall {
             charge.usage.output_tokens,
             self.caller().clone(),
         ));
+        check_names(&call).map_err(|error| self.refuse(error))?;
         let scopes = shared.scopes_of(session, &call);
         let hold = (!scopes.is_empty()).then(|| (shared.ids.reservation(started), scopes));
         let (spent_before, _) = shared
@@ -247,6 +260,7 @@ impl Firewall {
             request_digest: call.request_digest(),
             call,
             is_redacted: false,
+            has_lease: false,
             price: Some(price),
             bound,
             output_limit: None,
@@ -255,10 +269,30 @@ impl Firewall {
             hitl_request_id: None,
             started,
         };
-        let admission = Admission::new(details, slot, None);
+        let admission = Admission::new(details, slot, Some(permit));
         Ok(admission
             .settle(Answer::reported(charge.usage, Digest::EMPTY))
             .await)
+    }
+}
+
+impl Admission {
+    /// Waits for `future`, which makes the call, and keeps the reservation alive meanwhile. Where a kill order stops the
+    /// caller first, or the registry cannot tell, `future` is dropped before this returns.
+    ///
+    /// # Errors
+    /// [`LeashError`] where it was stopped. The call may have been billed: settle it as cut.
+    ///
+    /// # Panics
+    /// Where `future` has to wait inside a tokio runtime that was built without timers.
+    pub async fn unless_stopped<T>(&self, future: impl Future<Output = T>) -> Result<T, LeashError> {
+        tokio::select! {
+            biased;
+            done = future => Ok(done),
+            stopped = self.stopped() => Err(stopped),
+            // Made only where there is something to wait for.
+            never = async { self.keep_alive().await } => match never {},
+        }
     }
 }
 

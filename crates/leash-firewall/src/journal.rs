@@ -309,7 +309,7 @@ impl Journal {
             Stage::Budget if matches!(error, LeashError::Killed { .. }) => {
                 "the call may cost more than a cap leaves; the `budget` line says which"
             }
-            _ => reason.as_ref(),
+            _ => clip(&reason),
         };
         let kind = Kind::Refusal(Refusal {
             rule_id: error.rule_id(),
@@ -351,7 +351,7 @@ impl Journal {
             PolicyDecision {
                 rule_id: &decision.rule_id,
                 action,
-                reason: &decision.reason,
+                reason: clip(&decision.reason),
                 tool: &call.tool(),
                 shadow: decision.shadow.is_some(),
             },
@@ -472,7 +472,7 @@ impl Journal {
     pub(crate) fn kill(&self, session: &Session, target: &Target, reason: &str) -> Result<(), AuditError> {
         let scope = scope_of(target);
         let kind = Kind::Kill(Kill {
-            reason,
+            reason: clip(reason),
             scope: scope.as_deref(),
         });
         self.append_for(session, target, &kind)
@@ -526,6 +526,15 @@ fn used_grant(grant: &GrantUse) -> String {
         Some(times) => format!("granted: {name} (use {used} of {times})"),
         None => format!("granted: {name} (use {used})"),
     }
+}
+
+/// The longest reason that a line is given, in bytes: a rule that says more must not keep its refusal out of the log.
+const MAX_REASON: usize = 4_096;
+
+fn clip(reason: &str) -> &str {
+    reason
+        .get(..reason.floor_char_boundary(MAX_REASON))
+        .unwrap_or_default()
 }
 
 /// How far back the log is read for the policy that held last, in bytes.

@@ -154,6 +154,7 @@ impl Shared {
             session: session.clone(),
             call,
             is_redacted,
+            has_lease: true,
             request_digest,
             price: priced.price,
             bound: priced.bound,
@@ -354,6 +355,10 @@ impl Shared {
                 let body = model.body.as_ref().map(&redact).transpose()?.flatten();
                 if messages.is_none() && body.is_none() {
                     None
+                } else if body.is_none() && model.body.is_some() {
+                    // The request is what leaves, with the messages in it.
+                    let reason = "the redactor changed the messages of a request and not the request";
+                    return Err(LeashError::blocked(rule_ids::REDACT, reason));
                 } else {
                     Some(Call::Model(redacted_model(model, messages, body)?))
                 }

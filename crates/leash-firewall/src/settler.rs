@@ -20,6 +20,9 @@ const SWEEP_LIMIT: usize = 1_000;
 /// How long a store that failed is left alone before it is asked again.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// How many charges from outside may wait for a store that fails. They set nothing aside, so no lease ends them.
+const CHARGES: usize = 1_024;
+
 /// What the thread is asked to do.
 pub(crate) enum Job {
     /// End this call.
@@ -34,6 +37,7 @@ pub(crate) enum Job {
 #[derive(Debug)]
 pub(crate) struct Settler {
     permits: Arc<Semaphore>,
+    charges: Arc<Semaphore>,
     jobs: Sender<Job>,
     /// One flush at a time: the queue has room for one besides the calls.
     flushing: Mutex<()>,
@@ -48,10 +52,11 @@ pub(crate) struct Permit {
 impl Settler {
     pub(crate) fn new(capacity: usize) -> (Self, Receiver<Job>) {
         let capacity = capacity.min(Semaphore::MAX_PERMITS / 2);
-        let (jobs, receiver) = channel(capacity.saturating_add(1));
+        let (jobs, receiver) = channel(capacity.saturating_add(CHARGES).saturating_add(1));
         (
             Self {
                 permits: Arc::new(Semaphore::new(capacity)),
+                charges: Arc::new(Semaphore::new(CHARGES)),
                 jobs,
                 flushing: Mutex::default(),
             },
@@ -62,6 +67,12 @@ impl Settler {
     /// A permit, unless as many calls as may be are under way, or the firewall is closed.
     pub(crate) fn permit(&self) -> Option<Permit> {
         let permit = self.permits.clone().try_acquire_owned().ok()?;
+        Some(Permit { _permit: permit })
+    }
+
+    /// A permit for a charge from outside, which is recorded also where no call may begin any more.
+    pub(crate) fn charge_permit(&self) -> Option<Permit> {
+        let permit = self.charges.clone().try_acquire_owned().ok()?;
         Some(Permit { _permit: permit })
     }
 
@@ -107,18 +118,19 @@ impl Settler {
 }
 
 /// Starts the thread. It ends when the last handle on the firewall is gone and its queue is empty.
-pub(crate) fn start(jobs: Receiver<Job>, shared: Weak<Shared>) -> std::io::Result<()> {
+pub(crate) fn start(jobs: Receiver<Job>, shared: &Arc<Shared>) -> std::io::Result<()> {
+    let (permits, shared) = (shared.settler.permits.clone(), Arc::downgrade(shared));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let run = move || runtime.block_on(serve(jobs, shared));
+    let run = move || runtime.block_on(serve(jobs, permits, shared));
     std::thread::Builder::new()
         .name("leash-settler".into())
         .spawn(run)
         .map(drop)
 }
 
-async fn serve(mut jobs: Receiver<Job>, shared: Weak<Shared>) {
+async fn serve(mut jobs: Receiver<Job>, permits: Arc<Semaphore>, shared: Weak<Shared>) {
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut retry = tokio::time::interval(RETRY);
@@ -132,13 +144,18 @@ async fn serve(mut jobs: Receiver<Job>, shared: Weak<Shared>) {
                 Some(Job::Release(shared, id, permit)) => tell(Work::Release { shared, id, _permit: permit }, &mut untold).await,
                 Some(Job::Flush(shared, done)) => {
                     tell_again(&mut untold).await;
-                    // It blocks, which harms nobody on this thread. Whoever asked may have stopped waiting.
-                    drop(done.send(shared.journal.flush()));
+                    // It blocks, which harms nobody on this thread.
+                    let flushed = shared.journal.flush();
+                    // Before anybody hears of it: whoever closed the firewall and lets go of it can open its log anew.
+                    drop(shared);
+                    // Whoever asked may have stopped waiting.
+                    drop(done.send(flushed));
                 }
                 None => return,
             },
             _ = retry.tick(), if !untold.is_empty() => tell_again(&mut untold).await,
-            _ = sweep.tick() => {
+            // A firewall that is closed holds nothing of others up, its log least of all.
+            _ = sweep.tick(), if !permits.is_closed() => {
                 let Some(shared) = shared.upgrade() else { continue };
                 shared.sweep(SWEEP_LIMIT).await;
             }
@@ -159,14 +176,15 @@ enum Work {
 /// What it could not be told, and until when it is worth trying: after its lease the reservation has ended itself.
 struct Untold {
     work: Work,
-    until: Instant,
+    /// `None` where nothing ends it but being told.
+    until: Option<Instant>,
 }
 
 impl Work {
-    fn lease(&self) -> Duration {
+    fn lease(&self) -> Option<Duration> {
         match self {
             Self::End(ending) => ending.lease(),
-            Self::Release { shared, .. } => shared.lease,
+            Self::Release { shared, .. } => Some(shared.lease),
         }
     }
 
@@ -184,9 +202,7 @@ impl Work {
 
 async fn tell(mut work: Work, untold: &mut Vec<Untold>) {
     if !work.tell().await {
-        let until = Instant::now()
-            .checked_add(work.lease())
-            .unwrap_or_else(Instant::now);
+        let until = work.lease().and_then(|lease| Instant::now().checked_add(lease));
         untold.push(Untold { work, until });
     }
 }
@@ -196,7 +212,7 @@ async fn tell_again(untold: &mut Vec<Untold>) {
         if one.work.tell().await {
             continue;
         }
-        if Instant::now() < one.until {
+        if one.until.is_none_or(|until| Instant::now() < until) {
             untold.push(one);
         } else {
             tracing::error!(target: "llm_leash", "the budget store could not be told how a call ended; its lease ended it");

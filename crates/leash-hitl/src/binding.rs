@@ -182,6 +182,39 @@ impl fmt::Debug for Shown {
     }
 }
 
+/// The settings of a gate that has a `readable: Readable`.
+macro_rules! readable_settings {
+    () => {
+        /// Shows the messages of model calls too: they leave this process then, redacted as they leave for the model.
+        #[must_use]
+        pub fn show_messages(mut self) -> Self {
+            self.readable.shows_messages = true;
+            self
+        }
+
+        /// Fields that the human must be able to read: names of members, at any depth, or JSON pointers. Where
+        /// redaction masked one of them nobody is asked, and the call is rejected: an account number that nobody can
+        /// read must not be approved.
+        #[must_use]
+        pub fn show_fields<I: IntoIterator<Item: Into<String>>>(mut self, fields: I) -> Self {
+            self.readable.add(None, fields);
+            self
+        }
+
+        /// As [`Self::show_fields`], for what `rule_id` asks only.
+        #[must_use]
+        pub fn show_fields_for_rule<I: IntoIterator<Item: Into<String>>>(
+            mut self,
+            rule_id: &str,
+            fields: I,
+        ) -> Self {
+            self.readable.add(Some(rule_id), fields);
+            self
+        }
+    };
+}
+pub(crate) use readable_settings;
+
 /// What a gate shows, and what has to be readable in it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Readable {

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::binding::Readable;
+use crate::binding::{Readable, readable_settings};
 use crate::gate::timed_out;
 use crate::{
     Approval, ApprovalRequest, CallHash, Closed, Closing, Entry, HitlAnswer, HitlGate, HitlQueue, NewEntry,
@@ -74,32 +74,7 @@ impl QueueHitlGate {
         self
     }
 
-    /// Shows the messages of model calls too: they are then in the queue, redacted as they leave.
-    #[must_use]
-    pub fn show_messages(mut self) -> Self {
-        self.readable.shows_messages = true;
-        self
-    }
-
-    /// Fields that the human must be able to read: names of members, at any depth, or JSON pointers. Where redaction
-    /// masked one of them nobody is asked, and the call is rejected: an account number that nobody can read must not
-    /// be approved.
-    #[must_use]
-    pub fn show_fields<I: IntoIterator<Item: Into<String>>>(mut self, fields: I) -> Self {
-        self.readable.add(None, fields);
-        self
-    }
-
-    /// As [`Self::show_fields`], for what `rule_id` asks only.
-    #[must_use]
-    pub fn show_fields_for_rule<I: IntoIterator<Item: Into<String>>>(
-        mut self,
-        rule_id: &str,
-        fields: I,
-    ) -> Self {
-        self.readable.add(Some(rule_id), fields);
-        self
-    }
+    readable_settings!();
 
     /// Takes tokens that `key` made, in [`HitlGate::resume`]. Without a key it takes none.
     #[must_use]

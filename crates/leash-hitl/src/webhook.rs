@@ -12,7 +12,7 @@ use reqwest::{Client, Method, Response, Url};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::binding::Readable;
+use crate::binding::{Readable, readable_settings};
 use crate::entry::clip;
 use crate::gate::timed_out;
 use crate::{Approval, ApprovalRequest, CallHash, HitlAnswer, HitlGate, SIGNATURE_HEADER, Secret, Shown};
@@ -110,31 +110,7 @@ impl WebhookBuilder {
         self
     }
 
-    /// Shows the messages of model calls too: they are then sent, redacted as they leave.
-    #[must_use]
-    pub fn show_messages(mut self) -> Self {
-        self.readable.shows_messages = true;
-        self
-    }
-
-    /// Fields that the human must be able to read; see
-    /// [`QueueHitlGate::show_fields`](crate::QueueHitlGate::show_fields).
-    #[must_use]
-    pub fn show_fields<I: IntoIterator<Item: Into<String>>>(mut self, fields: I) -> Self {
-        self.readable.add(None, fields);
-        self
-    }
-
-    /// As [`Self::show_fields`], for what `rule_id` asks only.
-    #[must_use]
-    pub fn show_fields_for_rule<I: IntoIterator<Item: Into<String>>>(
-        mut self,
-        rule_id: &str,
-        fields: I,
-    ) -> Self {
-        self.readable.add(Some(rule_id), fields);
-        self
-    }
+    readable_settings!();
 
     /// The clock that signatures are dated by.
     #[must_use]

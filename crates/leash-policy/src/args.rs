@@ -339,8 +339,13 @@ const EMPTY_NAMES: &[&str] = &[
 
 /// The name that tells most about a leaf: the innermost that says anything.
 pub(crate) fn telling<'a>(names: &[&'a str]) -> Option<&'a str> {
-    let says = |name: &&&str| !EMPTY_NAMES.contains(&name.to_ascii_lowercase().as_str());
-    names.iter().rev().find(says).or_else(|| names.last()).copied()
+    let found = names.iter().rev().find(|name| says(name));
+    found.or_else(|| names.last()).copied()
+}
+
+/// Whether a name says anything about what is in it.
+pub(crate) fn says(name: &str) -> bool {
+    !EMPTY_NAMES.contains(&name.to_ascii_lowercase().as_str())
 }
 
 #[cfg(test)]

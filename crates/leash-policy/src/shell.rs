@@ -13,6 +13,7 @@
 mod code;
 mod expand;
 mod judge;
+mod long;
 mod machine;
 mod marks;
 mod paths;
@@ -23,10 +24,12 @@ use leash_core::{Action, Call, Decision, PolicyContext, Rule, RuleError};
 use regex::RegexSet;
 use serde_json::Value;
 
-use self::machine::{Machine, Stop, quote};
+use self::machine::{End, Machine, Stop, quote};
 
 /// How long a script may be, in bytes.
 pub const MAX_SCRIPT_BYTES: usize = 1 << 16;
+/// How long any other text may be, in bytes.
+pub(crate) const MAX_TEXT_BYTES: usize = 1 << 22;
 /// How many strings of one call are judged, and how deep they may lie.
 const MAX_STRINGS: usize = 4096;
 const MAX_DEPTH: u32 = 128;
@@ -268,13 +271,10 @@ impl BlockedShell {
                 verdict.refused.get_or_insert("is too long");
                 return;
             }
-            // A long text that is no command: its head is what a shell would run first.
-            let mut end = MAX_SCRIPT_BYTES;
-            while !text.is_char_boundary(end) {
-                end = end.saturating_sub(1);
+            if text.len() > MAX_TEXT_BYTES {
+                verdict.refused.get_or_insert("is too long");
+                return;
             }
-            self.judge_text(text.get(..end).unwrap_or(""), reading, verdict);
-            return;
         }
         if let Some(patterns) = &self.settings.patterns
             && patterns.is_match(text)
@@ -316,18 +316,23 @@ impl BlockedShell {
             };
             &settings
         };
+        if text.len() > MAX_SCRIPT_BYTES {
+            judge_condensed(text, used, verdict);
+            return;
+        }
         let mut machine = Machine::new(used);
         match machine.run_all(text, strict) {
-            Ok(()) => {}
+            // What ends within a construct runs as little as what breaks the grammar.
+            Ok(_) => {}
             Err(Stop::Danger(reason)) => {
                 verdict.blocked = Some(reason);
                 return;
             }
-            Err(Stop::Refuse(reason)) => {
-                if strict {
-                    verdict.refused.get_or_insert(reason);
-                }
+            Err(Stop::Refuse(reason)) if strict => {
+                verdict.refused.get_or_insert(reason);
             }
+            // More than can be followed, in what may be no script at all: what can do nothing is left out.
+            Err(Stop::Refuse(_)) => judge_condensed(text, used, verdict),
         }
         if strict && let Some(reason) = machine.unknown {
             verdict.unknown.get_or_insert(reason);
@@ -433,6 +438,25 @@ impl BlockedShell {
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+}
+
+/// Judges a text that may be no command, and is more than can be followed as a whole. What remains without the lines
+/// that can do nothing must be followed to its end, or to where a shell would stop.
+fn judge_condensed(text: &str, settings: &Settings, verdict: &mut Verdict) {
+    let condensed = long::condense(text, settings);
+    let mut machine = Machine::new(settings);
+    match machine.run_all(&condensed.text, false) {
+        Ok(End::Broken) => {}
+        Ok(End::Whole) if condensed.whole => {}
+        Ok(End::Open) if condensed.whole => {}
+        Ok(End::Whole | End::Open) => {
+            verdict.refused.get_or_insert("is too long");
+        }
+        Err(Stop::Danger(reason)) => verdict.blocked = Some(reason),
+        Err(Stop::Refuse(reason)) => {
+            verdict.refused.get_or_insert(reason);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! know what functions and procedures of your own do, nor views with side effects, and it does not replace a database
 //! user without rights.
 
+mod dialects;
 mod guess;
 mod judge;
 mod names;
@@ -21,6 +22,7 @@ use sqlparser::dialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use self::dialects::Quick;
 use self::judge::{Class, Findings};
 use self::text::Refused;
 use crate::args::{self, Hint, Leaf, Role};
@@ -252,40 +254,48 @@ impl BlockedSql {
             Parsed::Refused(refused) | Parsed::Broken(refused) => Read::Failed(explain(&refused)),
         };
         match self.dialect {
-            SqlDialect::Postgres => one(&dialect::PostgreSqlDialect {}, sql),
-            SqlDialect::Sqlite => one(&dialect::SQLiteDialect {}, sql),
+            SqlDialect::Postgres => one(&Quick(dialect::PostgreSqlDialect {}), sql),
+            SqlDialect::Sqlite => one(&Quick(dialect::SQLiteDialect {}), sql),
             SqlDialect::Mssql => match text::line_ends(sql) {
                 Some(other) => both(
-                    one(&dialect::MsSqlDialect {}, sql),
-                    one(&dialect::MsSqlDialect {}, &other),
+                    one(&Quick(dialect::MsSqlDialect {}), sql),
+                    one(&Quick(dialect::MsSqlDialect {}), &other),
                 ),
-                None => one(&dialect::MsSqlDialect {}, sql),
+                None => one(&Quick(dialect::MsSqlDialect {}), sql),
             },
             SqlDialect::Mysql => match (text::lay_open(sql), text::close(sql)) {
                 // Whether a server runs what is in such a comment depends on its version.
                 (Some(open), Some(closed)) => both(
-                    one(&dialect::MySqlDialect {}, &open),
-                    one(&dialect::MySqlDialect {}, &closed),
+                    one(&Quick(dialect::MySqlDialect {}), &open),
+                    one(&Quick(dialect::MySqlDialect {}), &closed),
                 ),
-                _ => one(&dialect::MySqlDialect {}, sql),
+                _ => one(&Quick(dialect::MySqlDialect {}), sql),
             },
             SqlDialect::Ansi => {
                 let all: [&AnyDialect; 3] = [
-                    &dialect::GenericDialect {},
-                    &dialect::AnsiDialect {},
-                    &dialect::PostgreSqlDialect {},
+                    &Quick(dialect::GenericDialect {}),
+                    &Quick(dialect::AnsiDialect {}),
+                    &Quick(dialect::PostgreSqlDialect {}),
                 ];
-                read_all(&all, sql, &self.allow_functions)
+                read_all(&all, &[], sql, &self.allow_functions)
             }
             SqlDialect::Unknown => {
                 let all: [&AnyDialect; 5] = [
-                    &dialect::GenericDialect {},
-                    &dialect::PostgreSqlDialect {},
-                    &dialect::MySqlDialect {},
-                    &dialect::SQLiteDialect {},
-                    &dialect::MsSqlDialect {},
+                    &Quick(dialect::GenericDialect {}),
+                    &Quick(dialect::PostgreSqlDialect {}),
+                    &Quick(dialect::MySqlDialect {}),
+                    &Quick(dialect::SQLiteDialect {}),
+                    &Quick(dialect::MsSqlDialect {}),
                 ];
-                read_all(&all, sql, &self.allow_functions)
+                let more: [&AnyDialect; 6] = [
+                    &Quick(dialect::BigQueryDialect {}),
+                    &Quick(dialect::SnowflakeDialect {}),
+                    &Quick(dialect::DuckDbDialect {}),
+                    &Quick(dialect::ClickHouseDialect {}),
+                    &Quick(dialect::DatabricksDialect {}),
+                    &Quick(dialect::OracleDialect {}),
+                ];
+                read_all(&all, &more, sql, &self.allow_functions)
             }
         }
     }
@@ -333,7 +343,7 @@ impl BlockedSql {
     }
 
     /// Why the string of an argument must not be given to a tool.
-    fn look(&self, tool: &str, leaf: &Leaf<'_>, left: &mut usize) -> Option<String> {
+    fn look(&self, tool: &str, leaf: &Leaf<'_>, bound: bool, left: &mut usize) -> Option<String> {
         if leaf.role == Role::Folded || leaf.text.len() < 3 {
             return None;
         }
@@ -341,6 +351,9 @@ impl BlockedSql {
             Role::Key => Hint::None,
             _ => guess::hint(tool, leaf.names, &self.fields),
         };
+        if bound && guess::is_bound(leaf.names) && guess::hint("", leaf.names, &self.fields) == Hint::None {
+            return None;
+        }
         let sql = guess::unfenced(leaf.text);
         let mut pay = |text: &str| match left.checked_sub(text.len()) {
             Some(rest) => {
@@ -365,7 +378,9 @@ impl BlockedSql {
             }
             let marks = guess::marks(sql);
             // Words in an array are a statement only where they are written as one.
-            let written = starts && (leaf.role != Role::Joined || hint != Hint::None);
+            let written = starts
+                && (leaf.role != Role::Joined || hint != Hint::None)
+                && (marks > 0 || !guess::is_for_people(leaf.names));
             match self.read(sql) {
                 Read::Parsed(findings) if written || marks > 0 => {
                     return findings.iter().find_map(|findings| self.objects(findings));
@@ -447,13 +462,24 @@ enum Parsed {
 }
 
 fn parse(dialect: &AnyDialect, sql: &str, harmless: &[String]) -> Parsed {
-    let first = parse_as_it_is(dialect, sql, harmless);
+    match text::tokens(dialect, sql) {
+        Ok(tokens) => {
+            let first = parse_guarded(dialect, text::smooth(dialect, tokens), harmless);
+            parse_again(dialect, sql, harmless, first)
+        }
+        Err(refused) => parse_again(dialect, sql, harmless, Parsed::Refused(refused)),
+    }
+}
+
+/// Parses the text in other words, if it did not parse as it is.
+fn parse_again(dialect: &AnyDialect, sql: &str, harmless: &[String], first: Parsed) -> Parsed {
     if matches!(first, Parsed::Tree(_) | Parsed::Refused(Refused::Limit(_))) {
         return first;
     }
     let filled = text::fill_in(sql);
     if let Some(filled) = &filled
-        && let tree @ Parsed::Tree(_) = parse_as_it_is(dialect, filled, harmless)
+        && let Ok(tokens) = text::tokens(dialect, filled)
+        && let tree @ Parsed::Tree(_) = parse_guarded(dialect, text::smooth(dialect, tokens), harmless)
     {
         return tree;
     }
@@ -463,13 +489,6 @@ fn parse(dialect: &AnyDialect, sql: &str, harmless: &[String]) -> Parsed {
     match plainer.map(|tokens| parse_guarded(dialect, tokens, harmless)) {
         Some(tree @ Parsed::Tree(_)) => tree,
         _ => first,
-    }
-}
-
-fn parse_as_it_is(dialect: &AnyDialect, sql: &str, harmless: &[String]) -> Parsed {
-    match text::tokens(dialect, sql) {
-        Ok(tokens) => parse_guarded(dialect, text::smooth(dialect, tokens), harmless),
-        Err(refused) => Parsed::Refused(refused),
     }
 }
 
@@ -519,8 +538,9 @@ fn explain(refused: &Refused) -> String {
     }
 }
 
-/// The text in every dialect in which it is a different one; the worst counts, so all are given.
-fn read_all(dialects: &[&AnyDialect], sql: &str, harmless: &[String]) -> Read {
+/// The text in every dialect in which it is a different one; the worst counts, so all are given. What none of `dialects` knows may
+/// be something that one of `more` does.
+fn read_all(dialects: &[&AnyDialect], more: &[&AnyDialect], sql: &str, harmless: &[String]) -> Read {
     let open = text::lay_open(sql);
     let closed = text::close(sql);
     let texts = std::iter::once(Cow::Borrowed(sql))
@@ -531,13 +551,27 @@ fn read_all(dialects: &[&AnyDialect], sql: &str, harmless: &[String]) -> Read {
     let mut failed = None;
     for sql in texts {
         let disputed = is_disputed(&sql);
-        let mut any = false;
         let mut first = None;
+        // The tokens that were parsed: what other dialects take apart in the same way says nothing new.
+        let mut known: Vec<Vec<TokenWithSpan>> = Vec::new();
         for dialect in dialects {
-            match parse(*dialect, &sql, harmless) {
+            let tokens = text::tokens(*dialect, &sql);
+            let mut copy = None;
+            let parsed = match tokens {
+                Ok(tokens) => {
+                    if known.contains(&tokens) {
+                        continue;
+                    }
+                    copy = disputed.then(|| tokens.clone());
+                    let parsed = parse_guarded(*dialect, text::smooth(*dialect, tokens), harmless);
+                    parse_again(*dialect, &sql, harmless, parsed)
+                }
+                Err(refused) => parse_again(*dialect, &sql, harmless, Parsed::Refused(refused)),
+            };
+            match parsed {
                 Parsed::Tree(findings) => {
                     found.push(findings);
-                    any = true;
+                    known.push(copy.unwrap_or_default());
                     if !disputed {
                         break;
                     }
@@ -547,24 +581,47 @@ fn read_all(dialects: &[&AnyDialect], sql: &str, harmless: &[String]) -> Read {
                     first.get_or_insert(refused);
                 }
                 Parsed::Broken(refused) => {
-                    if disputed
-                        && let Ok(tokens) = text::tokens(*dialect, &sql)
-                        && let Some(findings) = scan(&tokens)
-                    {
+                    if let Some(findings) = copy.as_deref().and_then(scan) {
                         found.push(findings);
                     }
                     first.get_or_insert(refused);
                 }
             }
         }
-        if !any {
-            failed = failed.or(first);
+        if known.is_empty() {
+            match read_elsewhere(dialects, more, &sql, harmless) {
+                Some(findings) => found.push(findings),
+                None => failed = failed.or(first),
+            }
         }
     }
     match failed {
         Some(refused) => Read::Failed(explain(&refused)),
         None => Read::Parsed(found),
     }
+}
+
+/// What one of `more` reads, where none of `dialects` sees the start of a statement that writes.
+fn read_elsewhere(
+    dialects: &[&AnyDialect],
+    more: &[&AnyDialect],
+    sql: &str,
+    harmless: &[String],
+) -> Option<Findings> {
+    if more.is_empty() {
+        return None;
+    }
+    let harmless_all = dialects
+        .iter()
+        .all(|dialect| !matches!(text::tokens(*dialect, sql), Ok(tokens) if scan(&tokens).is_some()));
+    if !harmless_all {
+        return None;
+    }
+    more.iter()
+        .find_map(|dialect| match parse(*dialect, sql, harmless) {
+            Parsed::Tree(findings) => Some(findings),
+            Parsed::Refused(_) | Parsed::Broken(_) => None,
+        })
 }
 
 /// Whether dialects may take the text apart in different ways.
@@ -619,8 +676,20 @@ impl Rule for BlockedSql {
     fn evaluate(&self, call: &Call, _: &PolicyContext) -> Result<Option<Decision>, RuleError> {
         let Call::Tool(call) = call else { return Ok(None) };
         let mut left = MAX_CALL_BYTES;
+        // Where a statement has place holders, what is bound to them is data.
+        let bound = args::walk(call.args.value(), &mut |leaf: Leaf<'_>| {
+            let is_statement = leaf.role == Role::Value
+                && guess::has_place_holders(leaf.text)
+                && guess::hint(&call.tool, leaf.names, &self.fields) == Hint::Yes;
+            if is_statement {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?
+        .is_some();
         let reason = args::walk(call.args.value(), &mut |leaf: Leaf<'_>| match self
-            .look(&call.tool, &leaf, &mut left)
+            .look(&call.tool, &leaf, bound, &mut left)
         {
             Some(reason) => ControlFlow::Break(reason),
             None => ControlFlow::Continue(()),

@@ -23,6 +23,10 @@ pub struct Limits {
     pub max_tool_calls: usize,
 }
 
+/// The longest name of a model or a tool, in bytes. The log has these names, so a request or an answer must not be
+/// able to fill a line with one. The longest that the providers take is far below it.
+pub(crate) const MAX_NAME_BYTES: usize = 512;
+
 impl Limits {
     /// The defaults, as a constant.
     pub const DEFAULT: Self = Self {

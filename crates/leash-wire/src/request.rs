@@ -5,6 +5,7 @@ use std::sync::Arc;
 use leash_core::{Caller, InputSize, Json, ModelCall, ServiceTier};
 use serde_json::value::RawValue;
 
+use crate::limits::MAX_NAME_BYTES;
 use crate::raw::{self, Members};
 use crate::{Format, Limits, StreamOptions, WireError, WireErrorKind};
 
@@ -142,6 +143,9 @@ impl Request {
             .or(own_model.as_deref())
             .filter(|model| !model.is_empty())
             .ok_or(WireError::field("`model` is missing"))?;
+        if model.len() > MAX_NAME_BYTES {
+            return Err(WireError::limit("the name of the model is longer than the limit"));
+        }
         if boolean(&members, "background")? {
             return Err(WireError::new(
                 WireErrorKind::Unsupported,

@@ -420,7 +420,8 @@ impl StreamMeter {
         }
     }
 
-    /// Whether usage was reported with counts that make no sense.
+    /// Whether usage was reported with counts that make no sense, or a whole answer came and no report after its
+    /// beginning.
     #[must_use]
     pub const fn usage_untrusted(&self) -> bool {
         self.shared.untrusted

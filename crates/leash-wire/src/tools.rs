@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::WireError;
+use crate::limits::MAX_NAME_BYTES;
 use crate::raw::{self, Members};
 use crate::usage::Searches;
 
@@ -36,6 +37,9 @@ pub(crate) fn arguments(text: &str) -> Result<Json, WireError> {
 pub(crate) fn request(id: &str, tool: &str, args: Json) -> Result<ToolRequest, WireError> {
     if tool.is_empty() {
         return Err(WireError::malformed("a tool call names no tool"));
+    }
+    if tool.len() > MAX_NAME_BYTES {
+        return Err(WireError::limit("the name of a tool is longer than the limit"));
     }
     Ok(ToolRequest {
         id: id.to_owned(),

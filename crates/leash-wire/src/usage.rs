@@ -72,6 +72,11 @@ impl Report {
         }
     }
 
+    /// Whether it says how much came out.
+    pub(crate) const fn has_output(&self) -> bool {
+        self.output.is_some()
+    }
+
     /// Adds searches that the provider does not count itself.
     pub(crate) fn with_searches(mut self, searches: Searches) -> Self {
         self.searches = self.searches.max(Some(searches.web));

@@ -215,6 +215,28 @@
 //! the agent sees it. A rule that asks another process is an [`AsyncRule`] and comes after the others. A [`Redactor`]
 //! takes out of a call what must not leave; a call that it changed is judged once more.
 //!
+//! Most need not be written: [`BlockedSql`], [`BlockedShell`], [`BlockedPaths`], [`BlockedUrls`] and
+//! [`BlockedPatterns`] read what a tool is called with, [`SecretsRule`] and [`PiiRedactor`] what leaves, and a
+//! [`Policy`] is a file of them that `llm-leash policy check` reads, too.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use llm_leash::{BlockedSql, Firewall, GuardedError, PiiRedactor};
+//! use serde_json::json;
+//!
+//! let fw = Firewall::builder().rule(BlockedSql::default()).redactor(PiiRedactor::new()).build()?;
+//! let sent = fw.tool("mail", json!({"to": "ada@example.com"}), async |call| Ok::<_, std::io::Error>(call.args)).await?;
+//! assert_eq!(sent.value.text(), r#"{"to":"[REDACTED:EMAIL]"}"#);
+//!
+//! let query = json!({"sql": "DROP TABLE users"});
+//! let refused = fw.tool("query", query, async |call| Ok::<_, std::io::Error>(call.args)).await;
+//! let Err(GuardedError::Refused(refusal)) = refused else { panic!() };
+//! assert_eq!(refusal.rule_id(), "blocked_sql");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # A human
 //!
 //! Where a rule says [`Action::Hitl`], a [`HitlGate`] is asked about exactly the call that will leave. Only an
@@ -241,7 +263,9 @@
 //! # }
 //! ```
 //!
-//! [`InMemoryHitlGate`] is for tests. Your own gate, over whatever your people look at, is one `async fn`.
+//! [`InMemoryHitlGate`] is for tests. [`hitl::QueueHitlGate`] puts the question into a queue, a file or a Redis server,
+//! where `llm-leash hitl` shows it and a human decides; it outlives the agent. A webhook (feature `webhook`) asks a
+//! service of yours, and a gate of your own is one `async fn`.
 //!
 //! # The log
 //!
@@ -274,8 +298,40 @@
 //! # }
 //! ```
 //!
-//! On the command line: `llm-leash verify audit.jsonl`, `replay`, `export --format csv`. What happens is told as
-//! `tracing` events too, under the target `llm_leash`.
+//! # Sharing
+//!
+//! Budgets, kill orders and approvals are kept in memory, for one process, where nothing else is said. Handed a store
+//! that is shared, any number of processes keep one cap, stop at one order, and ask the same people:
+//!
+#![cfg_attr(feature = "sqlite", doc = "```")]
+#![cfg_attr(not(feature = "sqlite"), doc = "```text")]
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! use std::sync::Arc;
+//! use llm_leash::budget::{SqliteStore, SqliteStoreOptions};
+//! use llm_leash::kill::{SqliteKillRegistry, ViewOptions};
+//! use llm_leash::{Firewall, SystemClock};
+//!
+//! let (budget, kill) = (dir.path().join("budget.db"), dir.path().join("kill.db"));
+//! let store = SqliteStore::open_or_init(budget, Arc::new(SystemClock), SqliteStoreOptions::default()).await?;
+//! let registry = SqliteKillRegistry::open(kill, ViewOptions::default()).await?;
+//! let fw = Firewall::builder()
+//!     .global_budget("20".parse()?)      // all processes on this file, together
+//!     .budget_store(Arc::new(store))
+//!     .kill_registry(Arc::new(registry)) // `llm-leash kill --all --registry sqlite:kill.db` stops them all
+//!     .build()?;
+//! # fw.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With `redis` in the place of `sqlite` they may be on many machines. A store that does not answer refuses.
+//!
+//! # On the command line
+//!
+//! `llm-leash verify audit.jsonl`, `replay`, `export --format csv`; `kill`, `hitl` and `budget` for what is shared;
+//! `demo` for a look at it. What happens is told as `tracing` events too, under the target `llm_leash`.
 //!
 //! # Adapters
 //!
@@ -348,7 +404,7 @@
 //!
 //! Do not retry one: the second attempt is refused too, unless something else changed. Where the answer is there but
 //! the paperwork is not, the answer is yours and [`Receipt::warning`] says what is missing; nothing more is admitted
-//! until it is on disk.
+//! until it is on disk. An answer over HTTP brings its receipt along: `adapters::http::CallReceipt`.
 //!
 //! # What it does not do
 //!
@@ -356,8 +412,7 @@
 //!   only guarded programs out is yours to set up.
 //! - It does not judge whether an answer is right, kind or true.
 //! - A chain shows what was changed, not what was cut off its end: keep the number of events elsewhere.
-//! - Budgets and kill orders are kept in memory, for one process, unless a store that is shared is set: see
-//!   [`budget::BudgetStore`] and [`kill::KillRegistry`].
+//! - Budgets and kill orders are kept in memory, for one process, unless a store that is [shared](#sharing) is set.
 //! - Prices are list prices of a day. Discounts make it stop early; what it does not know to be billed may pass a cap, and
 //!   is noticed when it does.
 //!
@@ -370,6 +425,10 @@
 //! | `openai` | `adapters::openai`: a guard for `async-openai` |
 //! | `anthropic` | `adapters::anthropic`: a guarded client of the Messages API |
 //! | `wire` | `wire`: the formats of the providers |
+//! | `sqlite` | stores in a file: [`budget`], [`kill`], [`hitl`] for the processes of one machine |
+//! | `redis` | the same for many machines |
+//! | `webhook` | [`hitl`] asks a service of yours |
+//! | `scanners` | [`policy`] asks Presidio, `LlamaFirewall` and scanners of your own |
 //! | `tiktoken` | [`budget`] counts tokens of OpenAI's models; five megabytes more |
 //!
 //! A feature adds, and never alters. This crate has no code: each part is a crate of its own (`leash-audit`,

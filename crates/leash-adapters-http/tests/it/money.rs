@@ -1,11 +1,15 @@
 //! What a provider bills, and what a cap holds.
 
+use std::io::Write as _;
+
 use futures_util::future::join_all;
+use leash_adapters_http::CallReceipt;
 use leash_core::Usd;
+use leash_firewall::Warning;
 use leash_testkit::{Reply, chat};
 use serde_json::json;
 
-use crate::support::{CHAT, ask, rule_of, world};
+use crate::support::{CHAT, ask, read_all, rule_of, within, world};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_burst_never_passes_the_cap_and_every_call_has_its_line() {
@@ -73,5 +77,37 @@ async fn usage_that_makes_no_sense_charges_the_bound_and_is_delivered() {
             "{usage}"
         );
         assert!(line["cost_usd"].as_f64().unwrap() >= 0.01, "{usage}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_whose_line_could_not_be_written_is_delivered_with_a_typed_warning() {
+    for reply in [
+        Reply::json(chat::answer("paid", 100, 50)).late(),
+        Reply::events(chat::stream("paid", 100, 50)).late(),
+        Reply::json("{}").status(500).late(),
+    ] {
+        let world = world(|fw| fw).await;
+        world.provider.always(reply);
+        let call = tokio::spawn(world.post(CHAT, &ask(CHAT, "hi", false)).send());
+        within(world.provider.arrived(1)).await;
+        // Somebody else writes to the log while the provider works, so nothing may be added to it any more.
+        let log = world.fw.audit_log().unwrap().path().to_owned();
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(log)
+            .unwrap()
+            .write_all(b"\n")
+            .unwrap();
+        world.provider.open();
+        let mut response = within(call).await.unwrap().unwrap();
+        let receipt = CallReceipt::of(&response).unwrap();
+        let (text, broke_off) = read_all(&mut response).await;
+        assert!(!broke_off && (text.contains("paid") || text == "{}"), "{text}");
+        let receipt = receipt.take().expect("the answer has ended");
+        assert!(!receipt.cost.is_zero());
+        assert!(matches!(receipt.warning, Some(Warning::Owed(_))));
+        let refused = world.post(CHAT, &ask(CHAT, "more", false)).send().await;
+        assert_eq!(rule_of(refused), "audit:unavailable");
     }
 }

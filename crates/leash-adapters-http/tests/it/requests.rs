@@ -277,3 +277,27 @@ async fn only_a_request_that_writes_the_cache_is_bounded_by_its_price() {
     }
     assert!(costs[0] < costs[1] && costs[1] <= costs[2], "{costs:?}");
 }
+
+#[tokio::test]
+async fn a_redirect_from_a_free_path_to_a_paid_one_brings_no_answer() {
+    for path in ["/r", "/v1/messages/count_tokens"] {
+        let world = world_with(|fw| fw, |guard| guard.allow_host("127.0.0.1")).await;
+        let to = format!("{}{MESSAGES}", world.provider.url());
+        let led = Reply::json("{}").status(307).header("location", to);
+        world.provider.reply(led);
+        world
+            .provider
+            .reply(Reply::json(anthropic::message("free of charge", 1, 1)));
+        let request = ask(MESSAGES, "hi", false);
+        assert_eq!(rule_of(world.post(path, &request).send().await), "wire");
+        assert_eq!(world.provider.requests().len(), 2);
+        assert_eq!(world.lines("refusal").await.len(), 1);
+        // Led to another free path it passes.
+        let to = format!("{}/elsewhere", world.provider.url());
+        let led = Reply::json("{}").status(307).header("location", to);
+        world.provider.reply(led);
+        world.provider.reply(Reply::json("{}"));
+        let answer = world.post(path, &request).send().await.unwrap();
+        assert!(answer.url().path().ends_with("/elsewhere"));
+    }
+}

@@ -532,3 +532,33 @@ fn notes_carry_members_of_their_own() {
     assert!(check(text.as_bytes()).is_ok());
     assert_eq!(lines(&path)[0]["zone"], "eu");
 }
+
+#[test]
+fn an_event_too_long_to_be_written_keeps_nothing_else_from_the_log() {
+    let (_dir, path) = place();
+    let log = AuditLog::open(&path).unwrap();
+    let huge = "no".repeat(3 << 20);
+    for _ in 0..3 {
+        assert!(matches!(
+            log.append_coalesced(&refusal(&huge)),
+            Err(AuditError::TooLong { .. })
+        ));
+        let _ = log.append_coalesced(&refusal("the cap is reached")).unwrap();
+    }
+    log.close().unwrap();
+    let lines = lines(&path);
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[1]["count"], 2);
+}
+
+#[test]
+fn a_long_event_is_not_counted_but_written_each_time() {
+    let (_dir, path) = place();
+    let log = AuditLog::open(&path).unwrap();
+    let reason = "no".repeat(100 << 10);
+    for _ in 0..3 {
+        let _ = log.append_coalesced(&refusal(&reason)).unwrap();
+    }
+    log.close().unwrap();
+    assert_eq!(lines(&path).len(), 3);
+}

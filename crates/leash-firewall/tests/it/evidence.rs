@@ -1,11 +1,16 @@
 //! No refusal without a line, no call without a trace; a log that cannot be written stops admission.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
-use leash_core::{Digest, LeashError, Usage, rule_ids};
+use leash_budget::{ModelPrice, Price, PriceTable};
+use leash_core::{
+    Action, Call, Decision, Digest, Json, LeashError, ModelCall, PolicyContext, Rule, RuleError, SystemClock,
+    ToolCall, ToolRequest, Usage, rule_ids,
+};
 use leash_firewall::{Answer, BuildError, Firewall, Warning};
 
-use crate::support::{Log, builder, call};
+use crate::support::{FaultyStore, Log, builder, call};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn eight_threads_on_one_firewall_never_break_the_chain() {
@@ -47,6 +52,88 @@ fn two_firewalls_asked_for_one_log_are_told_who_has_it() {
         panic!("two writers on one log")
     };
     assert!(error.to_string().contains("audit.jsonl"), "{error}");
+}
+
+#[tokio::test]
+async fn after_a_firewall_was_closed_and_dropped_the_next_one_gets_its_log() {
+    let log = Log::new();
+    for _ in 0..200 {
+        let firewall = builder().budget_usd(1.0).audit_log(log.path()).build().unwrap();
+        drop(firewall.admit(call(&firewall, 1)).await.unwrap());
+        firewall.close().await.unwrap();
+    }
+    assert_eq!(log.of_kind("model_call").len(), 200);
+}
+
+#[tokio::test]
+async fn a_rule_with_much_to_say_does_not_keep_its_refusal_out_of_the_log() {
+    #[derive(Debug)]
+    struct Talks;
+    impl Rule for Talks {
+        fn id(&self) -> &'static str {
+            "talks"
+        }
+        fn evaluate(&self, _: &Call, _: &PolicyContext) -> Result<Option<Decision>, RuleError> {
+            Ok(Some(Decision::new(Action::Block, "talks", "nö".repeat(2 << 20))))
+        }
+    }
+    let log = Log::new();
+    let firewall = builder().rule(Talks).audit_log(log.path()).build().unwrap();
+    let refused = firewall.admit(call(&firewall, 1)).await.unwrap_err();
+    assert_eq!(refused.rule_id(), "talks");
+    firewall.kill(&"stop ".repeat(1 << 20)).await.unwrap();
+    firewall.close().await.unwrap();
+    for kind in ["policy_decision", "refusal", "kill"] {
+        let reason = log.of_kind(kind)[0]["reason"].as_str().unwrap().len();
+        assert!((4_000..=4_096).contains(&reason), "{kind}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_no_line_could_hold_is_refused_and_the_log_goes_on() {
+    let log = Log::new();
+    let free = ModelPrice::flat(Price::FREE, Price::FREE);
+    let firewall = builder()
+        .prices(PriceTable::empty().with_ceiling("p", free))
+        .budget_usd(1.0)
+        .budget_store(FaultyStore::durable(Arc::new(SystemClock)))
+        .denied_tools(["*"])
+        .audit_log(log.path())
+        .build()
+        .unwrap();
+    let huge: Arc<str> = "m".repeat(5 << 20).into();
+    let model = |provider: &str, model: Arc<str>| {
+        ModelCall::new(provider, model, Json::null(), 1, firewall.caller().clone())
+    };
+    let asked = ToolRequest {
+        id: String::new(),
+        tool: huge.clone(),
+        args: Json::null(),
+    };
+    let refused = [
+        firewall.admit(model("p", huge.clone())).await.err(),
+        firewall.admit(model(&huge, "m".into())).await.err(),
+        firewall
+            .admit(ToolCall::new(
+                huge.clone(),
+                Json::null(),
+                firewall.caller().clone(),
+            ))
+            .await
+            .err(),
+        firewall.inspect(&asked).await.err(),
+    ];
+    for refused in refused {
+        let refused = refused.expect("it went through");
+        assert_eq!(refused.rule_id(), rule_ids::WIRE);
+        assert!(!refused.reason().contains("mmm"));
+    }
+    let admission = firewall.admit(model("p", "m".repeat(1024).into())).await.unwrap();
+    let answer = Answer::reported(Usage::default(), Digest::EMPTY);
+    assert!(admission.settle(answer).await.warning.is_none());
+    firewall.close().await.unwrap();
+    assert_eq!(log.refusals(), 4);
+    assert_eq!(log.of_kind("model_call").len(), 1);
 }
 
 #[tokio::test]

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use leash_budget::{BudgetStore, ModelPrice, Price, PriceTable, Scope, ScopeKey};
-use leash_core::{AgentName, Digest, LeashError, ModelCall, TenantId, Usage, Usd, rule_ids};
-use leash_firewall::{Admission, Answer, BuildError, Charge, Firewall, Outcome, Over, Window};
+use leash_budget::{BudgetStore, MemoryStore, ModelPrice, Price, PriceTable, Scope, ScopeKey};
+use leash_core::{AgentName, Digest, Json, LeashError, ModelCall, TenantId, Usage, Usd, rule_ids};
+use leash_firewall::{
+    Admission, Answer, BuildError, Charge, Firewall, ModelAnswer, ModelFailure, Outcome, Over, Window,
+};
 use proptest::prelude::*;
 
 use crate::support::{FaultyStore, HandClock, Log, builder, call, usd, used};
@@ -66,6 +68,35 @@ async fn a_dropped_admission_is_charged_its_bound_and_the_log_says_unsettled() {
         (&line["outcome"], &line["usage"], &line["cost_usd"]),
         (&"unsettled".into(), &"estimated".into(), &0.3.into())
     );
+}
+
+#[tokio::test]
+async fn a_closure_that_panics_is_charged_its_bound_and_the_log_says_unsettled() {
+    let log = Log::new();
+    let firewall = builder().budget_usd(1.00).audit_log(log.path()).build().unwrap();
+    let panics = {
+        let firewall = firewall.clone();
+        tokio::spawn(async move {
+            let run = async |_| -> Result<ModelAnswer<()>, ModelFailure<std::io::Error>> {
+                tokio::task::yield_now().await;
+                panic!("a bug in the client");
+            };
+            firewall.model(call(&firewall, 30), run).await
+        })
+    };
+    assert!(panics.await.unwrap_err().is_panic());
+    let blocking = firewall.blocking().unwrap();
+    let panics = std::thread::spawn(move || {
+        let run = |_| -> Result<ModelAnswer<()>, ModelFailure<std::io::Error>> { panic!("another") };
+        drop(blocking.model(call(blocking.firewall(), 20), run));
+    });
+    assert!(panics.join().is_err());
+    firewall.close().await.unwrap();
+    let (_, balance) = firewall.balances().await.unwrap().remove(0);
+    assert_eq!((balance.spent, balance.reserved), (usd("0.50"), Usd::ZERO));
+    let lines = log.of_kind("model_call");
+    assert_eq!(lines.len(), 2);
+    assert!(lines.iter().all(|line| line["outcome"] == "unsettled"));
 }
 
 #[tokio::test]
@@ -342,6 +373,83 @@ async fn a_charge_from_outside_is_recorded_even_where_it_breaks_the_cap() {
         rule_ids::HARD_CAP
     );
     assert_eq!(log.cost(), usd("0.60"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn charges_that_a_store_could_not_be_told_are_bounded_and_none_is_lost() {
+    let store = FaultyStore::new(256);
+    let firewall = builder()
+        .budget_usd(100.0)
+        .budget_store(store.clone())
+        .lease(Duration::ZERO)
+        .build()
+        .unwrap();
+    let charge = || Charge {
+        provider: "p".into(),
+        model: "cent".into(),
+        usage: Usage {
+            output_tokens: 1,
+            ..Usage::default()
+        },
+    };
+    let mut recorded = 0_u64;
+    let refused = loop {
+        match firewall.charge(charge()).await {
+            Ok(receipt) => {
+                assert!(receipt.warning.is_some(), "nobody could be told");
+                recorded += 1;
+            }
+            Err(refused) => break refused,
+        }
+        assert!(recorded <= 1_024, "there is no end");
+    };
+    assert_eq!(refused.rule_id(), rule_ids::CAPACITY);
+    // They are tried again, however long that is after a lease would have ended them.
+    firewall.flush().await.unwrap();
+    store.heal();
+    firewall.close().await.unwrap();
+    let spent = firewall.cumulative().await.unwrap();
+    assert_eq!(spent, Usd::from_cents(recorded).unwrap());
+    assert!(firewall.charge(charge()).await.unwrap().warning.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guarded_call_that_outlasts_its_lease_keeps_what_is_set_aside_for_it() {
+    let log = Log::new();
+    let clock = HandClock::at("2027-01-01T00:00:00Z");
+    let store = Arc::new(MemoryStore::new(clock.clone()));
+    let firewall = builder()
+        .budget_usd(1.0)
+        .clock(clock.clone())
+        .budget_store(store.clone())
+        .lease(Duration::from_mins(1))
+        .tool_price("dig", usd("0.10"))
+        .audit_log(log.path())
+        .build()
+        .unwrap();
+    let work = async || {
+        for _ in 0..3 {
+            clock.advance(Duration::from_secs(50));
+            tokio::time::sleep(Duration::from_secs(25)).await;
+            assert!(store.expire(10).await.unwrap().is_empty(), "its lease ran out");
+        }
+    };
+    let called = firewall.model(call(&firewall, 10), async |_| {
+        work().await;
+        let usage = Usage {
+            output_tokens: 3,
+            ..Usage::default()
+        };
+        Ok::<_, ModelFailure<std::io::Error>>(ModelAnswer::new((), usage, Json::null()))
+    });
+    assert_eq!(called.await.unwrap().receipt.cost, usd("0.03"));
+    let dug = firewall.tool("dig", Json::null(), async |_| {
+        work().await;
+        Ok::<_, std::io::Error>(Json::null())
+    });
+    assert_eq!(dug.await.unwrap().receipt.cost, usd("0.10"));
+    firewall.close().await.unwrap();
+    assert_eq!(log.cost(), usd("0.13"));
 }
 
 #[tokio::test]

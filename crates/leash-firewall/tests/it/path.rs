@@ -189,6 +189,30 @@ async fn what_is_redacted_is_what_leaves_what_is_hashed_and_what_a_human_sees() 
 }
 
 #[tokio::test]
+async fn a_redactor_that_changes_the_messages_and_not_the_request_refuses() {
+    /// Knows what a list of messages looks like, and nothing else.
+    #[derive(Debug)]
+    struct FirstMessage;
+    impl Redactor for FirstMessage {
+        fn redact(&self, document: &Json) -> Result<Option<Json>, RuleError> {
+            Ok(document.value().get(0).map(|_| Json::from(json!(["taken out"]))))
+        }
+    }
+    let firewall = builder().redactor(FirstMessage).build().unwrap();
+    let mut asked = call(&firewall, 1);
+    asked.body = Some(Json::from(json!({"model": "cent", "messages": ["mallory"]})));
+    asked.messages = Json::from(json!(["mallory"]));
+    assert_eq!(
+        firewall.admit(asked.clone()).await.unwrap_err().rule_id(),
+        rule_ids::REDACT
+    );
+    asked.body = None;
+    let admission = firewall.admit(asked).await.unwrap();
+    assert_eq!(admission.call().content().text(), r#"["taken out"]"#);
+    admission.fail().await;
+}
+
+#[tokio::test]
 async fn a_redacted_call_is_judged_again() {
     /// Blocks what the redactor made of it.
     #[derive(Debug)]

@@ -41,6 +41,17 @@ pub(super) enum Stop {
 
 type Result<T> = std::result::Result<T, Stop>;
 
+/// How a script ended, as far as it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// All of it was read.
+    Whole,
+    /// It ends within a quote or a construct, which more text may close.
+    Open,
+    /// It breaks the grammar: no shell reads on.
+    Broken,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Var {
     /// Each is the list of an array; a scalar is a list of one.
@@ -105,6 +116,8 @@ pub(super) struct Machine<'r> {
     loops: u32,
     processes: u32,
     level: u32,
+    /// How the outermost script ended.
+    end: End,
 }
 
 impl<'r> Machine<'r> {
@@ -133,6 +146,7 @@ impl<'r> Machine<'r> {
             loops: 0,
             processes: 0,
             level: 0,
+            end: End::Whole,
         }
     }
 
@@ -175,9 +189,12 @@ impl<'r> Machine<'r> {
     }
 
     /// Runs `text` as a shell would, and then what it defined and did not call.
-    pub(super) fn run_all(&mut self, text: &str, strict: bool) -> Result<()> {
+    ///
+    /// Where it is no command, a text of its own that breaks the grammar ends like one that a shell stops at.
+    pub(super) fn run_all(&mut self, text: &str, strict: bool) -> Result<End> {
         self.strict = strict;
         self.run_text(text, "", strict)?;
+        let end = self.end;
         // A function that nothing calls may be called by what the shell does next.
         let rest: Vec<(String, Function)> = self
             .env
@@ -196,7 +213,7 @@ impl<'r> Machine<'r> {
             )?;
             self.unknown = known;
         }
-        Ok(())
+        Ok(end)
     }
 
     /// Runs `text` in this shell.
@@ -219,15 +236,26 @@ impl<'r> Machine<'r> {
             return Err(Stop::Refuse("is nested too deeply"));
         }
         let (parsed, error) = syntax::parse(text);
+        if self.calls == 1 {
+            self.end = match &error {
+                None => End::Whole,
+                Some(error) if error.open => End::Open,
+                Some(_) => End::Broken,
+            };
+        }
+        let unread = parsed.unread;
         let outer = std::mem::replace(&mut self.bodies, Rc::new(parsed.bodies));
         let result = self.script(&parsed.script, input);
         self.bodies = outer;
         self.calls = self.calls.saturating_sub(1);
         let output = result?;
         if let Some(error) = error
-            && strict
+            && (strict && self.strict || error.bounded)
         {
-            return Err(Stop::Refuse(error));
+            return Err(Stop::Refuse(error.what));
+        }
+        if unread && strict && self.strict {
+            return Err(Stop::Refuse("has a parameter that is not read"));
         }
         Ok(output)
     }

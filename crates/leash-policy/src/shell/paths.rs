@@ -50,19 +50,36 @@ pub(super) struct Path<'a> {
 
 impl<'a> Path<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        let absolute = text.starts_with('/');
+        let mut absolute = text.starts_with('/');
         let mut parts: Vec<&str> = Vec::new();
         let mut up = 0_usize;
         for part in text.split('/') {
             match part {
                 "" | "." => {}
                 ".." => {
-                    if parts.pop().is_none() && !absolute {
+                    // Above a home is the folder of homes, and above that the root.
+                    if parts.len() == 1 && !absolute && up == 0 && text.starts_with('~') {
+                        absolute = true;
+                        parts.clear();
+                        parts.push("home");
+                    } else if parts.pop().is_none() && !absolute {
                         up = up.saturating_add(1);
                     }
                 }
                 part => parts.push(part),
             }
+        }
+        // Whoever climbs that far means the root.
+        const TOP: [&str; 10] = [
+            "etc", "usr", "var", "boot", "proc", "sys", "dev", "root", "sbin", "lib64",
+        ];
+        if up >= 3 && parts.first().is_some_and(|first| TOP.contains(first)) {
+            absolute = true;
+        }
+        // Another name of the root, and of the working directory.
+        while absolute && parts.first() == Some(&"proc") && matches!(parts.get(2), Some(&("root" | "cwd"))) {
+            absolute = parts.get(2) == Some(&"root");
+            parts.drain(..3);
         }
         let mut home = false;
         if !absolute && up == 0 && text.starts_with('~') {
@@ -271,6 +288,9 @@ pub(super) fn place(text: &str, cwd: &str) -> Place {
         // Below a folder that is not known: what is named is known to be below it.
         return Place::Ordinary;
     }
+    if let Some(place) = on_a_drive(text) {
+        return place;
+    }
     let path = Path::new(text);
     if path.home {
         return match path.part(0) {
@@ -357,6 +377,29 @@ pub(super) fn place(text: &str, cwd: &str) -> Place {
     } else {
         Place::Ordinary
     }
+}
+
+/// Where a path leads that begins with the letter of a drive. Its backslashes may be gone: a shell takes them away.
+fn on_a_drive(text: &str) -> Option<Place> {
+    let (drive, rest) = text.split_once(':')?;
+    if drive.len() != 1 || !drive.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return None;
+    }
+    let rest = rest.replace('\\', "/").to_ascii_lowercase();
+    let rest = rest.trim_matches('/');
+    Some(if rest.is_empty() || is_all(rest) {
+        Place::Root
+    } else if rest.starts_with("windows")
+        || rest.starts_with("program")
+        || rest == "users"
+        || rest
+            .strip_prefix("users/")
+            .is_some_and(|rest| !rest.contains('/'))
+    {
+        Place::System
+    } else {
+        Place::Ordinary
+    })
 }
 
 /// A name that stands for everything in a folder.

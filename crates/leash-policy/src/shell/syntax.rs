@@ -15,8 +15,23 @@ use std::rc::Rc;
 /// How deeply constructs may nest: substitutions, groups, quotes in quotes.
 const MAX_DEPTH: u32 = 64;
 
-/// Why a text is no script, as a fragment for a reason.
-pub(super) type SyntaxError = &'static str;
+/// Why a text is no script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SyntaxError {
+    /// As a fragment for a reason.
+    pub(super) what: &'static str,
+    /// Whether it was met at the end, where more text may mend it.
+    pub(super) open: bool,
+    /// Whether a bound was met, and nothing is known of the grammar.
+    pub(super) bounded: bool,
+}
+
+/// Constructs that nest deeper than the parser goes.
+const TOO_DEEP: &str = "is nested too deeply";
+/// What a shell reads and this parser does not.
+const UNREAD_END: &str = "has a here-document whose end is not read";
+const UNREAD_GLOB: &str = "has an extended glob that is not read";
+const TOO_MANY: &str = "has too many here-documents";
 
 /// Commands in the order in which they stand.
 pub(super) type Script = Vec<AndOr>;
@@ -183,6 +198,8 @@ pub(super) enum ParamOp {
 pub(super) struct Parsed {
     pub(super) script: Script,
     pub(super) bodies: Vec<Word>,
+    /// Whether it holds a parameter that is not read: some shells stop there, and some go on.
+    pub(super) unread: bool,
 }
 
 /// Parses `text` from its start. With an error comes what stands before the line it is on: a shell that reads line by
@@ -212,13 +229,40 @@ pub(super) fn parse(text: &str) -> (Parsed, Option<SyntaxError>) {
             parser.pending.clear();
         }
     }
+    let error = error.map(|what| SyntaxError {
+        what,
+        open: parser.end() || what.starts_with("ends inside"),
+        bounded: match what {
+            TOO_DEEP => may_close(parser.rest()),
+            // Without the option for them, a shell takes them for an error.
+            UNREAD_GLOB => text.contains("extglob"),
+            UNREAD_END | TOO_MANY => true,
+            _ => false,
+        },
+    });
     (
         Parsed {
             script,
             bodies: parser.bodies,
+            unread: parser.unread,
         },
         error,
     )
+}
+
+/// Whether `rest` holds what closes as many constructs as were opened when the parser gave up. Without that a shell
+/// finds no end, and runs nothing.
+fn may_close(rest: &str) -> bool {
+    let closers = rest
+        .bytes()
+        .filter(|byte| matches!(byte, b')' | b'}' | b'`' | b'"' | b'\''))
+        .count();
+    let words = rest
+        .split(|c: char| c.is_whitespace() || c == ';')
+        .filter(|word| matches!(*word, "fi" | "done" | "esac"))
+        .count();
+    let most = usize::try_from(MAX_DEPTH).unwrap_or(usize::MAX);
+    closers.saturating_add(words) >= most / 2
 }
 
 #[derive(Debug)]
@@ -235,6 +279,8 @@ struct Parser<'a> {
     depth: u32,
     pending: Vec<Pending>,
     bodies: Vec<Word>,
+    /// Whether a parameter was met that is not read.
+    unread: bool,
 }
 
 const fn is_name_start(byte: u8) -> bool {
@@ -252,7 +298,7 @@ const fn is_meta(byte: u8) -> bool {
     )
 }
 
-type Result<T> = std::result::Result<T, SyntaxError>;
+type Result<T> = std::result::Result<T, &'static str>;
 
 impl<'a> Parser<'a> {
     const fn new(text: &'a str, depth: u32, bodies: Vec<Word>) -> Self {
@@ -262,6 +308,7 @@ impl<'a> Parser<'a> {
             depth,
             pending: Vec::new(),
             bodies,
+            unread: false,
         }
     }
 
@@ -308,7 +355,7 @@ impl<'a> Parser<'a> {
     fn deeper(&mut self) -> Result<()> {
         self.depth = self.depth.saturating_add(1);
         if self.depth > MAX_DEPTH {
-            return Err("is nested too deeply");
+            return Err(TOO_DEEP);
         }
         Ok(())
     }
@@ -388,6 +435,7 @@ impl<'a> Parser<'a> {
         let mut inner = Parser::new(text, self.depth, std::mem::take(&mut self.bodies));
         let result = parse(&mut inner);
         self.bodies = inner.bodies;
+        self.unread |= inner.unread;
         self.shallower();
         result
     }
@@ -997,7 +1045,7 @@ impl<'a> Parser<'a> {
         let mut quoted = false;
         flatten(&word, &mut delimiter, &mut quoted)?;
         if self.pending.len() >= 64 {
-            return Err("has too many here-documents");
+            return Err(TOO_MANY);
         }
         let slot = self.bodies.len();
         self.bodies.push(Word::new());
@@ -1075,7 +1123,7 @@ impl<'a> Parser<'a> {
                     };
                     let inner = self.rest().get(..length).unwrap_or("");
                     if inner.contains(['$', '`', '\n', '\'', '"']) {
-                        return Err("has an extended glob that is not read");
+                        return Err(UNREAD_GLOB);
                     }
                     self.skip(length.saturating_add(1));
                     pieces.push(Piece::Lit("*".to_owned()));
@@ -1397,7 +1445,7 @@ impl<'a> Parser<'a> {
         } else if matches!(self.peek(0), b'@' | b'*' | b'#' | b'?' | b'-' | b'$' | b'!') {
             self.skip(1);
         } else {
-            return Err("has a parameter that is not read");
+            return self.unread();
         }
         self.slice(from).clone_into(&mut param.name);
         if self.peek(0) == b'[' {
@@ -1479,7 +1527,7 @@ impl<'a> Parser<'a> {
                 }
                 let pattern = self.operand(b"", false)?;
                 if !pattern.is_empty() {
-                    return Err("has a parameter that is not read");
+                    return self.unread();
                 }
                 ParamOp::Case {
                     upper: op == b'^',
@@ -1492,13 +1540,31 @@ impl<'a> Parser<'a> {
                 self.skip(1);
                 ParamOp::Transform(what)
             }
-            _ => return Err("has a parameter that is not read"),
+            _ => return self.unread(),
         };
         if !self.eat("}") {
             return Err("ends inside a construct");
         }
         self.shallower();
         Ok(Piece::Param(Box::new(param)))
+    }
+
+    /// A parameter that is not read, past its end. A shell may say so and go on, so what follows counts.
+    fn unread(&mut self) -> Result<Piece> {
+        self.unread = true;
+        self.operand(b"", false)?;
+        if !self.eat("}") {
+            return Err("ends inside a construct");
+        }
+        self.shallower();
+        Ok(Piece::Param(Box::new(Param {
+            name: "_".to_owned(),
+            index: None,
+            length: false,
+            indirect: false,
+            bare: false,
+            op: ParamOp::None,
+        })))
     }
 
     /// The operand of an operator in `${…}`: up to `}` or one of `stops`, which stay unread.
@@ -1586,7 +1652,7 @@ fn flatten(word: &[Piece], out: &mut String, quoted: &mut bool) -> Result<()> {
                 *quoted = true;
                 flatten(inner, out, quoted)?;
             }
-            _ => return Err("has a here-document whose end is not read"),
+            _ => return Err(UNREAD_END),
         }
     }
     Ok(())

@@ -92,6 +92,10 @@ fn shape_of(program: &str) -> Option<Shape> {
         "hyperfine" => shape("wmMrspPLDn", &["--warmup", "--runs", "--prepare"], 0, false),
         "command" => shape("", &[], 0, false),
         "watch" => shape("nq", &["--interval"], 0, false),
+        "proot" => shape("rbwqRSkm", &["--rootfs", "--bind", "--cwd"], 0, false),
+        "flatpak-spawn" | "distrobox-host-exec" | "arch-chroot" => {
+            shape("", &[], usize::from(program == "arch-chroot"), false)
+        }
         "ifne" | "nocache" | "eatmydata" | "dotenv" => shape("f", &[], 0, false),
         _ => return None,
     })
@@ -225,6 +229,10 @@ pub(super) fn open(
             let command = clustered(args, 'c', "--command").unwrap_or("").to_owned();
             machine.run_text(&command, input, true)?
         }
+        "sg" => {
+            let command = args.get(1..).unwrap_or(&[]).join(" ");
+            machine.run_text(&command, input, true)?
+        }
         "su" => {
             if input.contains(|c| c != '\n' && c != ' ') {
                 machine.run_text(&input.to_owned(), "", true)?;
@@ -317,11 +325,15 @@ pub(super) fn open(
                     return Ok(Some(mark(marks::OUTPUT).to_owned()));
                 }
                 let text = command.join(" ");
-                machine.run_text(&text, input, true)?
+                let mut output = machine.run_text(&text, input, true)?;
+                // What is not known of it comes from another machine.
+                if marks::any(&output) {
+                    output.push(marks::NETWORK);
+                }
+                output
             }
         }
-        "docker" | "docker-compose" | "kubectl" | "oc" | "lxc" | "vagrant" | "gcloud" | "flatpak-spawn"
-        | "nix-shell" => {
+        "docker" | "docker-compose" | "kubectl" | "oc" | "lxc" | "vagrant" | "gcloud" | "nix-shell" => {
             if program == "vagrant" || program == "gcloud" {
                 if let Some(command) = option(args, "-c", "--command") {
                     machine.run_text(&command.to_owned(), input, true)?;
@@ -335,6 +347,29 @@ pub(super) fn open(
                 return Ok(None);
             }
             return container(machine, program, args, input);
+        }
+        "npx" | "npm" | "pnpm" | "bunx"
+            if (program == "npx" || matches!(first, "exec" | "x"))
+                && option(args, "-c", "--call").is_some() =>
+        {
+            let command = option(args, "-c", "--call").unwrap_or("").to_owned();
+            machine.run_text(&command, input, true)?
+        }
+        "fzf" | "sk" => {
+            for name in ["--preview", "--bind", "--header-command"] {
+                let Some(text) = option(args, "", name) else {
+                    continue;
+                };
+                let command = match text.split_once(['(', ':']) {
+                    Some((_, command)) if name == "--bind" => command
+                        .split_once('(')
+                        .map_or(command, |(_, command)| command)
+                        .trim_end_matches(')'),
+                    _ => text,
+                };
+                machine.run_text(&command.replace("{}", "item"), "", false)?;
+            }
+            return Ok(None);
         }
         "npm" | "pnpm" | "yarn" | "poetry" | "pipenv" | "uv" | "bundle" | "rye" | "hatch" | "conda"
         | "mise" | "asdf" | "direnv" | "aws-vault" | "op" | "doppler" | "pdm" | "pipx" | "mamba"
@@ -547,11 +582,32 @@ pub(super) fn open(
             if program == "systemd-run" && args.iter().any(|arg| arg.starts_with("--on-")) {
                 return Err(Stop::Danger("makes something run or log in later"));
             }
+            if program == "nsenter" && enters_host(args) {
+                return Err(Stop::Danger("hands the machine's files to a container"));
+            }
             let command = command.to_vec();
             machine.run(&command, input)?
         }
     };
     Ok(Some(ran))
+}
+
+/// Whether `nsenter` goes where the machine's own files are: out of a container, to its first process.
+fn enters_host(args: &[String]) -> bool {
+    let own = leading_options(args);
+    let first = option(own, "-t", "--target") == Some("1");
+    let mount =
+        has_flag(own, 'm') || has_flag(own, 'a') || has_long(own, "--mount") || has_long(own, "--all");
+    first && mount
+}
+
+/// The words up to the first that is neither an option nor a number.
+fn leading_options(args: &[String]) -> &[String] {
+    let end = args
+        .iter()
+        .position(|arg| !arg.starts_with('-') && !arg.bytes().all(|byte| byte.is_ascii_digit()))
+        .unwrap_or(args.len());
+    args.get(..end).unwrap_or(args)
 }
 
 /// `sh`, with `-c`, a file, or what comes in.
@@ -665,7 +721,8 @@ fn xargs(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str)
         items = command.split_off(at).into_iter().skip(1).collect();
     }
     if let Some(file) = option(args, "-a", "--arg-file") {
-        items.push(machine.read(&file.to_owned())?);
+        let content = machine.read(&file.to_owned())?;
+        items.extend(content.split_whitespace().take(256).map(str::to_owned));
     } else if items.is_empty() {
         if input.contains('\u{fdd5}') || marks::any(input) {
             items.extend(input.split_whitespace().take(64).map(str::to_owned));
@@ -931,7 +988,10 @@ fn make(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<()> {
     for line in content.lines() {
         let recipe = line
             .strip_prefix('\t')
-            .or_else(|| line.split_once(": ; ").map(|(_, recipe)| recipe))
+            .or_else(|| {
+                let (_, rest) = line.split_once(':')?;
+                rest.split_once(';').map(|(_, recipe)| recipe)
+            })
             .or_else(|| {
                 line.split_once("$(shell ")
                     .map(|(_, rest)| rest.trim_end_matches(')'))
@@ -961,8 +1021,10 @@ fn powershell(machine: &mut Machine<'_>, text: &str) -> Result<()> {
     {
         return Err(Stop::Danger("runs what it downloads"));
     }
-    for line in lower.split([';', '\n', '|']) {
-        machine.run_text(line, "", false)?;
+    // A backslash parts folders here, and quotes nothing.
+    let lower = lower.replace('\\', "/");
+    for line in lower.split([';', '\n', '|', '{', '}']) {
+        machine.run_text(line.trim_start_matches(['&', ' ', '.']), "", false)?;
     }
     Ok(())
 }
@@ -1120,6 +1182,14 @@ fn git(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<Option
     }
     let words = operands(args, "cC");
     match words.first().copied() {
+        Some("clean") if has_flag(args, 'f') || has_long(args, "--force") => {
+            let folder = option(args, "-C", "").unwrap_or(".");
+            if matches!(machine.place(folder), Place::Root | Place::System | Place::Home) {
+                return Err(Stop::Danger(
+                    "destroys files of the system, of a home folder or all that is here",
+                ));
+            }
+        }
         Some("bisect") if words.get(1) == Some(&"run") => {
             let command: Vec<String> = args
                 .iter()
@@ -1160,10 +1230,9 @@ fn git(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<Option
             }
         }
         Some("clone" | "fetch" | "pull" | "ls-remote") => {
-            for arg in args {
-                if let Some(command) = arg.strip_prefix("ext::") {
-                    machine.run_text(command, "", true)?;
-                }
+            // A transport that is a command of whoever wrote the address.
+            if args.iter().any(|arg| arg.starts_with("ext::")) {
+                return Err(Stop::Danger("runs what it downloads"));
             }
             if let Some(command) = option(args, "-u", "--upload-pack") {
                 machine.run_text(&command.to_owned(), "", false)?;
@@ -1189,7 +1258,7 @@ fn interpreter(
         "node" | "bun" | "ts-node" | "tsx" => &["-e", "--eval", "-p", "--print", "-pe"],
         "deno" => &["eval"],
         "php" => &["-r", "-B", "-R", "-E"],
-        "powershell" => &["-c", "-Command", "-command", "-C"],
+        "powershell" => &["-c"],
         "expect" | "guile" => &["-c"],
         _ => &[],
     };
@@ -1198,17 +1267,35 @@ fn interpreter(
     let mut module = false;
     let mut modules = 0_usize;
     while let Some(arg) = rest.next() {
-        if arg.to_ascii_lowercase().starts_with("-enc")
-            || (program == "powershell" && arg.eq_ignore_ascii_case("-e"))
-        {
-            machine.unknown("runs code that is encoded");
+        if program == "powershell" && arg.starts_with(['-', '/']) {
+            let name = arg.trim_start_matches(['-', '/']).to_ascii_lowercase();
+            if name == "ec" || (!name.is_empty() && "encodedcommand".starts_with(name.as_str())) {
+                machine.unknown("runs code that is encoded");
+                rest.next();
+            } else if !name.is_empty() && "command".starts_with(name.as_str()) {
+                texts.extend(rest.by_ref().cloned());
+            } else if !name.is_empty() && "file".starts_with(name.as_str()) {
+                file = rest.next();
+                break;
+            } else if name == "ep"
+                || name == "w"
+                || [
+                    "windowstyle",
+                    "executionpolicy",
+                    "version",
+                    "inputformat",
+                    "outputformat",
+                    "configurationname",
+                ]
+                .iter()
+                .any(|long| name.len() > 1 && long.starts_with(name.as_str()))
+            {
+                rest.next();
+            }
             continue;
         }
         if flags.contains(&arg.as_str()) {
             texts.extend(rest.next().cloned());
-            if program == "powershell" {
-                texts.extend(rest.by_ref().cloned());
-            }
             continue;
         }
         // A cluster: `perl -ne code`, `python -Ic code`, `perl -MFoo -e code`; or code glued to it.
@@ -1250,6 +1337,12 @@ fn interpreter(
         }
         if program == "python" && arg == "-m" {
             module = true;
+            break;
+        }
+        if program == "powershell" && !arg.to_ascii_lowercase().ends_with(".ps1") {
+            // Words without an option are a command.
+            texts.push(arg.clone());
+            texts.extend(rest.by_ref().cloned());
             break;
         }
         if !arg.starts_with('-') || arg == "-" {
@@ -1312,7 +1405,7 @@ fn interpreter(
             }
         }
     }
-    let text = texts.join("\n");
+    let text = texts.join(if program == "powershell" { " " } else { "\n" });
     if text.contains(marks::NETWORK) {
         return Err(Stop::Danger("runs what it downloads"));
     }

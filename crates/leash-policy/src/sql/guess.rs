@@ -1,6 +1,6 @@
 //! Is this SQL? What a rule asks of a string whose name does not tell. Knows words, and no grammar.
 
-use crate::args::{Hint, telling, words};
+use crate::args::{Hint, says, telling, words};
 
 /// Products whose name in a tool's name says that it talks to a database.
 const DATABASES: &[&str] = &[
@@ -132,6 +132,9 @@ pub(super) fn hint(tool: &str, names: &[&str], fields: &[String]) -> Hint {
     {
         return Hint::Yes;
     }
+    if tool_has_database && !says(name) {
+        return Hint::Maybe;
+    }
     if words.iter().any(|word| MAYBE.contains(&word.as_str())) {
         return if tool_has_database { Hint::Yes } else { Hint::Maybe };
     }
@@ -171,12 +174,61 @@ const PROSE: &[&str] = &[
     "answer",
     "reply",
     "feedback",
+    "pattern",
+    "regex",
+    "regexp",
+    "keyword",
+    "keywords",
 ];
 
 /// Whether what is under these names is for people to read.
 pub(super) fn is_for_people(names: &[&str]) -> bool {
     let last = telling(names).map(words).and_then(|mut words| words.pop());
     last.is_some_and(|last| PROSE.contains(&last.as_str()))
+}
+
+/// Names of what is bound to the place holders of a statement.
+const BOUND: &[&str] = &[
+    "params",
+    "parameters",
+    "param",
+    "bind",
+    "binds",
+    "bindings",
+    "bind_vars",
+    "bindvars",
+    "bind_params",
+    "bound",
+    "query_params",
+    "sql_params",
+    "queryparams",
+    "sqlparams",
+    "values",
+    "placeholders",
+    "replacements",
+    "parametervalues",
+    "parameter_values",
+];
+
+/// Whether what is under these names is bound to place holders: it stands in a list or an object of them.
+pub(super) fn is_bound(names: &[&str]) -> bool {
+    names
+        .iter()
+        .rev()
+        .take(3)
+        .any(|name| BOUND.iter().any(|bound| name.eq_ignore_ascii_case(bound)))
+}
+
+/// Whether the text has place holders in it: `?`, `$1`, `:name`, `@p0`, `%s`.
+pub(super) fn has_place_holders(text: &str) -> bool {
+    text.contains('?')
+        || text.contains("%s")
+        || text.contains("%(")
+        || text.as_bytes().windows(2).any(|pair| match *pair {
+            [b'$', second] => second.is_ascii_digit(),
+            [b':' | b'@', second] => second.is_ascii_alphabetic(),
+            _ => false,
+        })
 }
 
 /// The text inside of a fence of Markdown, or the text.

@@ -319,11 +319,16 @@ fn classify(statement: &Statement) -> (Class, &'static str) {
         Statement::ExplainTable { .. } => (Class::Read, "DESCRIBE"),
         // The parser drops what stands between the words of this one, and so what a filter calls.
         Statement::ShowVariable { variable }
-            if variable
-                .iter()
-                .any(|word| word.value.eq_ignore_ascii_case("where")) =>
+            if variable.iter().skip(1).any(|word| {
+                names::ENDING_SHOW
+                    .iter()
+                    .any(|end| word.value.eq_ignore_ascii_case(end))
+            }) =>
         {
-            (Class::Unknown, "SHOW with a filter that this rule does not know")
+            (
+                Class::Unknown,
+                "SHOW with something behind it that this rule does not know",
+            )
         }
         Statement::ShowFunctions { .. }
         | Statement::ShowVariable { .. }

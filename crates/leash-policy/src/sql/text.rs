@@ -4,6 +4,8 @@ use sqlparser::dialect::{Dialect, MsSqlDialect};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+use crate::args;
+
 /// Longest statement text that is looked at, in bytes.
 pub(super) const MAX_BYTES: usize = 64 * 1024;
 /// Most tokens, without white space and comments.
@@ -143,7 +145,7 @@ fn check(tokens: &[TokenWithSpan]) -> Result<(), Refused> {
 pub(super) fn smooth(dialect: &dyn Dialect, tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let is = |token: Option<&TokenWithSpan>, name: &str| matches!(token.map(|token| &token.token), Some(Token::Word(word)) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(name));
     let mssql = dialect.is::<MsSqlDialect>();
-    let concerned = |token: &TokenWithSpan| matches!(&token.token, Token::Word(word) if matches!(word.keyword, Keyword::TABLE | Keyword::PRAGMA | Keyword::OPTION) || mssql && word.value.eq_ignore_ascii_case("go"));
+    let concerned = |token: &TokenWithSpan| matches!(&token.token, Token::Word(word) if matches!(word.keyword, Keyword::TABLE | Keyword::PRAGMA | Keyword::OPTION | Keyword::SHOW) || mssql && word.value.eq_ignore_ascii_case("go"));
     if !tokens.iter().any(concerned) {
         return tokens;
     }
@@ -192,6 +194,15 @@ pub(super) fn smooth(dialect: &dyn Dialect, tokens: Vec<TokenWithSpan>) -> Vec<T
             starts = true;
             i = i.saturating_add(1);
             continue;
+        } else if starts
+            && is(Some(token), "show")
+            && let Some((filter, end)) = filter(tokens.get(i..).unwrap_or(&[]))
+        {
+            // What the filter of `SHOW` compares is dropped: the parser does not keep all of it.
+            out.extend(tokens.iter().skip(i).take(filter).cloned());
+            i = i.saturating_add(end);
+            starts = false;
+            continue;
         } else if mssql
             && is(Some(token), "option")
             && matches!(next.map(|token| &token.token), Some(Token::LParen))
@@ -219,10 +230,21 @@ pub(super) fn plainer(dialect: &dyn Dialect, tokens: &[TokenWithSpan]) -> Option
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len().saturating_add(16));
     let mut changed = false;
     let mut i = 0_usize;
+    if dialect.is::<MsSqlDialect>()
+        && let Some(first) = tokens.first()
+        && bare_word(Some(first)).is_some_and(|word| word.starts_with("sp_") || word.starts_with("xp_"))
+    {
+        // The first statement of a batch may be a procedure without `EXEC`.
+        out.push(TokenWithSpan {
+            token: Token::make_keyword("EXEC"),
+            span: first.span,
+        });
+        changed = true;
+    }
     while let Some(token) = tokens.get(i) {
         let rest = tokens.get(i..).unwrap_or(&[]);
         let before = out.last().map(|token| &token.token);
-        if let Some((len, new)) = in_other_words(before, rest) {
+        if let Some((len, new)) = in_other_words(dialect, before, rest) {
             out.extend(new.into_iter().map(|new| TokenWithSpan {
                 token: new,
                 span: token.span,
@@ -259,7 +281,11 @@ const BEFORE_OPERANDS: &[&str] = &[
 
 /// What the start of `tokens` is in other words, and how many of them that replaces.
 #[expect(clippy::too_many_lines, reason = "a table of words")]
-fn in_other_words(before: Option<&Token>, tokens: &[TokenWithSpan]) -> Option<(usize, Vec<Token>)> {
+fn in_other_words(
+    dialect: &dyn Dialect,
+    before: Option<&Token>,
+    tokens: &[TokenWithSpan],
+) -> Option<(usize, Vec<Token>)> {
     let at = |index: usize| tokens.get(index);
     let word = |index: usize| bare_word(at(index));
     let is_word = |index: usize| matches!(at(index).map(|token| &token.token), Some(Token::Word(_)));
@@ -284,7 +310,41 @@ fn in_other_words(before: Option<&Token>, tokens: &[TokenWithSpan]) -> Option<(u
         Token::Overlap => return Some((1, vec![key("AND")])),
         Token::Assignment => return Some((1, vec![Token::Eq])),
         Token::ExclamationMark => return Some((1, vec![key("NOT")])),
+        // Macros of Grafana: `$__timeFilter(created_at)`.
+        Token::Placeholder(name)
+            if name.starts_with("$__") && at(1).is_some_and(|next| next.token == Token::LParen) =>
+        {
+            return Some((1, vec![Token::make_word("grafana", None)]));
+        }
+        // `\G` ends a statement for the client of MySQL, and `\N` is its `NULL`.
+        Token::Backslash => {
+            return match &at(1)?.token {
+                Token::Word(word) if word.value.eq_ignore_ascii_case("g") => {
+                    Some((2, vec![Token::SemiColon]))
+                }
+                Token::Word(word) if word.value == "N" => Some((2, vec![key("NULL")])),
+                _ => None,
+            };
+        }
+        // `(row).*` is the row.
+        Token::Period
+            if matches!(before, Some(Token::RParen))
+                && at(1).is_some_and(|next| next.token == Token::Mul) =>
+        {
+            return Some((2, Vec::new()));
+        }
+        Token::Period if starts => return of_the_shell(tokens),
+        // The bound of a window: `'1 day'::interval PRECEDING`.
+        Token::SingleQuotedString(_)
+            if at(1).is_some_and(|next| next.token == Token::DoubleColon)
+                && matches!(word(3).as_deref(), Some("preceding" | "following")) =>
+        {
+            return Some((3, vec![tokens.first()?.token.clone()]));
+        }
         _ => {}
+    }
+    if let Some(found) = unit(before, word(0).as_deref()?) {
+        return Some((1, vec![found]));
     }
     let (second, third) = (word(1), word(2));
     let (second, third) = (second.as_deref(), third.as_deref());
@@ -303,7 +363,9 @@ fn in_other_words(before: Option<&Token>, tokens: &[TokenWithSpan]) -> Option<(u
         ("is", Some("not"), _) => Some((2, vec![Token::Neq])),
         ("is", ..) => Some((1, vec![Token::Eq])),
         ("indexed", Some("by"), _) if is_word(2) => Some((3, Vec::new())),
-        ("not", Some("indexed"), _) | ("exclude", Some("ties" | "group"), _) => Some((2, Vec::new())),
+        ("not", Some("indexed"), _)
+        | ("exclude", Some("ties" | "group"), _)
+        | ("with", Some("cube" | "rollup"), _) => Some((2, Vec::new())),
         ("exclude", Some("current"), Some("row")) | ("exclude", Some("no"), Some("others")) => {
             Some((3, Vec::new()))
         }
@@ -345,6 +407,11 @@ fn in_other_words(before: Option<&Token>, tokens: &[TokenWithSpan]) -> Option<(u
             Some((1, vec![Token::Mod]))
         }
         ("with", Some("consistent"), Some("snapshot"))
+            if at(3).is_some_and(|next| next.token == Token::Comma) =>
+        {
+            Some((4, Vec::new()))
+        }
+        ("with", Some("consistent"), Some("snapshot"))
         | ("overriding", Some("system" | "user"), Some("value")) => Some((3, Vec::new())),
         ("delete", Some("top"), _) if at(2).is_some_and(|next| next.token == Token::LParen) => {
             let end = tokens
@@ -359,82 +426,374 @@ fn in_other_words(before: Option<&Token>, tokens: &[TokenWithSpan]) -> Option<(u
         }
         ("set", Some("character"), Some("set")) if starts => Some((3, vec![key("SET"), key("NAMES")])),
         ("set", Some("charset"), _) if starts => Some((2, vec![key("SET"), key("NAMES")])),
+        ("explain", Some("for"), Some("connection"))
+            if starts && matches!(at(3).map(|next| &next.token), Some(Token::Number(..))) =>
+        {
+            Some((4, vec![key("SHOW"), key("WARNINGS")]))
+        }
+        ("explain", Some("plan"), Some("for")) if starts => Some((3, vec![key("EXPLAIN")])),
+        ("explain", Some("format"), _)
+            if starts
+                && at(2).is_some_and(|next| next.token == Token::Eq)
+                && matches!(at(3).map(|next| &next.token), Some(Token::SingleQuotedString(_))) =>
+        {
+            Some((4, vec![key("EXPLAIN")]))
+        }
+        // Tables that are joined as one: `a LEFT JOIN (b, c) ON …`.
+        ("join", ..) if at(1).is_some_and(|next| next.token == Token::LParen) => {
+            let end = tokens
+                .iter()
+                .take(24)
+                .position(|token| token.token == Token::RParen)?;
+            let inside = tokens.get(2..end)?;
+            let named = inside
+                .iter()
+                .all(|token| matches!(token.token, Token::Word(_) | Token::Period | Token::Comma));
+            let starts = bare_word(inside.first()).is_some_and(|word| STATEMENTS.contains(&word.as_str()));
+            (named && !starts && inside.iter().any(|token| token.token == Token::Comma)).then(|| {
+                let mut new = vec![key("JOIN"), Token::LParen];
+                for token in inside {
+                    if token.token == Token::Comma {
+                        new.extend([key("CROSS"), key("JOIN")]);
+                    } else {
+                        new.push(token.token.clone());
+                    }
+                }
+                new.push(Token::RParen);
+                (end.saturating_add(1), new)
+            })
+        }
+        ("character", Some("set"), Some(_))
+            if matches!(before, Some(Token::RParen)) || bare(before).as_deref() == Some("char") =>
+        {
+            Some((3, Vec::new()))
+        }
+        ("sounds", Some("like"), _) => Some((2, vec![key("LIKE")])),
+        ("by", Some("distinct"), _) if bare(before).as_deref() == Some("group") => Some((2, vec![key("BY")])),
+        ("at", Some("local"), _) => Some((
+            2,
+            ["AT", "TIME", "ZONE"]
+                .into_iter()
+                .map(key)
+                .chain([Token::SingleQuotedString("local".into())])
+                .collect(),
+        )),
+        ("from", Some("first" | "last"), Some("over" | "ignore" | "respect"))
+            if matches!(before, Some(Token::RParen)) =>
+        {
+            Some((2, Vec::new()))
+        }
+        ("hash" | "merge" | "loop" | "remote", Some("join"), _)
+            if bare(before).is_some_and(|word| {
+                matches!(word.as_str(), "inner" | "left" | "right" | "full" | "outer")
+            }) =>
+        {
+            Some((1, Vec::new()))
+        }
+        ("char", ..) if at(1).is_some_and(|next| next.token == Token::LParen) => {
+            let using = (2..24).find(|index| word(*index).as_deref() == Some("using"))?;
+            let end = using.saturating_add(2);
+            at(end).filter(|next| next.token == Token::RParen)?;
+            let mut new: Vec<Token> = tokens
+                .get(..using)?
+                .iter()
+                .map(|token| token.token.clone())
+                .collect();
+            new.push(Token::RParen);
+            Some((end.saturating_add(1), new))
+        }
+        ("using", Some("sample"), _) => {
+            let counted = matches!(at(2).map(|next| &next.token), Some(Token::Number(..)));
+            let unit = matches!(at(3).map(|next| &next.token), Some(Token::Mod))
+                || matches!(word(3).as_deref(), Some("percent" | "rows"));
+            counted.then(|| (if unit { 4 } else { 3 }, Vec::new()))
+        }
+        // A name for the columns that are joined by.
+        ("using", ..) if at(1).is_some_and(|next| next.token == Token::LParen) => {
+            let end = tokens
+                .iter()
+                .take(24)
+                .position(|token| token.token == Token::RParen)?;
+            let named = end.saturating_add(1);
+            (word(named).as_deref() == Some("as") && is_word(end.saturating_add(2))).then(|| {
+                let new = tokens
+                    .iter()
+                    .take(named)
+                    .map(|token| token.token.clone())
+                    .collect();
+                (end.saturating_add(3), new)
+            })
+        }
+        ("as", Some("of"), Some("system"))
+            if word(3).as_deref() == Some("time")
+                && matches!(at(4).map(|next| &next.token), Some(Token::SingleQuotedString(_))) =>
+        {
+            Some((5, Vec::new()))
+        }
+        ("deferrable", ..)
+            if bare(before)
+                .is_some_and(|word| matches!(word.as_str(), "only" | "write" | "serializable")) =>
+        {
+            Some((1, Vec::new()))
+        }
+        ("on", Some("overflow"), Some("truncate" | "error")) => {
+            let text = matches!(at(3).map(|next| &next.token), Some(Token::SingleQuotedString(_)));
+            let count = if text { 4 } else { 3 };
+            let counts = matches!(word(count).as_deref(), Some("with" | "without"))
+                && word(count.saturating_add(1)).as_deref() == Some("count");
+            Some((if counts { count.saturating_add(2) } else { count }, Vec::new()))
+        }
         ("explain", Some("extended" | "partitions"), _) if starts => Some((2, vec![key("EXPLAIN")])),
         ("parse" | "try_parse", ..) if at(1).is_some_and(|next| next.token == Token::LParen) => {
             Some((1, vec![key("TRY_CAST")]))
         }
+        ("between", Some("symmetric" | "asymmetric"), _) => Some((2, vec![key("BETWEEN")])),
+        ("asof", Some("join" | "left" | "inner" | "right"), _) => Some((1, Vec::new())),
+        // The functions of a table are the columns of a query.
+        ("rows", Some("from"), _)
+            if matches!(before, Some(Token::Comma))
+                || bare(before).is_some_and(|word| matches!(word.as_str(), "from" | "join" | "lateral")) =>
+        {
+            at(2)
+                .is_some_and(|next| next.token == Token::LParen)
+                .then(|| (3, vec![Token::LParen, key("SELECT")]))
+        }
+        ("with", Some("ordinality"), _) if matches!(before, Some(Token::RParen)) => Some((2, Vec::new())),
+        (
+            "xmlelement" | "xmlpi" | "xmlparse" | "xmlserialize" | "xmlforest" | "xmlexists" | "xmlconcat",
+            ..,
+        ) if at(1).is_some_and(|next| next.token == Token::LParen)
+            && matches!(third, Some("name" | "document" | "content")) =>
+        {
+            Some((3, vec![tokens.first()?.token.clone(), Token::LParen]))
+        }
+        ("fetch", Some("next" | "first"), Some(count)) if count.starts_with('@') => Some((
+            3,
+            vec![key("FETCH"), key("NEXT"), Token::Number("1".into(), false)],
+        )),
+        ("help", ..)
+            if starts && matches!(at(1).map(|next| &next.token), Some(Token::SingleQuotedString(_))) =>
+        {
+            Some((2, vec![key("SHOW"), key("WARNINGS")]))
+        }
+        ("checksum", Some("table"), _) if starts => Some((2, vec![key("SELECT"), Token::Mul, key("FROM")])),
+        ("summarize", Some("select" | "with" | "from"), _) if starts => Some((1, Vec::new())),
+        ("summarize", ..) if starts => Some((1, vec![key("SELECT"), Token::Mul, key("FROM")])),
         ("desc" | "describe", ..) if starts => described(tokens),
-        ("show", ..) if starts => shown(tokens),
+        ("show", ..) if starts => shown(dialect, tokens),
         _ => None,
     }
 }
 
-/// `DESC t column` is `DESC t`.
+/// A line of the shell of `SQLite` that only tells, or says how the shell shows what it is told.
+fn of_the_shell(tokens: &[TokenWithSpan]) -> Option<(usize, Vec<Token>)> {
+    const TELLING: &[&str] = &[
+        "tables",
+        "schema",
+        "fullschema",
+        "indexes",
+        "indices",
+        "databases",
+        "headers",
+        "header",
+        "mode",
+        "help",
+        "show",
+        "width",
+        "nullvalue",
+        "changes",
+        "echo",
+        "timer",
+        "eqp",
+        "stats",
+        "dbinfo",
+        "version",
+    ];
+    let command = bare_word(tokens.get(1))?;
+    let line = tokens.first()?.span.start.line;
+    let len = tokens
+        .iter()
+        .take_while(|token| token.span.start.line == line)
+        .count();
+    let plain = tokens.get(2..len)?.iter().all(is_plain);
+    (TELLING.contains(&command.as_str()) && plain).then(|| {
+        let tell = ["SHOW", "WARNINGS"].into_iter().map(Token::make_keyword);
+        (len, tell.chain([Token::SemiColon]).collect())
+    })
+}
+
+/// The word, in lower case, if the token is one without quotes.
+fn bare(token: Option<&Token>) -> Option<String> {
+    match token {
+        Some(Token::Word(word)) if word.quote_style.is_none() => Some(word.value.to_ascii_lowercase()),
+        _ => None,
+    }
+}
+
+/// Units of time that only some dialects know: `EXTRACT(YEAR_MONTH FROM d)`, `INTERVAL '1:30' MINUTE_SECOND`.
+fn unit(before: Option<&Token>, word: &str) -> Option<Token> {
+    let (first, second) = word.split_once('_')?;
+    let known =
+        |unit: &str| ["year", "month", "day", "hour", "minute", "second", "microsecond"].contains(&unit);
+    let stands = matches!(
+        before,
+        Some(Token::LParen | Token::SingleQuotedString(_) | Token::Number(..))
+    );
+    (stands && known(first) && known(second)).then(|| Token::make_keyword("SECOND"))
+}
+
+/// `DESC t column` and `DESCRIBE EXTENDED t` are `DESC t`.
 fn described(tokens: &[TokenWithSpan]) -> Option<(usize, Vec<Token>)> {
     let end = tokens
         .iter()
         .position(|token| token.token == Token::SemiColon)
         .unwrap_or(tokens.len());
-    let name = end.checked_sub(1)?;
-    let asks = matches!(
-        tokens.get(name).map(|token| &token.token),
-        Some(Token::Word(_) | Token::SingleQuotedString(_))
-    );
-    let table = tokens.get(..name)?;
-    let plain = table
+    let first = bare_word(tokens.get(1)).unwrap_or_default();
+    let kinds = [
+        "extended",
+        "formatted",
+        "table",
+        "view",
+        "history",
+        "detail",
+        "database",
+        "schema",
+        "function",
+        "catalog",
+    ];
+    let second = bare_word(tokens.get(2)).unwrap_or_default();
+    let skip = if kinds.contains(&first.as_str()) && end > 2 {
+        if kinds.contains(&second.as_str()) && end > 3 {
+            3
+        } else {
+            2
+        }
+    } else {
+        1
+    };
+    let rest = tokens.get(skip..end)?;
+    let dots = rest
         .iter()
-        .all(|token| matches!(token.token, Token::Word(_) | Token::Period));
-    let named = matches!(table.last().map(|token| &token.token), Some(Token::Word(_)));
-    (asks && plain && named && matches!(table.len(), 2 | 4))
-        .then(|| (end, table.iter().map(|token| token.token.clone()).collect()))
+        .skip(1)
+        .step_by(2)
+        .take_while(|token| token.token == Token::Period)
+        .count();
+    let name = rest.get(..dots.saturating_mul(2).saturating_add(1))?;
+    let named = name
+        .iter()
+        .step_by(2)
+        .all(|token| matches!(&token.token, Token::Word(word) if word.quote_style.is_some() || !STATEMENTS.contains(&word.value.to_ascii_lowercase().as_str())));
+    // Behind it may be a column, or the values of a partition.
+    let asks = rest
+        .get(name.len()..)?
+        .iter()
+        .all(|token| is_plain(token) || matches!(token.token, Token::LParen | Token::RParen));
+    let calls = rest
+        .get(name.len()..)?
+        .iter()
+        .any(|token| token.token == Token::LParen)
+        && bare_word(rest.get(name.len())).as_deref() != Some("partition");
+    (named && asks && !calls).then(|| {
+        let mut new = vec![Token::make_keyword("DESC")];
+        new.extend(name.iter().map(|token| token.token.clone()));
+        (end, new)
+    })
 }
 
-/// `SHOW PROCEDURE STATUS …`, `SHOW CREATE DATABASE …` and the like name no table, and only tell.
-fn shown(tokens: &[TokenWithSpan]) -> Option<(usize, Vec<Token>)> {
+/// Where the filter of the `SHOW` at the start of `tokens` begins, and where it ends, if it calls nothing.
+fn filter(tokens: &[TokenWithSpan]) -> Option<(usize, usize)> {
     let end = tokens
         .iter()
         .position(|token| token.token == Token::SemiColon)
         .unwrap_or(tokens.len());
-    let what = [
-        bare_word(tokens.get(1))?,
-        bare_word(tokens.get(2)).unwrap_or_default(),
+    let filter = tokens
+        .iter()
+        .take(end)
+        .position(|token| bare_word(Some(token)).as_deref() == Some("where"))?;
+    let plain = filter > 1 && are_plain(tokens.get(filter..end)?);
+    plain.then_some((filter, end))
+}
+
+/// Words that statements start with which change something: they are none of the words of what only tells.
+const STATEMENTS: &[&str] = &[
+    "select", "with", "insert", "update", "delete", "merge", "replace", "drop", "alter", "create",
+    "truncate", "rename", "grant", "revoke", "exec", "execute", "call", "do", "copy", "load", "attach",
+    "set", "lock", "kill", "prepare", "shutdown", "into", "outfile", "dumpfile", "waitfor", "backup",
+    "restore", "begin", "if", "while",
+];
+
+/// Whether the tokens call nothing and start nothing, but for asking who and where one is.
+fn are_plain(mut tokens: &[TokenWithSpan]) -> bool {
+    const TELLING: &[&str] = &[
+        "database",
+        "schema",
+        "current_user",
+        "user",
+        "session_user",
+        "current_role",
     ];
-    let known = matches!(
-        [what[0].as_str(), what[1].as_str()],
-        ["procedure" | "function", "status" | "code"]
-            | [
-                "create",
-                "database" | "schema" | "user" | "event" | "sequence" | "package"
-            ]
-            | ["grants", "for"]
-            | ["binlog" | "relaylog", "events"]
-            | ["engine" | "profile", _]
-    );
-    let plain = tokens.get(..end)?.iter().all(|token| {
-        matches!(
-            token.token,
-            Token::Word(_)
-                | Token::SingleQuotedString(_)
-                | Token::Number(..)
-                | Token::Eq
-                | Token::Period
-                | Token::Comma
-        ) || matches!(&token.token, Token::AtSign)
-    });
-    if !known
-        && plain
-        && let Some(filter) = (3..end).find(|index| bare_word(tokens.get(*index)).as_deref() == Some("where"))
-    {
-        return Some((
-            end,
-            tokens
-                .get(..filter)?
-                .iter()
-                .map(|token| token.token.clone())
-                .collect(),
-        ));
+    let is = |token: &TokenWithSpan, wanted: &Token| token.token == *wanted;
+    let (mut inside, mut listed) = (false, false);
+    while let [token, rest @ ..] = tokens {
+        let word = bare_word(Some(token)).unwrap_or_default();
+        match rest {
+            [open, close, after @ ..]
+                if is(open, &Token::LParen)
+                    && is(close, &Token::RParen)
+                    && TELLING.contains(&word.as_str()) =>
+            {
+                tokens = after;
+                continue;
+            }
+            _ => {}
+        }
+        if is(token, &Token::LParen) && listed && !inside {
+            inside = true;
+        } else if is(token, &Token::RParen) && inside {
+            inside = false;
+        } else if !is_plain(token) {
+            return false;
+        }
+        listed = word == "in";
+        tokens = rest;
     }
-    (known && plain).then(|| {
+    !inside
+}
+
+/// Whether the token calls nothing and starts nothing.
+fn is_plain(token: &TokenWithSpan) -> bool {
+    match &token.token {
+        Token::Word(word) => {
+            word.quote_style.is_some() || !STATEMENTS.contains(&word.value.to_ascii_lowercase().as_str())
+        }
+        Token::SingleQuotedString(_)
+        | Token::DoubleQuotedString(_)
+        | Token::Number(..)
+        | Token::Eq
+        | Token::Neq
+        | Token::Lt
+        | Token::Gt
+        | Token::LtEq
+        | Token::GtEq
+        | Token::Period
+        | Token::Comma
+        | Token::Placeholder(_)
+        | Token::AtSign => true,
+        _ => false,
+    }
+}
+
+/// What `SHOW` names and filters by: it only tells, whatever it is asked for, as long as nothing is called.
+fn shown(dialect: &dyn Dialect, tokens: &[TokenWithSpan]) -> Option<(usize, Vec<Token>)> {
+    let end = tokens
+        .iter()
+        .position(|token| token.token == Token::SemiColon)
+        .unwrap_or(tokens.len());
+    // `SHOW CREATE …` may be asked of what is not made here.
+    let created = bare_word(tokens.get(1)).as_deref() == Some("create");
+    let rest = tokens.get(if created { 2 } else { 1 }..end)?;
+    let plain = !rest.is_empty() && are_plain(rest) && !dialect.is::<MsSqlDialect>();
+    plain.then(|| {
         (
             end,
             vec![Token::make_keyword("SHOW"), Token::make_keyword("WARNINGS")],
@@ -660,7 +1019,7 @@ pub(super) fn fill_in(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut filled = false;
-    while let Some(at) = rest.find(['%', '{', '#']) {
+    while let Some(at) = rest.find(['%', '{', '#', '$']) {
         let (before, after) = rest.split_at_checked(at)?;
         out.push_str(before);
         if let Some((replacement, len)) = place_holder(after).or_else(|| template(after)) {
@@ -683,8 +1042,27 @@ fn place_holder(text: &str) -> Option<(&'static str, usize)> {
         let is_name = !name.is_empty()
             && name
                 .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_.,= ".contains(&byte));
         return is_name.then(|| (" NULL ", text.len().saturating_sub(after.len())));
+    }
+    // `${name}` of shells and of tools, `{name}` of Python, `{name:Type}` of ClickHouse: the name of a table, or a value.
+    if let Some(named) = text.strip_prefix("${").or_else(|| text.strip_prefix('{')) {
+        let (name, after) = named.split_once('}')?;
+        let name = name.split_once(':').map_or(name, |(name, of)| {
+            if of
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_()".contains(&byte))
+            {
+                name
+            } else {
+                ""
+            }
+        });
+        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
+        return is_name.then(|| ("filled_in", text.len().saturating_sub(after.len())));
     }
     let rest = text.strip_prefix('%')?;
     let after = match rest.strip_prefix('(') {
@@ -703,17 +1081,43 @@ fn place_holder(text: &str) -> Option<(&'static str, usize)> {
     ends.then(|| (" NULL ", text.len().saturating_sub(after.len())))
 }
 
-/// `{{ ref('a') }}`, `{{ source('a', 'b') }}`, `{{ var("a") }}`, `{{ this }}`, `{{ config(…) }}`, and `{% if … %}`.
+/// Templates of dbt and of Airflow: `{{ ref('a') }}`, `{{ var("a") }}`, `{{ this }}`, `{{ ds }}`, `{{ config(…) }}`, macros with plain
+/// arguments, and `{% if … %}`, `{% for … %}`, `{% set … %}`.
 fn template(text: &str) -> Option<(&'static str, usize)> {
+    // Macros that run statements when the template is read.
+    const RUNNING: &[&str] = &[
+        "run_query",
+        "statement",
+        "execute",
+        "call",
+        "adapter",
+        "dispatch",
+        "log",
+    ];
     let plain = |inner: &str| {
         inner
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_-. ,='\"()\n".contains(&byte))
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-. ,='\"()[]:+|!<>\n".contains(&byte))
+            && !args::words(inner)
+                .iter()
+                .any(|word| RUNNING.contains(&word.as_str()))
+            && !inner.contains("run_query")
     };
+    if let Some(rest) = text.strip_prefix("{#") {
+        let (_, after) = rest.split_once("#}")?;
+        return Some((" ", text.len().saturating_sub(after.len())));
+    }
     if let Some(rest) = text.strip_prefix("{%") {
         let (inner, after) = rest.split_once("%}")?;
-        let word = inner.trim_start_matches('-').trim_start();
-        let known = ["if ", "endif", "else"]
+        let word = inner.trim_start_matches('-').trim();
+        // What stands between the items of a list stands there at every turn but the last.
+        if word.starts_with("if not loop.last") {
+            let (item, after) = after.split_once("{%")?;
+            let (end, after) = after.split_once("%}")?;
+            let is_end = end.trim_matches('-').trim() == "endif" && matches!(item.trim(), "," | "and" | "or");
+            return is_end.then(|| (" ", text.len().saturating_sub(after.len())));
+        }
+        let known = ["if ", "elif ", "endif", "else", "for ", "endfor", "set "]
             .iter()
             .any(|known| word.starts_with(known));
         return (known && plain(inner)).then(|| (" ", text.len().saturating_sub(after.len())));
@@ -721,30 +1125,58 @@ fn template(text: &str) -> Option<(&'static str, usize)> {
     let rest = text.strip_prefix("{{")?;
     let (inner, after) = rest.split_once("}}")?;
     let len = text.len().saturating_sub(after.len());
-    let call = inner.trim_start_matches('-').trim_end_matches('-').trim();
-    if call == "this" {
+    let call = inner.trim_matches('-').trim();
+    if !plain(inner) {
+        return None;
+    }
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte))
+    };
+    if is_name(call) {
         return Some(("dbt_model", len));
     }
     let (name, arguments) = call.split_once('(')?;
-    let arguments = arguments.strip_suffix(')')?;
-    match name.trim_end() {
-        "config" => plain(inner).then_some((" ", len)),
-        "ref" | "source" | "var" => {
-            let quoted = |argument: &str| {
-                let argument = argument.trim();
-                let inner = argument
-                    .strip_prefix('\'')
-                    .and_then(|rest| rest.strip_suffix('\''))
-                    .or_else(|| argument.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')));
-                inner.is_some_and(|name| {
-                    name.bytes()
-                        .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
-                })
-            };
-            arguments.split(',').all(quoted).then_some(("dbt_model", len))
-        }
-        _ => None,
+    let name = name.trim_end();
+    if !is_name(name)
+        || !arguments.ends_with(')')
+        || arguments.contains("hook")
+        || !are_quoted_well(arguments)
+    {
+        return None;
     }
+    Some((if name == "config" { " " } else { "dbt_model" }, len))
+}
+
+/// Whether what stands in quotes in the arguments of a macro is names, numbers and the like, and no text that quotes may end.
+fn are_quoted_well(arguments: &str) -> bool {
+    let mut rest = arguments;
+    while let Some(at) = rest.find(['\'', '"']) {
+        let Some((quote, inside)) = rest
+            .get(at..at.saturating_add(1))
+            .zip(rest.get(at.saturating_add(1)..))
+        else {
+            return false;
+        };
+        let Some((quoted, after)) = inside.split_once(quote) else {
+            return false;
+        };
+        let first = quoted
+            .split_whitespace()
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let plain = quoted
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-. :".contains(&byte));
+        if !plain || quoted.contains(' ') && STATEMENTS.contains(&first.as_str()) {
+            return false;
+        }
+        rest = after;
+    }
+    true
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub(super) struct Meter {
     open_calls: usize,
     /// What `message_start` carried as content, which is nothing unless somebody is up to something.
     prefilled: Vec<String>,
+    /// Whether usage was reported after the beginning, where it says one token of output whatever comes.
+    has_end_usage: bool,
 }
 
 struct Block {
@@ -88,13 +90,18 @@ impl Meter {
             "message_start" => self.message(event.message.ok_or(SHAPE)?, shared),
             "message_delta" => {
                 if let Some(raw) = event.usage {
-                    shared.report(usage::anthropic(raw));
+                    let report = usage::anthropic(raw);
+                    self.has_end_usage |= report.is_ok_and(|report| report.has_output());
+                    shared.report(report);
                 }
                 Ok(())
             }
             "message_stop" => {
                 if self.open_calls > 0 {
                     return Err(WireError::ambiguous("the message ended inside a tool call"));
+                }
+                if !self.has_end_usage {
+                    shared.untrusted = true;
                 }
                 shared.is_complete = true;
                 Ok(())

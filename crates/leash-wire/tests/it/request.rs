@@ -282,6 +282,16 @@ fn requests_with_two_readings_or_wrong_types_are_refused() {
 }
 
 #[test]
+fn a_model_whose_name_would_fill_the_log_is_refused() {
+    let named = |bytes: usize| format!(r#"{{"model":"{}","messages":[]}}"#, "m".repeat(bytes));
+    assert!(parse(Format::OpenAiChat, &named(512)).is_ok());
+    let refused = parse(Format::OpenAiChat, &named(513)).unwrap_err();
+    assert_eq!(refused.kind(), WireErrorKind::Limit);
+    let in_path = Request::parse_deployment(Format::OpenAiChat, &"m".repeat(513), b"{}", &Limits::default());
+    assert_eq!(in_path.unwrap_err().kind(), WireErrorKind::Limit);
+}
+
+#[test]
 fn the_rest_of_a_request_is_read_too() {
     let body = r#"{"model":"m","messages":[],"n":3,"stream":true,"stream_options":{"include_usage":true},
         "service_tier":"priority","audio":{"voice":"x"},"max_tokens":10,"prediction":{"type":"content","content":"abc"}}"#;

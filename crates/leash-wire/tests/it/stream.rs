@@ -908,3 +908,59 @@ fn agree(format: Format, stream: &str, body: &str) -> Result<(), TestCaseError> 
     prop_assert_eq!(outcome.forwarded, stream.as_bytes());
     Ok(())
 }
+
+#[test]
+fn a_whole_message_without_a_report_at_its_end_has_no_usage() {
+    let start = r#"data: {"type":"message_start","message":{"content":[],"usage":{"input_tokens":9,"output_tokens":1}}}"#;
+    let block = r#"data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
+    let text = r#"data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a long answer"}}"#;
+    let end = r#"data: {"type":"message_stop"}"#;
+    for (last, usage) in [
+        ("", None),
+        (
+            r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#,
+            None,
+        ),
+        (
+            r#"data: {"type":"message_delta","delta":{},"usage":{"input_tokens":9}}"#,
+            None,
+        ),
+        (
+            r#"data: {"type":"message_delta","delta":{},"usage":{"output_tokens":-4}}"#,
+            None,
+        ),
+        (
+            r#"data: {"type":"message_delta","delta":{},"usage":{"output_tokens":4}}"#,
+            Some(4),
+        ),
+    ] {
+        let events = [start, block, text, last, end].map(|event| format!("{event}\n\n"));
+        let outcome = whole(Format::AnthropicMessages, events.concat().as_bytes());
+        assert_eq!(outcome.result, Ok(()));
+        assert!(outcome.is_complete);
+        assert_eq!(outcome.usage.map(|usage| usage.output_tokens), usage, "{last}");
+    }
+}
+
+#[test]
+fn a_tool_whose_name_would_fill_the_log_is_an_error() {
+    let call = |name: &str| {
+        let call = json!({"index": 0, "id": "c", "function": {"name": name, "arguments": "{}"}});
+        let chunk = json!({"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]});
+        whole(Format::OpenAiChat, format!("data: {chunk}\n\n").as_bytes())
+    };
+    assert_eq!(call(&"t".repeat(512)).requests.len(), 1);
+    let refused = call(&"t".repeat(513));
+    assert!(refused.requests.is_empty() && refused.forwarded.is_empty());
+    assert_eq!(refused.result.unwrap_err().kind(), WireErrorKind::Limit);
+    let body = json!({"content": [{"type": "tool_use", "id": "c", "name": "t".repeat(513), "input": {}}]});
+    let answer = Response::parse(
+        Format::AnthropicMessages,
+        body.to_string().as_bytes(),
+        &Limits::default(),
+    );
+    assert_eq!(
+        answer.unwrap().tool_requests().unwrap_err().kind(),
+        WireErrorKind::Limit
+    );
+}

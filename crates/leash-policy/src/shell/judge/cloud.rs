@@ -1,0 +1,275 @@
+//! Command lines of clouds, clusters and databases: what they destroy, show and open.
+
+use super::{DESTROYS, DISARMS, OPENS, READS, Result, has_long, operands};
+use crate::shell::machine::Machine;
+
+impl Machine<'_> {
+    /// What lies in a cloud or a database is lost as files are.
+    pub(super) fn judge_cloud(&self, program: &str, args: &[String]) -> Result<()> {
+        if args.is_empty() {
+            return Ok(());
+        }
+        let words = operands(args, "");
+        let has = |word: &str| words.contains(&word);
+        let follows = |first: &str, second: &str| {
+            words
+                .windows(2)
+                .any(|pair| matches!(pair, [a, b] if *a == first && *b == second))
+        };
+        let rehearsed = [
+            "--dry-run",
+            "--dryrun",
+            "--help",
+            "-h",
+            "help",
+            "--what-if",
+            "--whatif",
+        ]
+        .iter()
+        .any(|name| {
+            args.iter()
+                .any(|arg| arg == name || arg.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')))
+        });
+        if rehearsed {
+            return Ok(());
+        }
+        match program {
+            "aws" => {
+                if follows("s3", "rb") && has_long(args, "--force")
+                    || follows("s3", "rm") && has_long(args, "--recursive") && names_bucket(args)
+                    || words.iter().any(|word| is_aws_loss(word))
+                {
+                    return Err(DESTROYS);
+                }
+                if words.iter().any(|word| word.starts_with("get-parameter"))
+                    && has_long(args, "--with-decryption")
+                    || has("get-password-data")
+                {
+                    return Err(READS);
+                }
+                if has("stop-logging")
+                    || has("delete-trail")
+                    || has("delete-detector")
+                    || has("delete-flow-logs")
+                {
+                    return Err(DISARMS);
+                }
+                let public = args
+                    .iter()
+                    .any(|arg| arg.contains("public-read-write") || arg.contains("AdministratorAccess"));
+                let acl = args.iter().any(|arg| arg == "public-read") && has("put-bucket-acl");
+                if public || acl {
+                    return Err(OPENS);
+                }
+            }
+            "gcloud" => {
+                const LOST: [&str; 12] = [
+                    "projects",
+                    "instances",
+                    "disks",
+                    "clusters",
+                    "databases",
+                    "snapshots",
+                    "backups",
+                    "buckets",
+                    "tables",
+                    "datasets",
+                    "volumes",
+                    "filestore",
+                ];
+                if LOST.iter().any(|kind| follows(kind, "delete")) || follows("versions", "destroy") {
+                    return Err(DESTROYS);
+                }
+                if follows("storage", "rm")
+                    && args.iter().any(|arg| arg == "-r" || arg == "--recursive")
+                    && names_bucket(args)
+                {
+                    return Err(DESTROYS);
+                }
+                if has("secrets") && has("access") {
+                    return Err(READS);
+                }
+                if args.iter().any(|arg| arg.contains("allUsers"))
+                    && words.iter().any(|word| word.starts_with("add-iam"))
+                {
+                    return Err(OPENS);
+                }
+            }
+            "gsutil" => {
+                if has("rb")
+                    || has("rm")
+                        && args.iter().any(|arg| arg.starts_with("-r") || arg == "-R")
+                        && names_bucket(args)
+                {
+                    return Err(DESTROYS);
+                }
+                if args
+                    .iter()
+                    .any(|arg| arg.starts_with("allUsers:") || arg.starts_with("public-read-write"))
+                {
+                    return Err(OPENS);
+                }
+            }
+            "bq" if has("rm") && args.iter().any(|arg| arg.starts_with("-r") || arg == "-rf") => {
+                return Err(DESTROYS);
+            }
+            "az" => {
+                const LOST: [&str; 14] = [
+                    "group",
+                    "vm",
+                    "disk",
+                    "db",
+                    "server",
+                    "account",
+                    "container",
+                    "aks",
+                    "keyvault",
+                    "cosmosdb",
+                    "snapshot",
+                    "secret",
+                    "share",
+                    "flexible-server",
+                ];
+                if LOST
+                    .iter()
+                    .any(|kind| follows(kind, "delete") || follows(kind, "purge"))
+                {
+                    return Err(DESTROYS);
+                }
+                if follows("secret", "show") || follows("secret", "download") || follows("keys", "list") {
+                    return Err(READS);
+                }
+            }
+            "vault"
+                if follows("kv", "get")
+                    || words.first() == Some(&"read")
+                        && args.iter().any(|arg| {
+                            arg.contains("secret") || arg.contains("creds") || arg.contains("kv/")
+                        }) =>
+            {
+                return Err(READS);
+            }
+            "op" if matches!(words.first(), Some(&"read"))
+                || follows("item", "get")
+                || follows("document", "get") =>
+            {
+                return Err(READS);
+            }
+            "bw" if words.first() == Some(&"get") || words.first() == Some(&"export") => return Err(READS),
+            "pass" | "gopass" if words.first() == Some(&"show") => return Err(READS),
+            "terraform" | "tofu" | "terragrunt" | "pulumi" | "cdk" | "cdktf" => {
+                let unasked = args.iter().any(|arg| {
+                    let name = arg.trim_start_matches('-');
+                    name.starts_with("auto-approve")
+                        || matches!(name, "yes" | "y" | "f" | "force" | "non-interactive")
+                });
+                let some = args
+                    .iter()
+                    .any(|arg| arg.trim_start_matches('-').starts_with("target"));
+                let destroys =
+                    has("destroy") && words.first() != Some(&"plan") && words.first() != Some(&"workspace")
+                        || has("apply") && args.iter().any(|arg| arg == "-destroy" || arg == "--destroy");
+                if destroys && unasked && !some {
+                    return Err(DESTROYS);
+                }
+            }
+            "heroku"
+                if words
+                    .iter()
+                    .any(|word| matches!(*word, "apps:destroy" | "pg:reset" | "addons:destroy")) =>
+            {
+                return Err(DESTROYS);
+            }
+            "fly" | "flyctl" if follows("apps", "destroy") || follows("volumes", "destroy") => {
+                return Err(DESTROYS);
+            }
+            "gh" | "glab" if follows("repo", "delete") => return Err(DESTROYS),
+            "dropdb" if words.last().is_some_and(|name| !is_scratch(name)) => return Err(DESTROYS),
+            "psql" | "mysql" | "mariadb" | "mongo" | "mongosh" | "clickhouse-client" | "cqlsh" | "sqlcmd"
+            | "mysqladmin" => {
+                if args.iter().any(|arg| drops_database(arg)) || program == "mysqladmin" && has("drop") {
+                    return Err(DESTROYS);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Operations of `aws` after which data is gone.
+fn is_aws_loss(word: &str) -> bool {
+    matches!(
+        word,
+        "terminate-instances"
+            | "schedule-key-deletion"
+            | "delete-table"
+            | "delete-bucket"
+            | "delete-stack"
+            | "delete-cluster"
+            | "delete-volume"
+            | "delete-snapshot"
+            | "delete-file-system"
+            | "delete-hosted-zone"
+            | "delete-replication-group"
+            | "delete-cache-cluster"
+            | "delete-secret"
+            | "delete-domain"
+            | "close-account"
+            | "delete-objects"
+    ) || word.starts_with("delete-db-") && !word.contains("parameter") && !word.contains("subnet")
+        || word.starts_with("delete-backup")
+}
+
+/// Whether an address among `args` is that of a whole bucket.
+fn names_bucket(args: &[String]) -> bool {
+    args.iter().any(|arg| {
+        arg.split_once("://").is_some_and(|(_, rest)| {
+            rest.split_once('/')
+                .is_none_or(|(_, key)| matches!(key, "" | "*" | "**"))
+        })
+    })
+}
+
+/// Names of what is made to be thrown away.
+fn is_scratch(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with("--")
+        || name.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| {
+            matches!(
+                part,
+                "test"
+                    | "tests"
+                    | "dev"
+                    | "tmp"
+                    | "temp"
+                    | "ci"
+                    | "scratch"
+                    | "sandbox"
+                    | "local"
+                    | "example"
+                    | "demo"
+            )
+        })
+}
+
+/// Whether a statement drops a whole database that is none of those made for tests.
+fn drops_database(statement: &str) -> bool {
+    let lower = statement.to_ascii_lowercase();
+    if lower.contains("dropdatabase()") {
+        return true;
+    }
+    let words: Vec<&str> = lower
+        .split(|c: char| c.is_whitespace() || matches!(c, ';' | '`' | '"'))
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.windows(3).any(|window| {
+        matches!(window, ["drop", "database" | "schema", _])
+            && !words
+                .iter()
+                .skip_while(|word| **word != "drop")
+                .skip(2)
+                .take(3)
+                .any(|name| is_scratch(name))
+    })
+}
