@@ -211,10 +211,7 @@ mod tests {
         let passing = RUN.replace("\"failed\",\"name\"", "\"ok\",\"name\"");
         assert!(table(&results(&passing).unwrap()).unwrap().1);
         // A store that did not run does not hold.
-        let others: Vec<&str> = passing
-            .lines()
-            .filter(|line| !line.contains("sqlite"))
-            .collect();
+        let others: Vec<&str> = passing.lines().filter(|line| !line.contains("sqlite")).collect();
         assert!(!table(&results(&others.join("\n")).unwrap()).unwrap().1);
         assert!(results("{\"type\":").is_err());
     }
