@@ -74,7 +74,7 @@ pub(crate) struct VerifyArgs {
 #[derive(Args, Debug)]
 pub(crate) struct KeyArgs {
     /// A file with the secret that the log is signed with, a line end at its end not counted. After a rotation give
-    /// each key with the id that the lines name: `ID=FILE`. A key without an id is tried on all other lines.
+    /// each key with the id that the lines name: `ID=FILE`. Keys without an id are each tried on all other lines.
     #[arg(long, value_name = "[ID=]FILE")]
     pub(crate) hmac_key: Vec<String>,
     /// The same, out of an environment variable.
@@ -414,7 +414,8 @@ pub(crate) struct KillArgs {
 /// Where the orders are kept.
 #[derive(Args, Debug)]
 pub(crate) struct RegistryArgs {
-    /// The registry: `sqlite:PATH`, `redis://HOST[:PORT][/DB]` or `http://HOST[:PORT]`.
+    /// The registry: `sqlite:PATH`, `redis://HOST[:PORT][/DB]`, `rediss://…` (TLS), `redis-cluster://HOST:PORT[,HOST:PORT…]`
+    /// or `http://HOST[:PORT]`.
     ///
     /// Other users of the machine can read the command line: put an address with a password into the environment.
     #[arg(
@@ -547,7 +548,8 @@ pub(crate) struct KillServeArgs {
 
 /// Decide what agents ask: list, show, approve, reject, grant.
 ///
-/// QUEUE is the path of a queue's file, shared with the Python package, or `redis://HOST[:PORT][/DB]`.
+/// QUEUE is the path of a queue's file, shared with the Python package, `redis://HOST[:PORT][/DB]`,
+/// `rediss://…` (TLS) or `redis-cluster://HOST:PORT[,HOST:PORT…]`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

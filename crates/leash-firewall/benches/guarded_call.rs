@@ -1,7 +1,7 @@
 //! What the firewall costs a call: in process, one caller, a short message.
 //!
 //! Criterion gives the medians. Percentiles are of 100,000 calls timed one by one, kept beside its figures.
-#![expect(clippy::unwrap_used, reason = "a benchmark")]
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a benchmark")]
 
 use std::hint::black_box;
 use std::path::PathBuf;

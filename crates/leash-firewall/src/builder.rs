@@ -472,6 +472,7 @@ impl FirewallBuilder {
             redactor: self.redactor,
             policy_version,
             gate: self.gate,
+            passes: crate::passes::Passes::default(),
             token_counter: self.token_counter,
             journal,
             caps: self.caps,

@@ -129,6 +129,9 @@ impl Firewall {
 
     /// Asks about a tool call that a model wants: kill orders, rules, and a human if a rule wants one.
     ///
+    /// What a human approves here is approved for the call itself, too: the same call, made once through
+    /// `Firewall::tool` or `Firewall::admit` of this firewall before the approval ends, is not asked about again.
+    ///
     /// # Errors
     /// [`LeashError`] where the agent must not see it. The refusal is in the log.
     pub async fn inspect(&self, request: &ToolRequest) -> Result<(), LeashError> {

@@ -156,9 +156,9 @@ impl Journal {
         log.append(&Event::new(caller, kind)).map(drop)
     }
 
-    fn append(&self, session: &Session, kind: Kind<'_>) -> Result<Option<Appended>, AuditError> {
+    fn append(&self, session: &Session, kind: &Kind<'_>) -> Result<Option<Appended>, AuditError> {
         let Some(log) = &self.log else { return Ok(None) };
-        log.append(&Event::new(&session.caller, kind)).map(Some)
+        log.append(&Event::new(&session.caller, *kind)).map(Some)
     }
 
     /// Room for the line of one call. `None` without a log.
@@ -182,7 +182,7 @@ impl Journal {
         };
         self.append(
             session,
-            Kind::Admitted(Admitted {
+            &Kind::Admitted(Admitted {
                 target,
                 request_hash,
                 bound,
@@ -266,7 +266,7 @@ impl Journal {
                 return self.grant_line(session, child, session.key.as_str(), hold.amount, change);
             }
         };
-        self.append(session, kind).map(drop)
+        self.append(session, &kind).map(drop)
     }
 
     /// A scope whose state changed.
@@ -279,7 +279,7 @@ impl Journal {
     ) -> Result<(), AuditError> {
         self.append(
             session,
-            Kind::Budget(budget_line(scope.cap, balance, session, state)),
+            &Kind::Budget(budget_line(scope.cap, balance, session, state)),
         )
         .map(drop)
     }
@@ -406,7 +406,7 @@ impl Journal {
             reason,
             operator,
         });
-        self.append(session, kind).map(drop)
+        self.append(session, &kind).map(drop)
     }
 
     /// A part of a budget that changed hands.
@@ -446,7 +446,7 @@ impl Journal {
             operator: None,
             members: members.as_ref().ok(),
         });
-        self.append(session, kind).map(drop)
+        self.append(session, &kind).map(drop)
     }
 
     /// A decision that came in through this firewall. What it meant for the call, the line of whoever waits for it says.
@@ -475,7 +475,7 @@ impl Journal {
             reason: clip(reason),
             scope: scope.as_deref(),
         });
-        self.append_for(session, target, kind)
+        self.append_for(session, target, &kind)
     }
 
     pub(crate) fn kill_clear(
@@ -489,11 +489,11 @@ impl Journal {
             reason,
             scope: scope.as_deref(),
         });
-        self.append_for(session, target, kind)
+        self.append_for(session, target, &kind)
     }
 
     /// A line about whatever `target` names: another session, or everybody.
-    fn append_for(&self, session: &Session, target: &Target, kind: Kind<'_>) -> Result<(), AuditError> {
+    fn append_for(&self, session: &Session, target: &Target, kind: &Kind<'_>) -> Result<(), AuditError> {
         let Some(log) = &self.log else { return Ok(()) };
         let who = match target {
             Target::Session(id) if *id == session.caller.session_id => Who::from(&session.caller),
@@ -508,7 +508,7 @@ impl Journal {
             },
             Target::Everything => Who::EVERYBODY,
         };
-        log.append(&Event::new(who, kind)).map(drop)
+        log.append(&Event::new(who, *kind)).map(drop)
     }
 
     pub(crate) fn flush(&self) -> Result<(), AuditError> {

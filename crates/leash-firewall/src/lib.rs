@@ -58,6 +58,7 @@ mod clamp;
 mod firewall;
 mod guarded;
 mod journal;
+mod passes;
 mod path;
 mod scopes;
 mod screen;

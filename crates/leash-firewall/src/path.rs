@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,9 @@ use crate::admission::{Admission, Details};
 use crate::breakers::Breakers;
 use crate::clamp::{ATTEMPTS, Clamp};
 use crate::journal::{Journal, Stage};
+use crate::passes::{Approved, GOOD_FOR, Passes};
 use crate::scopes::Caps;
+use crate::screen::{caught, redact};
 use crate::session::Session;
 use crate::settler::{Permit, Settler};
 
@@ -40,6 +43,8 @@ pub(crate) struct Shared {
     /// What approvals are bound to, so that none outlives the rules under which it was given.
     pub(crate) policy_version: Arc<str>,
     pub(crate) gate: Option<Arc<dyn HitlGate>>,
+    /// What a human approved when a model asked for it, and was not done yet.
+    pub(crate) passes: Passes,
     pub(crate) token_counter: Option<Arc<dyn TokenCounter>>,
     pub(crate) journal: Journal,
     pub(crate) caps: Caps,
@@ -124,7 +129,7 @@ impl Shared {
         let hitl_request_id = match asks {
             None => None,
             Some(asks) => Some(
-                self.ask_human(session, &call, request_digest, asks)
+                self.approval(session, &call, request_digest, asks)
                     .await
                     .map_err(|error| refuse(Stage::Human, error))?,
             ),
@@ -254,14 +259,19 @@ impl Shared {
         let InputSize::Bytes(bytes) = call.input else {
             return None;
         };
+        // An image takes tokens by its size, which its bytes as text say nothing of. Of a call that was made by hand
+        // nobody knows whether it has any; what it holds is up to whoever made it.
+        if call.has_media && call.body.is_some() {
+            return None;
+        }
+        let counter = self.token_counter.as_ref()?;
         let content = call.body.as_ref().unwrap_or(&call.messages);
         let text = u64::try_from(content.text().len()).ok()?;
-        let counted = self
-            .token_counter
-            .as_ref()?
-            .count(&call.provider, &call.model, content.text())?;
+        let ask = || counter.count(&call.provider, &call.model, content.text());
+        // One that panics knows no number, as one without a tokenizer.
+        let tokens = catch_unwind(AssertUnwindSafe(ask)).ok()??;
         // What the bound holds beyond the text (templates, tool prompts) stays on top of the count.
-        counted.checked_add(bytes.saturating_sub(text))
+        tokens.checked_add(bytes.saturating_sub(text))
     }
 
     /// Asks the rules. `Ok(Some)` is the decision of the rule that wants a human.
@@ -339,11 +349,7 @@ impl Shared {
         let Some(redactor) = &self.redactor else {
             return Ok(None);
         };
-        let redact = |document: &Json| {
-            redactor
-                .redact(document)
-                .map_err(|error| LeashError::blocked(rule_ids::REDACT, error.to_string()))
-        };
+        let redact = |document: &Json| redact(redactor.as_ref(), document);
         let redacted = match call {
             Call::Tool(tool) => redact(&tool.args)?.map(|args| {
                 let mut tool = tool.clone();
@@ -372,6 +378,28 @@ impl Shared {
         Ok(redacted)
     }
 
+    /// The approval of a call that is about to be made: the one that a human gave for exactly this tool call when the
+    /// model asked for it, which is used up by this; or else a human is asked.
+    async fn approval(
+        &self,
+        session: &Session,
+        call: &Call,
+        digest: Digest,
+        asks: Decision,
+    ) -> Result<RequestId, LeashError> {
+        if matches!(call, Call::Tool(_)) {
+            let what = Approved {
+                caller: session.caller.clone(),
+                digest,
+                rule_id: asks.rule_id.clone(),
+            };
+            if let Some(id) = self.passes.take(&what, self.clock.now()) {
+                return Ok(id);
+            }
+        }
+        Ok(self.ask_human(session, call, digest, asks).await?.id)
+    }
+
     /// Asks a human. Whatever is not an explicit approval refuses.
     pub(crate) async fn ask_human(
         &self,
@@ -379,7 +407,7 @@ impl Shared {
         call: &Call,
         request_digest: Digest,
         asks: Decision,
-    ) -> Result<RequestId, LeashError> {
+    ) -> Result<Said, LeashError> {
         let id = self.ids.request(self.clock.now());
         let Some(gate) = &self.gate else {
             let reason = format!("hitl: no gate configured, and `{}` wants a human", asks.rule_id);
@@ -393,15 +421,33 @@ impl Shared {
             policy_version: self.policy_version.clone(),
         };
         let answer = tokio::select! {
-            answer = gate.request(&request) => answer,
+            answer = caught(gate.request(&request)) => answer,
             stopped = self.stopped(session) => return Err(stopped),
         };
-        let answer = answer.map_err(|error| LeashError::unavailable(rule_ids::HITL_GATE, error))?;
+        let answer = answer
+            .unwrap_or_else(|| {
+                Err(StoreError::new(
+                    StoreErrorKind::Corrupt,
+                    "ask a human: the gate panicked",
+                ))
+            })
+            .map_err(|error| LeashError::unavailable(rule_ids::HITL_GATE, error))?;
         self.journal
             .hitl_decision(session, &request, &answer)
             .map_err(audit_unavailable)?;
         match answer.approval {
-            Approval::Approved { .. } => Ok(answer.request_id),
+            Approval::Approved { grant, .. } => {
+                // A grant may be revoked, so what it allowed is not kept for as long as it stands.
+                let kept = self.clock.now().saturating_add(GOOD_FOR);
+                let good_until = match grant {
+                    Some(_) => answer.good_until.map(|until| until.min(kept)),
+                    None => answer.good_until,
+                };
+                Ok(Said {
+                    id: answer.request_id,
+                    good_until,
+                })
+            }
             Approval::Rejected { reason, .. } => Err(LeashError::rejected(asks.rule_id, reason)),
             Approval::Expired { reason } => Err(LeashError::rejected(rule_ids::HITL_TIMEOUT, reason)),
         }
@@ -587,9 +633,17 @@ impl Shared {
         }
         if let Some(asks) = asks {
             let digest = shown.request_digest();
-            self.ask_human(session, &shown, digest, asks)
+            let what = Approved {
+                caller: session.caller.clone(),
+                digest,
+                rule_id: asks.rule_id.clone(),
+            };
+            let said = self
+                .ask_human(session, &shown, digest, asks)
                 .await
                 .map_err(|error| refuse(Stage::Human, error))?;
+            // The agent will now do what was approved: once, without another question.
+            self.passes.keep(what, said.id, said.good_until, self.clock.now());
         }
         Ok(())
     }
@@ -655,6 +709,13 @@ impl Shared {
             }
         }
     }
+}
+
+/// A human's approval.
+pub(crate) struct Said {
+    pub(crate) id: RequestId,
+    /// Until when it is good, where the gate knows.
+    pub(crate) good_until: Option<Timestamp>,
 }
 
 impl Shared {

@@ -23,36 +23,49 @@ use crate::{
 };
 
 /// Makes one `#[tokio::test]` per law for the queue that the expression gives: a future of a pair of an
-/// `Arc<dyn HitlQueue>` and whatever has to live as long.
+/// `Arc<dyn HitlQueue>` and whatever has to live as long. With `each`, inside an async test, it holds one queue after the
+/// other to all laws, where a test of each would start too much.
 #[macro_export]
 macro_rules! hitl_queue_conformance {
     ($name:ident, $queue:expr) => {
         mod $name {
             use super::*;
-            $crate::hitl_queue_conformance!(@laws $queue,
-                what_was_asked_is_kept_as_it_was
-                the_same_call_joins_the_entry_that_is_open
-                another_call_never_joins
-                a_decision_moves_a_pending_entry_once
-                an_approval_is_consumed_by_one_of_32
-                an_approval_fits_its_own_hash_only
-                what_is_over_can_be_neither_decided_nor_consumed
-                what_is_withdrawn_can_no_longer_be_approved
-                an_entry_that_others_await_is_not_closed
-                an_approval_waits_for_the_call_to_be_made_again
-                only_what_can_be_decided_is_listed_as_open
-                whoever_waits_is_told
-                ids_of_any_spelling_are_never_anothers
-                a_grant_is_used_as_often_as_it_says
-                a_grant_ends_with_its_time_and_by_hand
-                a_gate_lets_one_call_through_for_one_approval
-                a_gate_tells_why_it_was_rejected
-                a_gate_expires_its_entry_and_leaves_it_for_inspection
-                a_gate_that_is_dropped_withdraws
-                a_gate_never_shows_a_masked_field_for_approval
-                a_gate_uses_a_grant_and_names_it
-            );
+            $crate::hitl_queue_conformance!(@list laws $queue);
         }
+    };
+    (each $queue:expr) => {
+        $crate::hitl_queue_conformance!(@list each $queue)
+    };
+    (@list $then:ident $queue:expr) => {
+        $crate::hitl_queue_conformance!(@$then $queue,
+            what_was_asked_is_kept_as_it_was
+            the_same_call_joins_the_entry_that_is_open
+            another_call_never_joins
+            a_decision_moves_a_pending_entry_once
+            an_approval_is_consumed_by_one_of_32
+            an_approval_fits_its_own_hash_only
+            what_is_over_can_be_neither_decided_nor_consumed
+            what_is_withdrawn_can_no_longer_be_approved
+            an_entry_that_others_await_is_not_closed
+            an_approval_waits_for_the_call_to_be_made_again
+            only_what_can_be_decided_is_listed_as_open
+            whoever_waits_is_told
+            ids_of_any_spelling_are_never_anothers
+            a_grant_is_used_as_often_as_it_says
+            a_grant_ends_with_its_time_and_by_hand
+            a_gate_lets_one_call_through_for_one_approval
+            a_gate_tells_why_it_was_rejected
+            a_gate_expires_its_entry_and_leaves_it_for_inspection
+            a_gate_that_is_dropped_withdraws
+            a_gate_never_shows_a_masked_field_for_approval
+            a_gate_uses_a_grant_and_names_it
+        );
+    };
+    (@each $queue:expr, $($law:ident)*) => {
+        $(
+            let (queue, _alive) = $queue.await;
+            $crate::conformance::$law(queue).await;
+        )*
     };
     (@laws $queue:expr, $($law:ident)*) => {
         $(

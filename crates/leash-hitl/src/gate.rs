@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use leash_core::{Call, Decision, Digest, RequestId, StoreError, canonical};
+use leash_core::{Call, Decision, Digest, RequestId, StoreError, Timestamp, canonical};
 
 use crate::{Entry, GrantUse, ResumeError, Ruling};
 
@@ -56,6 +56,8 @@ pub struct HitlAnswer {
     pub request_id: RequestId,
     /// What was said.
     pub approval: Approval,
+    /// Until when an approval is good, where the gate knows: of a call that a model asked for and that is made later.
+    pub good_until: Option<Timestamp>,
 }
 
 impl Approval {
@@ -83,6 +85,7 @@ impl Approval {
         HitlAnswer {
             request_id: request.id,
             approval: self,
+            good_until: None,
         }
     }
 }

@@ -69,6 +69,7 @@ mod signature;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod text;
+mod waiting;
 #[cfg(feature = "webhook")]
 mod webhook;
 
@@ -92,3 +93,6 @@ pub use self::sqlite::SqliteQueue;
 pub use self::text::{is_deceptive, pretty_json, visible};
 #[cfg(feature = "webhook")]
 pub use self::webhook::{WebhookBuilder, WebhookError, WebhookHitlGate};
+/// What a [`RedisQueue`] speaks to, and how.
+#[cfg(feature = "redis")]
+pub use leash_store::{RedisOptions, SharedRedis, StoreUrl, StoreUrlError};

@@ -216,6 +216,15 @@ impl HitlQueue for MemoryQueue {
         Ok(self.lock().find(id).cloned())
     }
 
+    async fn moved(&self, ids: &[String]) -> Result<Vec<(String, Option<Entry>)>, StoreError> {
+        let mut state = self.lock();
+        let moved = ids.iter().filter_map(|id| match state.find(id) {
+            Some(entry) if entry.status == Status::Pending => None,
+            found => Some((id.clone(), found.cloned())),
+        });
+        Ok(moved.collect())
+    }
+
     async fn list(&self, which: Which) -> Result<Vec<Entry>, StoreError> {
         let now = self.clock.now();
         let state = self.lock();

@@ -18,7 +18,7 @@ pub fn queue_file(address: &str) -> Option<&Path> {
     }
 }
 
-/// The queue at `address`: a path, `sqlite:PATH` or `redis://…`, as far as this build has them. A file is made where
+/// The queue at `address`: a path, `sqlite:PATH`, `redis://…` or `redis-cluster://…`, as far as this build has them. A file is made where
 /// it is missing.
 ///
 /// # Errors
@@ -27,7 +27,7 @@ pub async fn open_queue(address: &str) -> Result<Arc<dyn HitlQueue>, StoreError>
     let unknown = |error| {
         StoreError::new(
             StoreErrorKind::Conflict,
-            "open an approval queue: its address is a path, `sqlite:PATH` or `redis://HOST`",
+            "open an approval queue: its address is a path, `sqlite:PATH`, `redis://HOST` or `redis-cluster://HOST:PORT`",
         )
         .with_source(error)
     };
@@ -44,7 +44,9 @@ pub async fn open_queue(address: &str) -> Result<Arc<dyn HitlQueue>, StoreError>
     let url = StoreUrl::new(address).map_err(unknown)?;
     match url.kind() {
         #[cfg(feature = "redis")]
-        leash_store::StoreKind::Redis => Ok(Arc::new(crate::RedisQueue::new(&url)?)),
+        leash_store::StoreKind::Redis | leash_store::StoreKind::RedisCluster => {
+            Ok(Arc::new(crate::RedisQueue::new(&url)?))
+        }
         _ => Err(absent(&url)),
     }
 }

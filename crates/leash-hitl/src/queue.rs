@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use leash_core::StoreError;
 use tokio::sync::watch;
 
-use crate::{CallHash, Closing, Decided, Entry, Grant, GrantUse, NewEntry, Ruling, Standing, Which};
+use crate::{CallHash, Closing, Decided, Entry, Grant, GrantUse, NewEntry, Ruling, Standing, Status, Which};
 
 /// The most entries that may be open at once: a flood of questions must not bury the one that matters.
 pub const MAX_OPEN: usize = 10_000;
@@ -48,6 +48,22 @@ pub trait HitlQueue: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`] when it cannot tell.
     async fn get(&self, id: &str) -> Result<Option<Entry>, StoreError>;
+
+    /// Of `ids`, those that are pending no longer, each with its entry, or with `None` where there is none. Asked at every
+    /// change on behalf of all who wait in this process, so it should be one question, however many they are.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot tell.
+    async fn moved(&self, ids: &[String]) -> Result<Vec<(String, Option<Entry>)>, StoreError> {
+        let mut moved = Vec::new();
+        for id in ids {
+            let entry = self.get(id).await?;
+            if entry.as_ref().is_none_or(|entry| entry.status != Status::Pending) {
+                moved.push((id.clone(), entry));
+            }
+        }
+        Ok(moved)
+    }
 
     /// The entries, oldest first, at most [`MAX_OPEN`].
     ///

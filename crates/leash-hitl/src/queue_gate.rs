@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::binding::{Readable, readable_settings};
 use crate::gate::timed_out;
+use crate::waiting::Watcher;
 use crate::{
     Approval, ApprovalRequest, CallHash, Closed, Closing, Entry, HitlAnswer, HitlGate, HitlQueue, NewEntry,
     ResumeError, ResumeKey, Ruling, Shown, Status, resume,
@@ -20,17 +21,19 @@ use crate::{
 const VALID_FOR: Duration = Duration::from_mins(10);
 /// How often a queue is asked that says nothing by itself.
 const POLL: Duration = Duration::from_secs(1);
-/// How often a queue is asked again that could not answer.
-const RETRY: Duration = Duration::from_millis(250);
 
 /// Asks through a [`HitlQueue`], and waits: 60 s where nothing else was set.
 ///
 /// An approval is bound to the [hash](crate::Binding) of what the human saw, and used up by the first call that it
 /// fits. It outlives this process: the same call, made again, finds what was decided meanwhile. The same call made
 /// twice at once is one question; the approval lets one of the two through, and the other asks anew.
+///
+/// However many calls of this process wait, in however many gates of one queue, the queue is looked at once for each
+/// change.
 #[derive(Clone, Debug)]
 pub struct QueueHitlGate {
     queue: Arc<dyn HitlQueue>,
+    watcher: Arc<Watcher>,
     timeout: Duration,
     poll: Duration,
     valid_for: Duration,
@@ -43,6 +46,7 @@ impl QueueHitlGate {
     #[must_use]
     pub fn new(queue: Arc<dyn HitlQueue>) -> Self {
         Self {
+            watcher: Watcher::of(&queue),
             queue,
             timeout: Duration::from_mins(1),
             poll: POLL,
@@ -94,7 +98,7 @@ impl QueueHitlGate {
         request: &ApprovalRequest,
         shown: &Shown,
         hash: &CallHash,
-    ) -> Result<Option<Approval>, StoreError> {
+    ) -> Result<Option<Said>, StoreError> {
         let session = request.call.caller().session_id.as_str();
         for standing in self.queue.grants().await? {
             let name = &standing.grant.name;
@@ -102,10 +106,11 @@ impl QueueHitlGate {
                 continue;
             }
             if let Some(used) = self.queue.use_grant(name).await? {
-                return Ok(Some(Approval::Approved {
+                let approval = Approval::Approved {
                     operator: used.operator.clone(),
                     grant: Some(used),
-                }));
+                };
+                return Ok(Some((approval, Some(standing.grant.until))));
             }
         }
         Ok(None)
@@ -116,60 +121,50 @@ impl QueueHitlGate {
     /// `changes` was asked for before the entry was, so nothing falls between the two.
     async fn wait(
         &self,
-        mut entry: Entry,
-        changes: &mut watch::Receiver<u64>,
+        entry: Entry,
+        changes: &watch::Receiver<u64>,
         hash: &CallHash,
         until: Instant,
-    ) -> Result<Option<Approval>, StoreError> {
-        let waits_until = entry.waits_until;
-        let wake_after = |pause: Duration| {
-            let wake = Instant::now().checked_add(pause).unwrap_or(until);
-            sleep_until(wake.min(until))
-        };
-        while entry.status == Status::Pending {
-            if Instant::now() >= until {
-                return self.expire(&entry.id, waits_until, hash).await;
-            }
-            tokio::select! {
-                moved = changes.changed() => if moved.is_err() { wake_after(self.poll).await },
-                () = wake_after(self.poll) => {}
-            }
-            let found = loop {
-                match self.queue.get(&entry.id).await {
-                    Ok(found) => break found,
-                    // A queue that is out of reach for a moment is no answer; one that is until the end is.
-                    Err(error) if Instant::now() >= until => return Err(error),
-                    Err(_) => wake_after(RETRY).await,
-                }
-            };
-            match found {
-                Some(found) => entry = found,
-                // Somebody took it out of the queue.
-                None => return Ok(Some(Approval::rejected("unknown request_id"))),
-            }
+    ) -> Result<Option<Said>, StoreError> {
+        if entry.status != Status::Pending {
+            return self.concluded(&entry, hash).await;
         }
-        self.concluded(&entry, hash).await
+        let has_changed = changes.has_changed().unwrap_or(true);
+        let mut waiting = self.watcher.join(&entry.id, self.poll, has_changed);
+        let moved = tokio::select! {
+            moved = waiting.moved() => moved,
+            () = sleep_until(until) => return self.expire(&entry.id, entry.waits_until, hash).await,
+        };
+        match moved {
+            Some(moved) => self.concluded(&moved, hash).await,
+            // Somebody took it out of the queue.
+            None => Ok(Some((Approval::rejected("unknown request_id"), None))),
+        }
     }
 
     /// What an entry that is no longer pending means; `None` where the question has to be put anew.
-    async fn concluded(&self, entry: &Entry, hash: &CallHash) -> Result<Option<Approval>, StoreError> {
+    async fn concluded(&self, entry: &Entry, hash: &CallHash) -> Result<Option<Said>, StoreError> {
         match (entry.status, entry.closed) {
             (Status::Approved, None) => {
                 // Of those who wait for one approval one gets it.
                 let consumed = entry.consumed_at.is_none() && self.queue.consume(&entry.id, hash).await?;
-                Ok(consumed.then(|| Approval::Approved {
+                let approval = Approval::Approved {
                     operator: entry.operator.clone(),
                     grant: None,
-                }))
+                };
+                Ok(consumed.then_some((approval, entry.expires_at)))
             }
-            (Status::Rejected, None) => Ok(Some(Approval::Rejected {
-                reason: entry
-                    .decision_reason
-                    .clone()
-                    .filter(|reason| !reason.is_empty())
-                    .unwrap_or_else(|| "rejected by human".to_owned()),
-                operator: entry.operator.clone(),
-            })),
+            (Status::Rejected, None) => {
+                let approval = Approval::Rejected {
+                    reason: entry
+                        .decision_reason
+                        .clone()
+                        .filter(|reason| !reason.is_empty())
+                        .unwrap_or_else(|| "rejected by human".to_owned()),
+                    operator: entry.operator.clone(),
+                };
+                Ok(Some((approval, None)))
+            }
             // Another who waited for the same gave up; we did not.
             _ => Ok(None),
         }
@@ -180,7 +175,7 @@ impl QueueHitlGate {
         id: &str,
         waits_until: Option<Timestamp>,
         hash: &CallHash,
-    ) -> Result<Option<Approval>, StoreError> {
+    ) -> Result<Option<Said>, StoreError> {
         let reason = timed_out(self.timeout);
         let closing = Closing {
             why: Closed::Expired,
@@ -191,12 +186,12 @@ impl QueueHitlGate {
         if !closed && let Some(entry) = self.queue.get(id).await? {
             // Decided at the last moment, or still awaited by somebody else.
             if entry.status != Status::Pending
-                && let Some(approval) = self.concluded(&entry, hash).await?
+                && let Some(said) = self.concluded(&entry, hash).await?
             {
-                return Ok(Some(approval));
+                return Ok(Some(said));
             }
         }
-        Ok(Some(Approval::Expired { reason }))
+        Ok(Some((Approval::Expired { reason }, None)))
     }
 }
 
@@ -221,8 +216,11 @@ impl HitlGate for QueueHitlGate {
         let caller = request.call.caller();
         let rule_id = &*request.decision.rule_id;
         let hash = shown.hash(caller, rule_id, &request.policy_version);
-        if let Some(granted) = self.granted(request, &shown, &hash).await? {
-            return Ok(granted.answers(request));
+        if let Some((approval, good_until)) = self.granted(request, &shown, &hash).await? {
+            return Ok(HitlAnswer {
+                good_until,
+                ..approval.answers(request)
+            });
         }
         let mut new = NewEntry {
             id: request.id,
@@ -248,15 +246,20 @@ impl HitlGate for QueueHitlGate {
         loop {
             // Before the queue is asked: who is dropped while it answers leaves nothing behind.
             guard.open = Some((new.id.to_string(), None));
+            changes.mark_unchanged();
             let entry = self.queue.enqueue(&new).await?;
             guard.open = Some((entry.id.clone(), entry.waits_until));
             let request_id: RequestId = entry.id.parse().map_err(|error| {
                 StoreError::new(StoreErrorKind::Corrupt, "read an approval queue").with_source(error)
             })?;
-            let approval = self.wait(entry, &mut changes, &hash, until).await?;
+            let said = self.wait(entry, &changes, &hash, until).await?;
             guard.open = None;
-            if let Some(approval) = approval {
-                return Ok(HitlAnswer { request_id, approval });
+            if let Some((approval, good_until)) = said {
+                return Ok(HitlAnswer {
+                    request_id,
+                    approval,
+                    good_until,
+                });
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -264,6 +267,7 @@ impl HitlGate for QueueHitlGate {
                 return Ok(HitlAnswer {
                     request_id,
                     approval: Approval::Expired { reason },
+                    good_until: None,
                 });
             }
             new.id = ids.request(Timestamp::from_unix_micros(time_of(new.id)).unwrap_or(Timestamp::EPOCH));
@@ -271,6 +275,9 @@ impl HitlGate for QueueHitlGate {
         }
     }
 }
+
+/// What was said, and until when an approval is good.
+type Said = (Approval, Option<Timestamp>);
 
 /// Microseconds since 1970 of a UUID, version 7: the next id of the same request sorts beside its first.
 fn time_of(id: RequestId) -> i64 {

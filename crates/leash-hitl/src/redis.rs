@@ -8,9 +8,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use leash_core::{StoreError, StoreErrorKind, Timestamp};
+use leash_core::{IdGenerator, StoreError, StoreErrorKind, Timestamp};
 use leash_store::redis_client::{Script, ScriptInvocation};
-use leash_store::{Redis, RedisOptions, StoreUrl};
+use leash_store::{RedisOptions, SharedRedis, StoreUrl};
 use tokio::sync::watch;
 
 use crate::entry::clip;
@@ -26,6 +26,9 @@ use crate::{
 
 /// How long the listener waits before it connects again, and how often it looks whether anybody still waits.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// How long one question may take: people are slower.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long an entry is kept for inspection after it was asked, in seconds: 30 days.
 const KEPT_SECONDS: &str = "2592000";
@@ -98,9 +101,11 @@ static DECIDE: LazyLock<Script> = script!(
 local id = ARGV[1]
 local key = p .. 'entry:' .. id
 local word = 'not'
-if open(id) then
-  redis.call('HSET', key, 'status', ARGV[2], 'decided_at', num(now))
-  for i = 3, #ARGV, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
+if redis.call('HGET', key, 'ruling') == ARGV[3] then
+  word = 'done'
+elseif open(id) then
+  redis.call('HSET', key, 'status', ARGV[2], 'decided_at', num(now), 'ruling', ARGV[3])
+  for i = 4, #ARGV, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
   redis.call('ZREM', p .. 'pending', id)
   moved(id)
   word = 'done'
@@ -113,9 +118,10 @@ static CONSUME: LazyLock<Script> = script!(
     "
 local id, hash = ARGV[1], ARGV[2]
 local key = p .. 'entry:' .. id
-local v = redis.call('HMGET', key, 'status', 'call_hash', 'expires_at', 'consumed_at', 'closed')
+local v = redis.call('HMGET', key, 'status', 'call_hash', 'expires_at', 'consumed_at', 'closed', 'consumer')
+if v[6] == ARGV[3] then return 1 end
 if v[1] ~= 'approved' or v[2] ~= hash or not v[3] or tonumber(v[3]) <= now or v[4] or v[5] then return 0 end
-redis.call('HSET', key, 'consumed_at', num(now))
+redis.call('HSET', key, 'consumed_at', num(now), 'consumer', ARGV[3])
 if redis.call('GET', p .. 'call:' .. hash) == id then redis.call('DEL', p .. 'call:' .. hash) end
 moved(id)
 return 1
@@ -137,6 +143,19 @@ return 1
 );
 
 static GET: LazyLock<Script> = script!("return redis.call('HGETALL', p .. 'entry:' .. ARGV[1])");
+
+static MOVED: LazyLock<Script> = script!(
+    "
+local out = {}
+for _, id in ipairs(ARGV) do
+  local key = p .. 'entry:' .. id
+  if redis.call('HGET', key, 'status') ~= 'pending' then
+    out[#out + 1] = {id, redis.call('HGETALL', key)}
+  end
+end
+return out
+"
+);
 
 static LIST: LazyLock<Script> = script!(
     "
@@ -189,12 +208,14 @@ return redis.call('HSETNX', key, 'revoked_at', num(now))
 "
 );
 
-/// Keeps questions on a Redis or Valkey server, by its clock. Decided entries are kept for 30 days.
+/// Keeps questions on a Redis or Valkey server, or on one node of a cluster, by its clock. Decided entries are kept for
+/// 30 days.
 ///
-/// Cheap to clone.
+/// Cheap to clone. A question whose connection broke is asked once more. A decision and the use of an approval are
+/// recognised when they come a second time; the use of a grant is not, and is then counted twice.
 #[derive(Clone, Debug)]
 pub struct RedisQueue {
-    server: Redis,
+    server: SharedRedis,
     prefix: String,
     listening: Arc<Listening>,
 }
@@ -202,17 +223,20 @@ pub struct RedisQueue {
 type Fields = HashMap<String, String>;
 
 impl RedisQueue {
-    /// The queue on the server at `url`. Connects to nothing yet.
+    /// The queue on the server at `url`: `redis://…`, `rediss://…`, `redis-cluster://…`. Connects to nothing yet.
     ///
     /// # Errors
-    /// [`StoreError`] where the address is none of a Redis server.
+    /// [`StoreError`] where the address is none of a Redis server that this build can speak to.
     pub fn new(url: &StoreUrl) -> Result<Self, StoreError> {
-        Ok(Self::on(Redis::new(url, RedisOptions::default())?, "llm_leash"))
+        let mut options = RedisOptions::default();
+        options.timeout = PATIENCE;
+        let server = SharedRedis::new(url, &options)?;
+        Ok(Self::on(server, "llm_leash"))
     }
 
     /// The queue of this name on `server`: several may live on one. The name has no braces.
     #[must_use]
-    pub fn on(server: Redis, name: &str) -> Self {
+    pub fn on(server: SharedRedis, name: &str) -> Self {
         Self {
             server,
             prefix: format!("{{{}:hitl}}:", name.replace(['{', '}'], "")),
@@ -226,7 +250,7 @@ impl RedisQueue {
 }
 
 /// Hears of what others do, until nobody waits.
-async fn listen(server: Redis, channel: String, listening: Arc<Listening>) {
+async fn listen(server: SharedRedis, channel: String, listening: Arc<Listening>) {
     while listening.is_wanted() {
         if let Ok(mut messages) = server.subscribe("listen to the approval queue", &channel).await {
             // What was decided before this was not heard.
@@ -304,6 +328,11 @@ fn corrupt() -> StoreError {
     )
 }
 
+/// What tells a question that is asked again, because its connection broke, from another's.
+fn once() -> String {
+    IdGenerator::from_os().request(Timestamp::EPOCH).to_string()
+}
+
 fn in_micros(duration: Duration) -> String {
     // Within what a double of the script holds: a century.
     duration.as_micros().min(3_155_760_000_000_000).to_string()
@@ -348,7 +377,7 @@ impl HitlQueue for RedisQueue {
 
     async fn decide(&self, id: &str, ruling: &Ruling) -> Result<Decided, StoreError> {
         let mut script = self.script(&DECIDE);
-        script.arg(id).arg(ruling.status().as_str());
+        script.arg(id).arg(ruling.status().as_str()).arg(once());
         for (name, value) in [
             ("decision_reason", ruling.reason()),
             ("operator", ruling.operator()),
@@ -371,7 +400,7 @@ impl HitlQueue for RedisQueue {
 
     async fn consume(&self, id: &str, hash: &CallHash) -> Result<bool, StoreError> {
         let mut script = self.script(&CONSUME);
-        script.arg(id).arg(hash.to_string());
+        script.arg(id).arg(hash.to_string()).arg(once());
         let moved: i64 = self.server.invoke("use up an approval", &script).await?;
         Ok(moved == 1)
     }
@@ -403,6 +432,24 @@ impl HitlQueue for RedisQueue {
             return Ok(None);
         }
         entry(fields).map(Some).ok_or_else(corrupt)
+    }
+
+    async fn moved(&self, ids: &[String]) -> Result<Vec<(String, Option<Entry>)>, StoreError> {
+        let mut script = self.script(&MOVED);
+        for id in ids {
+            script.arg(id);
+        }
+        let moved: Vec<(String, Fields)> = self.server.invoke("read the approval queue", &script).await?;
+        moved
+            .into_iter()
+            .map(|(id, fields)| {
+                if fields.is_empty() {
+                    return Ok((id, None));
+                }
+                let entry = entry(fields).ok_or_else(corrupt)?;
+                Ok((id, Some(entry)))
+            })
+            .collect()
     }
 
     async fn list(&self, which: Which) -> Result<Vec<Entry>, StoreError> {

@@ -378,6 +378,26 @@ impl HitlQueue for SqliteQueue {
             .await
     }
 
+    async fn moved(&self, ids: &[String]) -> Result<Vec<(String, Option<Entry>)>, StoreError> {
+        let ids = ids.to_vec();
+        self.store
+            .call("read the approval queue", move |db| {
+                let mut status =
+                    db.prepare_cached("SELECT status FROM hitl_requests WHERE request_id = ?1")?;
+                let mut moved = Vec::new();
+                for id in ids {
+                    let found = status.query_row([&id], |row| text(row, 0)).optional()?;
+                    let found = found.map(|found| Status::from_text(&found.unwrap_or_default()));
+                    if found != Some(Status::Pending) {
+                        let entry = one(db, &id)?;
+                        moved.push((id, entry));
+                    }
+                }
+                Ok(moved)
+            })
+            .await
+    }
+
     async fn list(&self, which: Which) -> Result<Vec<Entry>, StoreError> {
         let at = self.now().as_unix_micros();
         self.store

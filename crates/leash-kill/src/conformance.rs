@@ -14,22 +14,32 @@ use leash_core::{AgentName, Caller, IdGenerator, SessionId, TenantId, Timestamp}
 use crate::{KillOrder, KillRegistry, Target};
 
 /// Makes one `#[tokio::test]` per law for the registry that the expression gives (an `Arc<dyn KillRegistry>`); with
-/// `between`, inside an async test, holds two registries that share what they keep to the law about them.
+/// `between`, inside an async test, holds two registries that share what they keep to the law about them; with `each`,
+/// there too, holds one registry after the other to all laws, where a test of each would start too much.
 #[macro_export]
 macro_rules! kill_registry_conformance {
     ($name:ident, $registry:expr) => {
         mod $name {
             use super::*;
-            $crate::kill_registry_conformance!(@laws $registry,
-                an_order_stops_whom_it_names_and_nobody_else
-                killing_twice_keeps_the_newest_reason
-                clearing_is_idempotent_and_says_whether_an_order_stood
-                whoever_waits_is_told_of_an_order
-                the_order_of_the_narrowest_target_is_given
-                ids_of_any_spelling_are_never_anothers
-                what_an_order_says_is_kept
-            );
+            $crate::kill_registry_conformance!(@list laws $registry);
         }
+    };
+    (each $registry:expr) => {
+        $crate::kill_registry_conformance!(@list each $registry)
+    };
+    (@list $then:ident $registry:expr) => {
+        $crate::kill_registry_conformance!(@$then $registry,
+            an_order_stops_whom_it_names_and_nobody_else
+            killing_twice_keeps_the_newest_reason
+            clearing_is_idempotent_and_says_whether_an_order_stood
+            whoever_waits_is_told_of_an_order
+            the_order_of_the_narrowest_target_is_given
+            ids_of_any_spelling_are_never_anothers
+            what_an_order_says_is_kept
+        );
+    };
+    (@each $registry:expr, $($law:ident)*) => {
+        $( $crate::conformance::$law($registry.await).await; )*
     };
     (between $ours:expr, $theirs:expr) => {
         $crate::conformance::an_order_given_elsewhere_stops_within_300_ms($ours, $theirs).await
@@ -145,14 +155,40 @@ pub async fn the_order_of_the_narrowest_target_is_given(registry: Arc<dyn KillRe
     registry.clear(&Target::Everything).await.unwrap();
 }
 
-/// Slashes, spaces, dots, escapes and emoji name one session only.
+/// Slashes, spaces, dots, escapes, braces, emoji and the longest ids name one session only. What is longer, or has a
+/// NUL in it, is no id.
 pub async fn ids_of_any_spelling_are_never_anothers(registry: Arc<dyn KillRegistry>) {
+    let longest = "x".repeat(512);
+    let almost = "x".repeat(511);
     let ids: Vec<SessionId> = [
-        "a/b", "a%2fb", "a b", "..", "../a", "a:b", "🚀", "a?b#c", "A/B", "*",
+        "a/b",
+        "a%2fb",
+        "a%2Fb",
+        "a b",
+        "..",
+        ".",
+        "../a",
+        "a:b",
+        "\u{1f680}",
+        "a?b#c",
+        "A/B",
+        "*",
+        "%00",
+        "{a}b",
+        "a",
+        "a\\b",
+        "'; DROP TABLE killed_sessions; --",
+        "\u{e9}",
+        "e\u{301}",
+        &longest,
+        &almost,
     ]
     .into_iter()
     .map(|id| SessionId::new(id).unwrap())
     .collect();
+    for none in ["a\0b", "\0", &"x".repeat(10 * 1024)] {
+        assert!(SessionId::new(none).is_err() && Target::new("session", none).is_err());
+    }
     for killed in &ids {
         let target = Target::Session(killed.clone());
         registry.kill(order(target.clone(), "stop")).await.unwrap();

@@ -68,6 +68,9 @@ pub use self::stop::{StopSignal, stop_on_signal};
 pub use self::stop::{StopWatch, stop_on_file};
 #[cfg(any(feature = "sqlite", feature = "redis", feature = "http"))]
 pub use self::view::ViewOptions;
+/// How a Redis server is spoken to, for [`RedisKillRegistry::with_redis`].
+#[cfg(feature = "redis")]
+pub use leash_store::RedisOptions;
 #[cfg(any(feature = "sqlite", feature = "redis", feature = "http"))]
 pub use leash_store::{StoreKind, StoreUrl, StoreUrlError};
 

@@ -7,7 +7,7 @@ use leash_store::{StoreKind, StoreUrl};
 
 use crate::{KillRegistry, ViewOptions};
 
-/// The registry at `url`: `sqlite:PATH`, `redis://…`, `http://…`, as far as this build has them. `token` is shown to an
+/// The registry at `url`: `sqlite:PATH`, `redis://…`, `redis-cluster://…`, `http://…`, as far as this build has them. `token` is shown to an
 /// HTTP service, and to nobody else.
 ///
 /// # Errors
@@ -28,7 +28,9 @@ pub async fn open(
             Ok(Arc::new(crate::SqliteKillRegistry::open(path, options).await?))
         }
         #[cfg(feature = "redis")]
-        StoreKind::Redis => Ok(Arc::new(crate::RedisKillRegistry::open(url, options)?)),
+        StoreKind::Redis | StoreKind::RedisCluster => {
+            Ok(Arc::new(crate::RedisKillRegistry::open(url, options)?))
+        }
         #[cfg(feature = "http")]
         StoreKind::Http => Ok(Arc::new(crate::HttpKillRegistry::open(url, token, options)?)),
         _ => Err(StoreError::new(

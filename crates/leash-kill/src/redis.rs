@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leash_core::{Caller, SessionId, StoreError, StoreErrorKind};
-use leash_store::redis_client::{Pipeline, cmd};
-use leash_store::{Redis, RedisOptions, StoreUrl};
+use leash_store::redis_client::cmd;
+use leash_store::{RedisOptions, SharedRedis, StoreUrl};
 use tokio::sync::watch;
 
 use crate::view::{Backend, Reading, View};
@@ -18,20 +18,23 @@ const MAX_ORDERS: usize = 100_000;
 /// How many keys one command names: the server answers others in between.
 const CHUNK: usize = 500;
 
-/// Orders in a Redis or Valkey server.
+/// Orders in a Redis or Valkey server, or in a cluster of them.
 ///
 /// An order for a session is the string key `{prefix}{session_id}` with the reason in it, as the Python package writes
 /// it, so either program's order stops the other's agents. Who and when, and all wider orders, stand in two hashes
 /// beside it. A background task hears of our own orders by a published message, and reads the keys of all active
-/// sessions every 25 ms, since other programs publish nothing. A single server or a primary, not a cluster.
+/// sessions every 25 ms, since other programs publish nothing.
+///
+/// In a cluster the keys are the same, so they lie on all its nodes: nothing here asks for two of them to change at
+/// once. What says that a session is stopped is its key alone.
 #[derive(Debug)]
 pub struct RedisKillRegistry {
     view: View,
 }
 
 impl RedisKillRegistry {
-    /// The registry in the server at `url`, with keys as the Python package names them. Connects in the background:
-    /// until that succeeds, calls are refused.
+    /// The registry in the server at `url` (`redis://…`, `rediss://…`, `redis-cluster://…`), with keys as the Python
+    /// package names them. Connects in the background: until that succeeds, calls are refused.
     ///
     /// # Errors
     /// [`StoreError`] where `url` is none of a Redis server that this build can speak to.
@@ -48,7 +51,27 @@ impl RedisKillRegistry {
     /// # Panics
     /// Outside of a Tokio runtime.
     pub fn with_prefix(url: &StoreUrl, prefix: &str, options: ViewOptions) -> Result<Self, StoreError> {
-        let redis = Redis::new(url, RedisOptions::default())?;
+        let mut redis = RedisOptions::default();
+        redis.timeout = options.reading_timeout();
+        Self::with_redis(url, prefix, redis, options)
+    }
+
+    /// As [`RedisKillRegistry::with_prefix`], where the server is spoken to as `redis` says: with certificates that
+    /// its own is checked against. One question never takes longer than three quarters of what `options` allow a
+    /// reading, so that a connection that died without a word is left in time.
+    ///
+    /// # Errors
+    /// As [`RedisKillRegistry::with_prefix`].
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn with_redis(
+        url: &StoreUrl,
+        prefix: &str,
+        mut redis: RedisOptions,
+        options: ViewOptions,
+    ) -> Result<Self, StoreError> {
+        redis.timeout = redis.timeout.min(options.reading_timeout().mul_f64(0.75));
+        let redis = SharedRedis::new(url, &redis)?;
         let beside = beside(prefix)?;
         Ok(Self {
             view: View::new(
@@ -82,7 +105,7 @@ fn beside(prefix: &str) -> Result<String, StoreError> {
 
 #[derive(Debug)]
 struct RedisBackend {
-    redis: Redis,
+    redis: SharedRedis,
     prefix: String,
     /// A hash: target to order, for all that is wider than a session.
     wide: String,
@@ -94,6 +117,41 @@ struct RedisBackend {
 impl RedisBackend {
     fn key(&self, id: &SessionId) -> String {
         format!("{}{id}", self.prefix)
+    }
+
+    /// Those of `sessions` that are stopped, and why. In a cluster the client sends each node what is its own.
+    async fn reasons(
+        &self,
+        what: &'static str,
+        sessions: &[SessionId],
+    ) -> Result<Vec<(SessionId, String)>, StoreError> {
+        let mut found = Vec::new();
+        for chunk in sessions.chunks(CHUNK) {
+            let mut mget = cmd("MGET");
+            for id in chunk {
+                mget.arg(self.key(id));
+            }
+            let reasons: Vec<Option<Vec<u8>>> = self.redis.query(what, &mget).await?;
+            if reasons.len() != chunk.len() {
+                return Err(StoreError::new(StoreErrorKind::Corrupt, what));
+            }
+            found.extend(chunk.iter().zip(reasons).filter_map(|(id, reason)| {
+                reason.map(|reason| (id.clone(), String::from_utf8_lossy(&reason).into_owned()))
+            }));
+        }
+        Ok(found)
+    }
+
+    async fn wide(&self, what: &'static str) -> Result<Vec<KillOrder>, StoreError> {
+        wide_orders(self.redis.query(what, cmd("HGETALL").arg(&self.wide)).await?)
+    }
+
+    /// Tells those who listen to look. They look every 25 ms in any case, so an order is not worth less, and no failure,
+    /// where nobody could be told.
+    async fn tell(&self, word: &str) {
+        let mut publish = cmd("PUBLISH");
+        publish.arg(&self.channel).arg(word);
+        drop(self.redis.query::<()>("tell of a kill order", &publish).await);
     }
 
     /// Adds who and when to those orders of which we know it.
@@ -146,44 +204,9 @@ impl Backend for RedisBackend {
     }
 
     async fn read(&self, sessions: &[SessionId], _since: Option<&str>) -> Result<Reading, StoreError> {
-        let mut found = Vec::new();
-        let mut wide = Vec::new();
-        // At least one question: the wide orders are read in any case.
-        let mut chunks = sessions.chunks(CHUNK);
-        let mut is_first = true;
-        loop {
-            let chunk = chunks.next();
-            let mut pipeline = Pipeline::new();
-            if is_first {
-                pipeline.cmd("HGETALL").arg(&self.wide);
-            }
-            if let Some(chunk) = chunk {
-                let mget = pipeline.cmd("MGET");
-                for id in chunk {
-                    mget.arg(self.key(id));
-                }
-            } else if !is_first {
-                break;
-            }
-            let what = "read the kill orders";
-            let reasons: Vec<Option<Vec<u8>>>;
-            if is_first && chunk.is_some() {
-                let fields: Vec<(Vec<u8>, Vec<u8>)>;
-                (fields, reasons) = self.redis.pipeline(what, &pipeline).await?;
-                wide = wide_orders(fields)?;
-            } else if is_first {
-                let (fields,): (Vec<(Vec<u8>, Vec<u8>)>,) = self.redis.pipeline(what, &pipeline).await?;
-                wide = wide_orders(fields)?;
-                reasons = Vec::new();
-            } else {
-                (reasons,) = self.redis.pipeline(what, &pipeline).await?;
-            }
-            let killed = chunk.unwrap_or_default().iter().zip(reasons);
-            found.extend(killed.filter_map(|(id, reason)| {
-                reason.map(|reason| (id.clone(), String::from_utf8_lossy(&reason).into_owned()))
-            }));
-            is_first = false;
-        }
+        const WHAT: &str = "read the kill orders";
+        // Both questions are on their way before the first answer comes.
+        let (wide, found) = tokio::try_join!(self.wide(WHAT), self.reasons(WHAT, sessions))?;
         Ok(Reading::State {
             version: None,
             sessions: self.with_details(found).await?,
@@ -192,57 +215,48 @@ impl Backend for RedisBackend {
     }
 
     async fn kill(&self, order: &KillOrder) -> Result<(), StoreError> {
+        const WHAT: &str = "keep a kill order";
         let json = wire::order_to_string(order);
-        let mut pipeline = Pipeline::new();
-        pipeline.atomic();
+        let mut set = cmd("HSET");
         if let Target::Session(id) = &order.target {
-            pipeline
-                .cmd("HSET")
-                .arg(&self.details)
-                .arg(id.as_str())
-                .arg(json)
-                .ignore();
-            pipeline.cmd("SET").arg(self.key(id)).arg(&*order.reason).ignore();
+            // Who and when first: they mean nothing without the key, and whoever sees the key finds them.
+            set.arg(&self.details).arg(id.as_str()).arg(json);
+            self.redis.query::<()>(WHAT, &set).await?;
+            let key = self.key(id);
+            self.redis
+                .query::<()>(WHAT, cmd("SET").arg(key).arg(&*order.reason))
+                .await?;
         } else {
-            pipeline
-                .cmd("HSET")
-                .arg(&self.wide)
-                .arg(order.target.to_string())
-                .arg(json)
-                .ignore();
+            set.arg(&self.wide).arg(order.target.to_string()).arg(json);
+            self.redis.query::<()>(WHAT, &set).await?;
         }
-        pipeline.cmd("PUBLISH").arg(&self.channel).arg("kill").ignore();
-        self.redis.pipeline::<()>("keep a kill order", &pipeline).await
+        self.tell("kill").await;
+        Ok(())
     }
 
     async fn clear(&self, target: &Target) -> Result<bool, StoreError> {
-        let mut pipeline = Pipeline::new();
-        pipeline.atomic();
-        if let Target::Session(id) = target {
-            pipeline.cmd("DEL").arg(self.key(id));
-            pipeline.cmd("HDEL").arg(&self.details).arg(id.as_str()).ignore();
+        const WHAT: &str = "clear a kill order";
+        let cleared: u64 = if let Target::Session(id) = target {
+            let cleared = self.redis.query(WHAT, cmd("DEL").arg(self.key(id))).await?;
+            let mut forget = cmd("HDEL");
+            forget.arg(&self.details).arg(id.as_str());
+            self.redis.query::<()>(WHAT, &forget).await?;
+            cleared
         } else {
-            pipeline.cmd("HDEL").arg(&self.wide).arg(target.to_string());
-        }
-        pipeline.cmd("PUBLISH").arg(&self.channel).arg("clear").ignore();
-        let (cleared,): (u64,) = self.redis.pipeline("clear a kill order", &pipeline).await?;
+            let mut clear = cmd("HDEL");
+            clear.arg(&self.wide).arg(target.to_string());
+            self.redis.query(WHAT, &clear).await?
+        };
+        self.tell("clear").await;
         Ok(cleared > 0)
     }
 
     async fn orders(&self) -> Result<Vec<KillOrder>, StoreError> {
         const WHAT: &str = "list the kill orders";
-        let fields = self.redis.query(WHAT, cmd("HGETALL").arg(&self.wide)).await?;
-        let mut orders = wide_orders(fields)?;
+        let mut orders = self.wide(WHAT).await?;
         let mut ids = Vec::new();
-        let mut cursor = 0_u64;
-        loop {
-            let mut scan = cmd("SCAN");
-            scan.arg(cursor)
-                .arg("MATCH")
-                .arg(format!("{}*", glob_literal(&self.prefix)))
-                .arg("COUNT")
-                .arg(1000);
-            let (next, keys): (u64, Vec<Vec<u8>>) = self.redis.query(WHAT, &scan).await?;
+        let pattern = format!("{}*", glob_literal(&self.prefix));
+        let found = |keys: Vec<Vec<u8>>| {
             ids.extend(keys.into_iter().filter_map(|key| {
                 let key = String::from_utf8(key).ok()?;
                 SessionId::new(key.strip_prefix(&self.prefix)?).ok()
@@ -253,25 +267,13 @@ impl Backend for RedisBackend {
                     "list more than 100,000 kill orders",
                 ));
             }
-            if next == 0 {
-                break;
-            }
-            cursor = next;
-        }
+            Ok(())
+        };
+        self.redis.scan(WHAT, &pattern, found).await?;
         // A scan may name a key twice.
         ids.sort();
         ids.dedup();
-        let mut found = Vec::new();
-        for chunk in ids.chunks(CHUNK) {
-            let mut mget = cmd("MGET");
-            for id in chunk {
-                mget.arg(self.key(id));
-            }
-            let reasons: Vec<Option<Vec<u8>>> = self.redis.query(WHAT, &mget).await?;
-            found.extend(chunk.iter().zip(reasons).filter_map(|(id, reason)| {
-                reason.map(|reason| (id.clone(), String::from_utf8_lossy(&reason).into_owned()))
-            }));
-        }
+        let found = self.reasons(WHAT, &ids).await?;
         orders.extend(self.with_details(found).await?);
         orders.sort_by(|one, other| one.target.cmp(&other.target));
         Ok(orders)

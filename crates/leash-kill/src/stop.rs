@@ -105,6 +105,8 @@ pub enum StopSignal {
     User2,
     /// `SIGHUP`.
     Hangup,
+    /// `SIGTERM`, as a service manager sends it: everything stops, and the program has to end by itself after that.
+    Terminate,
 }
 
 /// Orders everything to stop once this process gets `signal`, which does nothing else to it any more.
@@ -123,6 +125,7 @@ pub fn stop_on_signal(signal: StopSignal, registry: Arc<dyn KillRegistry>) -> st
         StopSignal::User1 => (SignalKind::user_defined1(), "SIGUSR1"),
         StopSignal::User2 => (SignalKind::user_defined2(), "SIGUSR2"),
         StopSignal::Hangup => (SignalKind::hangup(), "SIGHUP"),
+        StopSignal::Terminate => (SignalKind::terminate(), "SIGTERM"),
     };
     let mut signals = listen(kind)?;
     let task = tokio::spawn(async move {

@@ -94,6 +94,12 @@ impl ViewOptions {
         self
     }
 
+    /// How long one question to the registry may take.
+    #[cfg(feature = "redis")]
+    pub(crate) const fn reading_timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Trusts what was last read for so much longer. An order given meanwhile is missed for as long.
     #[must_use]
     pub const fn grace(mut self, grace: Duration) -> Self {

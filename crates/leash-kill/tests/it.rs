@@ -11,6 +11,14 @@
 
 #[path = "it/interop.rs"]
 mod interop;
+#[path = "it/odd_ids.rs"]
+mod odd_ids;
+#[cfg(all(feature = "redis-cluster", feature = "redis-tls"))]
+#[path = "it/servers.rs"]
+mod servers;
+#[cfg(all(unix, feature = "signal"))]
+#[path = "it/stopped.rs"]
+mod stopped;
 #[path = "it/support.rs"]
 mod support;
 
@@ -533,16 +541,4 @@ async fn a_file_stops_this_process_and_nobody_else() {
     let order = registry.ask(&caller()).await.unwrap().order.unwrap();
     assert_eq!((order.target, &*order.reason), (Target::Everything, "fire"));
     assert!(shared.orders().await.unwrap().is_empty());
-}
-
-#[cfg(all(unix, feature = "signal"))]
-#[tokio::test]
-async fn a_signal_stops_everything() {
-    let registry = memory();
-    let mut changes = registry.changes();
-    let _watch = leash_kill::stop_on_signal(leash_kill::StopSignal::User1, registry.clone()).unwrap();
-    support::signal(std::process::id(), "USR1");
-    changes.changed().await.unwrap();
-    let order = registry.standing(&caller()).await.unwrap().unwrap();
-    assert_eq!(&*order.reason, "signal SIGUSR1");
 }

@@ -1,7 +1,7 @@
 //! [`SharedRedis`]: one connection on which all tasks ask at once.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,17 +14,27 @@ use deadpool_redis::redis::{
     IntoConnectionInfo as _,
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
+    cluster_routing::{RoutingInfo, SingleNodeRoutingInfo},
 };
 use leash_core::{StoreError, StoreErrorKind};
 
 use crate::redis::{client, redis_error};
-use crate::{RedisOptions, StoreKind, StoreUrl};
+use crate::{RedisOptions, StoreKind, StoreUrl, Subscription};
+
+/// How many keys a server is asked for at a time when they are listed.
+const SCANNED: u64 = 1000;
+/// How often a list is begun anew because a cluster moved its slots meanwhile.
+#[cfg(feature = "redis-cluster")]
+const ATTEMPTS: usize = 3;
+/// How many slots a cluster divides its keys into.
+#[cfg(feature = "redis-cluster")]
+const ALL_SLOTS: u32 = 16_384;
 
 /// A Redis or Valkey server, or a cluster of them, asked over one connection by all tasks. Cheap to clone: clones share
 /// the connection.
 ///
 /// Questions are written one after the other without waiting for answers, so that many of them cost one system call:
-/// faster than a pool for short scripts. Nothing on it may block. The connection is made when it is needed, and left
+/// faster than a connection for each. Nothing on it may block. The connection is made when it is needed, and left
 /// when it breaks or says nothing in time. What is asked on a connection that breaks is asked once more on a new one:
 /// so ask only what may be asked twice.
 #[derive(Clone)]
@@ -36,6 +46,10 @@ struct Inner {
     target: Target,
     url: StoreUrl,
     timeout: Duration,
+    /// The servers that can be listened to: one, or the nodes of a cluster that were named.
+    listens: Vec<redis::Client>,
+    /// Which of them is next.
+    turn: AtomicUsize,
     current: Mutex<Option<(u64, Wire)>>,
     /// Held while connecting, so that many tasks make one connection.
     connecting: tokio::sync::Mutex<()>,
@@ -55,10 +69,35 @@ enum Wire {
     Cluster(ClusterConnection),
 }
 
+/// A node's host and port, as the cluster names them.
+type Address = (String, u16);
+
 #[derive(Clone, Copy)]
 enum Question<'a> {
     Command(&'a Cmd),
+    /// To one node of a cluster.
+    #[cfg(feature = "redis-cluster")]
+    CommandAt(&'a Cmd, &'a Address),
     Script(&'a redis::ScriptInvocation<'a>),
+}
+
+#[cfg(feature = "redis-cluster")]
+impl Wire {
+    async fn ask_at<T: FromRedisValue>(&mut self, command: &Cmd, node: &Address) -> Result<T, RedisError> {
+        match self {
+            Self::Server(wire) => command.query_async(wire).await,
+            Self::Cluster(wire) => {
+                let at = SingleNodeRoutingInfo::ByAddress {
+                    host: node.0.clone(),
+                    port: node.1,
+                };
+                let answer = wire
+                    .route_command(command.clone(), RoutingInfo::SingleNode(at))
+                    .await?;
+                Ok(FromRedisValue::from_redis_value(answer.extract_error()?)?)
+            }
+        }
+    }
 }
 
 impl ConnectionLike for Wire {
@@ -125,21 +164,31 @@ fn nodes(url: &StoreUrl) -> Option<Vec<String>> {
     )
 }
 
-fn target(url: &StoreUrl, options: &RedisOptions) -> Result<Option<Target>, RedisError> {
+/// What is asked, and whom one can listen to.
+type Ends = (Target, Vec<redis::Client>);
+
+fn target(url: &StoreUrl, options: &RedisOptions) -> Result<Option<Ends>, RedisError> {
     match url.kind() {
         StoreKind::Redis => {
             // How long an answer may take is counted here, not there.
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(options.timeout))
                 .set_response_timeout(None);
-            Ok(Some(Target::Server(
-                Box::new(client(url, options)?),
-                Box::new(config),
+            let client = client(url.with_secrets(), options)?;
+            Ok(Some((
+                Target::Server(Box::new(client.clone()), Box::new(config)),
+                vec![client],
             )))
         }
         #[cfg(feature = "redis-cluster")]
         StoreKind::RedisCluster => {
-            let Some(nodes) = nodes(url) else { return Ok(None) };
+            let Some(nodes) = nodes(url).filter(|nodes| !nodes.is_empty()) else {
+                return Ok(None);
+            };
+            let listens = nodes
+                .iter()
+                .map(|node| client(node, options))
+                .collect::<Result<Vec<_>, _>>()?;
             let nodes = nodes
                 .iter()
                 .map(|node| node.as_str().into_connection_info())
@@ -158,20 +207,20 @@ fn target(url: &StoreUrl, options: &RedisOptions) -> Result<Option<Target>, Redi
             };
             #[cfg(feature = "redis-tls")]
             crate::redis::choose_cryptography();
-            Ok(Some(Target::Cluster(Box::new(cluster.build()?))))
+            Ok(Some((Target::Cluster(Box::new(cluster.build()?)), listens)))
         }
         _ => Ok(None),
     }
 }
 
 impl SharedRedis {
-    /// The server or cluster at `url`. Connects to nothing yet. How many connections `options` allow does not matter.
+    /// The server or cluster at `url`. Connects to nothing yet.
     ///
     /// # Errors
     /// [`StoreErrorKind::Conflict`] where the address is none that this build can speak to.
     pub fn new(url: &StoreUrl, options: &RedisOptions) -> Result<Self, StoreError> {
         let refused = || StoreError::new(StoreErrorKind::Conflict, format!("use `{url}` as a Redis server"));
-        let target = target(url, options)
+        let (target, listens) = target(url, options)
             .map_err(|error| refused().with_source(error))?
             .ok_or_else(refused)?;
         Ok(Self {
@@ -179,6 +228,8 @@ impl SharedRedis {
                 target,
                 url: url.clone(),
                 timeout: options.timeout,
+                listens,
+                turn: AtomicUsize::new(0),
                 current: Mutex::new(None),
                 connecting: tokio::sync::Mutex::new(()),
                 made: AtomicU64::new(0),
@@ -243,6 +294,8 @@ impl SharedRedis {
                 let answer = match self.wire(&used).await {
                     Ok(mut wire) => match question {
                         Question::Command(command) => command.query_async(&mut wire).await,
+                        #[cfg(feature = "redis-cluster")]
+                        Question::CommandAt(command, node) => wire.ask_at(command, node).await,
                         Question::Script(script) => script.invoke_async(&mut wire).await,
                     },
                     Err(error) => return Err(error),
@@ -289,6 +342,156 @@ impl SharedRedis {
         script: &redis::ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
         self.ask(what, Question::Script(script)).await
+    }
+
+    /// Listens to a channel, on a connection of its own. What was sent before is not heard, and what is sent while
+    /// the connection is down is lost: a message is a hint to look, never the only word. In a cluster the nodes pass
+    /// messages on to each other, so one of those that the address names is listened to; after it is gone, the next.
+    /// `what` fits "failed to …" and holds no secret.
+    ///
+    /// # Errors
+    /// [`StoreError`] where no server can be reached.
+    pub async fn subscribe(&self, what: &'static str, channel: &str) -> Result<Subscription, StoreError> {
+        let servers = &self.inner.listens;
+        let mut failure = StoreError::new(StoreErrorKind::Unavailable, what);
+        let turn = self.inner.turn.fetch_add(1, Ordering::Relaxed);
+        let first = turn.checked_rem(servers.len()).unwrap_or(0);
+        for client in servers.iter().cycle().skip(first).take(servers.len()) {
+            let listening = async {
+                let mut pubsub = client.get_async_pubsub().await?;
+                pubsub.subscribe(channel).await?;
+                Ok(pubsub.into_on_message())
+            };
+            failure = match tokio::time::timeout(self.inner.timeout, listening).await {
+                Ok(Ok(stream)) => return Ok(Subscription { stream }),
+                Ok(Err(error)) => redis_error(what, error),
+                Err(late) => StoreError::new(StoreErrorKind::Timeout, what).with_source(late),
+            };
+        }
+        Err(failure)
+    }
+
+    /// Hands every key that matches `pattern` to `found`, some at a time, until there are no more or `found` fails. A
+    /// key may be named twice; one that comes or goes meanwhile may be missed. In a cluster every primary is asked, and
+    /// begun anew where slots were moved to other nodes meanwhile, so that no key that stood all the time is missed
+    /// for that. `what` fits "failed to …" and holds no secret.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the server or of `found`; [`StoreErrorKind::Unavailable`] where the nodes of a cluster cannot
+    /// agree on whose the slots are.
+    pub async fn scan(
+        &self,
+        what: &'static str,
+        pattern: &str,
+        mut found: impl FnMut(Vec<Vec<u8>>) -> Result<(), StoreError> + Send,
+    ) -> Result<(), StoreError> {
+        match &self.inner.target {
+            Target::Server(..) => self.scan_node(what, pattern, None, &mut found).await,
+            #[cfg(feature = "redis-cluster")]
+            Target::Cluster(_) => {
+                let mut failure = StoreError::new(StoreErrorKind::Unavailable, what);
+                for _ in 0..ATTEMPTS {
+                    match self.scan_cluster(what, pattern, &mut found).await {
+                        Ok(true) => return Ok(()),
+                        Ok(false) => {}
+                        Err(error) if error.kind() != StoreErrorKind::Unavailable => return Err(error),
+                        Err(error) => {
+                            failure = error;
+                            // Perhaps the connection does not know a node that came since.
+                            if let Some((number, _)) = self.current() {
+                                self.leave(number);
+                            }
+                        }
+                    }
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// The keys of all primaries; whether they had the same slots before and after.
+    #[cfg(feature = "redis-cluster")]
+    async fn scan_cluster(
+        &self,
+        what: &'static str,
+        pattern: &str,
+        found: &mut (impl FnMut(Vec<Vec<u8>>) -> Result<(), StoreError> + Send),
+    ) -> Result<bool, StoreError> {
+        let before = self.slots(what).await?;
+        let mut primaries: Vec<&Address> = before.iter().map(|(_, _, node)| node).collect();
+        primaries.sort();
+        primaries.dedup();
+        for node in primaries {
+            // By its address: the connection learns only from keys that a slot was moved.
+            self.scan_node(what, pattern, Some(node), found).await?;
+        }
+        Ok(self.slots(what).await? == before)
+    }
+
+    /// The keys of one server; in a cluster, of `node`.
+    async fn scan_node(
+        &self,
+        what: &'static str,
+        pattern: &str,
+        node: Option<&Address>,
+        found: &mut (impl FnMut(Vec<Vec<u8>>) -> Result<(), StoreError> + Send),
+    ) -> Result<(), StoreError> {
+        let mut cursor = 0_u64;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor)
+                .arg("MATCH")
+                .arg(pattern)
+                .arg("COUNT")
+                .arg(SCANNED);
+            #[cfg(feature = "redis-cluster")]
+            let question = match node {
+                Some(node) => Question::CommandAt(&scan, node),
+                None => Question::Command(&scan),
+            };
+            #[cfg(not(feature = "redis-cluster"))]
+            let question = {
+                let _ = node;
+                Question::Command(&scan)
+            };
+            let (next, keys): (u64, Vec<Vec<u8>>) = self.ask(what, question).await?;
+            found(keys)?;
+            if next == 0 {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+
+    /// Which primary of a cluster has which slots, from the first to the last. Slots that no node has are an error: their
+    /// keys are out of reach.
+    #[cfg(feature = "redis-cluster")]
+    async fn slots(&self, what: &'static str) -> Result<Vec<(u32, u32, Address)>, StoreError> {
+        let odd = || StoreError::new(StoreErrorKind::Unavailable, what);
+        let slots: Vec<Vec<Value>> = self.query(what, redis::cmd("CLUSTER").arg("SLOTS")).await?;
+        let mut ranges = Vec::with_capacity(slots.len());
+        for range in slots {
+            // First slot, last slot, the primary, its replicas; of a node its host, port and more.
+            let mut range = range.into_iter();
+            let (Some(first), Some(last), Some(Value::Array(node))) =
+                (range.next(), range.next(), range.next())
+            else {
+                return Err(odd());
+            };
+            let node = Value::Array(node.into_iter().take(2).collect());
+            let number = |value| u32::from_redis_value(value).map_err(|_| odd());
+            let node = Address::from_redis_value(node).map_err(|_| odd())?;
+            ranges.push((number(first)?, number(last)?, node));
+        }
+        ranges.sort();
+        let mut next = 0;
+        for (first, last, _) in &ranges {
+            if *first != next {
+                return Err(odd());
+            }
+            next = last.saturating_add(1);
+        }
+        if next == ALL_SLOTS { Ok(ranges) } else { Err(odd()) }
     }
 }
 

@@ -1,8 +1,10 @@
-//! A fake model provider that answers over real HTTP, on a port of this machine, with what a test scripted.
+//! What tests stand on: a fake model provider that answers over real HTTP, on a port of this machine, with what a test
+//! scripted; and servers of a test's own.
 //!
 //! - [`Upstream`] is the server. It records what reached it, and notices when a client hangs up.
 //! - [`Reply`] is one answer: whole, or in [`Step`]s that wait for the test, hang, break off or never end.
 //! - [`anthropic`], [`chat`] and [`responses`] write answers in the providers' formats.
+//! - [`RedisServer`] and [`RedisCluster`] are real ones, started for a test.
 //!
 //! Its invariant: it knows no other crate here, so that what they make of its bytes is their own reading. It is not
 //! published.
@@ -22,9 +24,11 @@
 
 pub mod anthropic;
 pub mod chat;
+mod redis;
 pub mod responses;
 mod upstream;
 
+pub use self::redis::{RedisCluster, RedisServer};
 pub use self::upstream::{Received, Reply, Step, Upstream};
 
 use serde_json::Value;

@@ -426,7 +426,7 @@
 //! | `anthropic` | `adapters::anthropic`: a guarded client of the Messages API |
 //! | `wire` | `wire`: the formats of the providers |
 //! | `sqlite` | stores in a file: [`budget`], [`kill`], [`hitl`] for the processes of one machine |
-//! | `redis` | the same for many machines |
+//! | `redis` | the same for many machines; `redis-tls` over TLS, `redis-cluster` in a cluster |
 //! | `webhook` | [`hitl`] asks a service of yours |
 //! | `scanners` | [`policy`] asks Presidio, `LlamaFirewall` and scanners of your own |
 //! | `tiktoken` | [`budget`] counts tokens of OpenAI's models; five megabytes more |

@@ -575,6 +575,9 @@ async fn history(subject: &Subject, seed: u64) {
                 expired.retain(|id| live.iter().any(|hold| hold.id == *id));
                 expired.sort_unstable();
                 assert_eq!(expired, reference.expire(now), "seed {seed}, {step}");
+                for id in expired {
+                    reference.confirm(id);
+                }
             }
             (80, _) if step > 150 => {
                 let key = &keys[some % keys.len()];

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use leash_core::{ReservationId, Timestamp};
 
-use crate::{Hit, Hold, Scope, ScopeKey, Window};
+use crate::{CONFIRM_WITHIN, Hit, Hold, Scope, ScopeKey, Window};
 
 /// What a store should answer. Amounts are nano-dollars.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,8 @@ pub struct Reference {
     holds: BTreeMap<ReservationId, Life>,
     closed: BTreeSet<ScopeKey>,
     hits: BTreeMap<ScopeKey, Vec<Timestamp>>,
+    /// Expired holds whose lines nobody has confirmed, and until when whoever was given them may do so.
+    owed: BTreeMap<ReservationId, Timestamp>,
 }
 
 #[derive(Clone, Debug)]
@@ -201,7 +203,7 @@ impl Reference {
         }
     }
 
-    /// Charges what has run out; its ids, sorted.
+    /// Charges what has run out; its ids and those whose lines are owed too long, sorted.
     pub fn expire(&mut self, now: Timestamp) -> Vec<ReservationId> {
         let due: Vec<(ReservationId, u64)> = self
             .holds
@@ -212,7 +214,19 @@ impl Reference {
         for (id, amount) in &due {
             self.end(*id, *amount, State::Expired);
         }
-        due.into_iter().map(|(id, _)| id).collect()
+        let late = self.owed.iter().filter(|(_, until)| **until < now);
+        let mut given: Vec<ReservationId> = late.map(|(id, _)| *id).collect();
+        given.extend(due.into_iter().map(|(id, _)| id));
+        given.sort_unstable();
+        for id in &given {
+            self.owed.insert(*id, now.saturating_add(CONFIRM_WITHIN));
+        }
+        given
+    }
+
+    /// Confirms.
+    pub fn confirm(&mut self, id: ReservationId) {
+        self.owed.remove(&id);
     }
 
     /// Closes.

@@ -96,7 +96,9 @@ enum Step {
     Settle(Settlement),
     Release(ReservationId),
     Renew(ReservationId, Duration),
-    Expire(usize),
+    /// With this limit; and whether those that come of it are confirmed.
+    Expire(usize, bool),
+    Confirm(ReservationId),
     Close(ScopeKey),
     Reset(ScopeKey),
     Hit(Hit),
@@ -213,7 +215,8 @@ impl ReferenceStateMachine for Model {
             6 => settlement.prop_map(Step::Settle),
             2 => id().prop_map(Step::Release),
             1 => (id(), lease()).prop_map(|(id, lease)| Step::Renew(id, lease)),
-            2 => (1..4_usize).prop_map(Step::Expire),
+            2 => (1..4_usize, any::<bool>()).prop_map(|(limit, confirms)| Step::Expire(limit, confirms)),
+            1 => id().prop_map(Step::Confirm),
             1 => key().prop_map(Step::Close),
             1 => key().prop_map(Step::Reset),
             2 => hit.prop_map(Step::Hit),
@@ -243,7 +246,14 @@ impl ReferenceStateMachine for Model {
             }
             Step::Release(id) => state.reference.release(*id),
             Step::Renew(id, lease) => state.reference.renew(*id, *lease, now),
-            Step::Expire(_) => state.has_expired |= !state.reference.expire(now).is_empty(),
+            Step::Expire(_, confirms) => {
+                let expired = state.reference.expire(now);
+                state.has_expired |= !expired.is_empty();
+                for id in expired.into_iter().filter(|_| *confirms) {
+                    state.reference.confirm(id);
+                }
+            }
+            Step::Confirm(id) => state.reference.confirm(*id),
             Step::Close(key) => state.reference.close(key),
             Step::Reset(key) => state.reference.reset(key),
             Step::Hit(hit) => {
@@ -303,12 +313,15 @@ impl StateMachineTest for Tested {
             }
             Step::Release(id) => block_on(store.release(id)).unwrap(),
             Step::Renew(id, lease) => block_on(store.renew(id, lease)).unwrap(),
-            Step::Expire(limit) => {
+            Step::Confirm(id) => block_on(store.confirm(&[id])).unwrap(),
+            Step::Expire(limit, confirms) => {
                 let mut ids = Vec::new();
                 loop {
                     let expired = block_on(store.expire(limit)).unwrap();
                     let given: Vec<_> = expired.iter().map(|one| one.hold.id).collect();
-                    block_on(store.confirm(&given)).unwrap();
+                    if confirms {
+                        block_on(store.confirm(&given)).unwrap();
+                    }
                     assert!(expired.len() <= limit);
                     if expired.is_empty() {
                         break;

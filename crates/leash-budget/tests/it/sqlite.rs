@@ -454,3 +454,31 @@ async fn what_nobody_needs_any_more_is_forgotten_little_by_little() {
     }
     assert_eq!(sums(&store, &hourly).await, (0, 4));
 }
+
+#[tokio::test]
+async fn a_file_of_the_first_schema_is_taken_over_with_all_that_is_in_it() {
+    let path = fresh_path();
+    let clock = hand_clock("2026-11-22T12:00:00Z");
+    let scope = team(100);
+    let mut short = new_hold(6, std::slice::from_ref(&scope));
+    short.lease = Duration::from_secs(1);
+    let first = at(&path, clock.clone()).await;
+    assert!(granted(&first, &short).await);
+    drop(first);
+    let file = Connection::open(&path).unwrap();
+    file.execute_batch(
+        "DROP TABLE leash_budget_owed; UPDATE leash_schema SET version = 1 WHERE name = 'budget'",
+    )
+    .unwrap();
+    drop(file);
+    let store = at(&path, clock.clone()).await;
+    assert_eq!(sums(&store, &scope).await, (0, 6));
+    clock.set(moment("2026-11-22T12:01:00Z"));
+    assert_eq!(store.expire(10).await.unwrap().len(), 1);
+    clock.set(moment("2026-11-22T12:02:00Z"));
+    assert_eq!(store.expire(10).await.unwrap().len(), 1, "its line is owed");
+    store.confirm(&[short.id]).await.unwrap();
+    clock.set(moment("2026-11-22T12:03:00Z"));
+    assert_eq!(store.expire(10).await.unwrap(), []);
+    assert_eq!(sums(&store, &scope).await, (6, 0));
+}

@@ -908,10 +908,10 @@ fn logged(cents: u64) -> leash_audit::ModelCall<'static> {
     }
 }
 
-fn append(log: &leash_audit::AuditLog, call: leash_audit::ModelCall<'_>) {
+fn append(log: &leash_audit::AuditLog, call: &leash_audit::ModelCall<'_>) {
     let event = leash_audit::Event::new(
         leash_audit::Who::session("s_1"),
-        leash_audit::Kind::ModelCall(call),
+        leash_audit::Kind::ModelCall(*call),
     );
     log.append(&event).unwrap().wait().unwrap();
 }
@@ -922,8 +922,8 @@ fn signed_logs_restore_a_budget_with_their_key_and_with_no_other() {
     let (url, path) = (place.url(), place.log("signed.jsonl"));
     let key = leash_audit::HmacKey::new("2026", b"a secret of the operators").unwrap();
     let log = leash_audit::AuditLog::builder(&path).hmac(key).open().unwrap();
-    append(&log, logged(30));
-    append(&log, logged(12));
+    append(&log, &logged(30));
+    append(&log, &logged(12));
     log.close().unwrap();
     let (right, wrong) = (place.log("right.key"), place.log("wrong.key"));
     std::fs::write(&right, "a secret of the operators\n").unwrap();
@@ -942,7 +942,7 @@ fn signed_logs_restore_a_budget_with_their_key_and_with_no_other() {
     // A log that nobody signed is none of theirs.
     let (url, plain) = (format!("{url}.other"), place.log("plain.jsonl"));
     let log = leash_audit::AuditLog::builder(&plain).open().unwrap();
-    append(&log, logged(5));
+    append(&log, &logged(5));
     log.close().unwrap();
     let key = format!("2026={right}");
     let unsigned = run(&[
@@ -1009,9 +1009,9 @@ fn a_line_that_was_written_twice_is_counted_once() {
             scopes: &["team:search"],
             ..logged(30)
         };
-        append(&log, expired);
+        append(&log, &expired);
         // Two calls that look the same are two.
-        append(&log, logged(1));
+        append(&log, &logged(1));
         log.close().unwrap();
     }
     done(&["restore", &url, "--from-logs", &paths[0], &paths[1], "--yes"]);

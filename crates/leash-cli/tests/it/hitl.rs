@@ -459,3 +459,139 @@ async fn either_program_decides_what_the_other_asks() {
     assert_eq!((listed.code, listed.stderr.as_str()), (0, "# 0 pending\n"));
     fs::remove_dir_all(&home).unwrap();
 }
+
+async fn asks(queue: &Arc<dyn HitlQueue>, session: &str) -> Entry {
+    let call_hash = leash_hitl::Binding {
+        tool: "wire",
+        shown: "{}",
+        session_id: session,
+        tenant_id: None,
+        rule_id: "wires",
+        policy_version: "1",
+    }
+    .hash();
+    let new = leash_hitl::NewEntry {
+        id: IdGenerator::from_os().request(Timestamp::EPOCH),
+        session_id: session.to_owned(),
+        tenant_id: None,
+        tool: "wire".into(),
+        args: "{}".into(),
+        rule_id: "wires".into(),
+        reason: "money leaves".into(),
+        call_hash,
+        policy_version: "1".into(),
+        wait: Duration::from_hours(1),
+        valid_for: Duration::from_hours(1),
+    };
+    queue.enqueue(&new).await.unwrap()
+}
+
+/// What other programs put there may be anything: it is told as it is, acts on no terminal, and is decided by its id.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_any_spelling_are_listed_as_they_are_and_decided_each_for_itself() {
+    let long = "x".repeat(10 * 1024);
+    let sessions = [
+        "a/b",
+        "a%2fb",
+        "a b",
+        "..",
+        "a\0b",
+        "a\nb",
+        "\u{1b}[2J",
+        "\u{1f680}",
+        "--json",
+        "*",
+        &long,
+    ];
+    let scene = scene().await;
+    let server = leash_testkit::RedisServer::start(&[]);
+    let redis = leash_hitl::open_queue(&server.url()).await.unwrap();
+    for (queue, address) in [(&scene.queue, scene.path.clone()), (&redis, server.url())] {
+        let mut entries = Vec::new();
+        for session in sessions {
+            entries.push(asks(queue, session).await);
+        }
+        let listed = run(&["hitl", "list", &address]);
+        assert!(!listed.text().contains(['\u{1b}', '\0']));
+        let rows: Vec<Value> = listed
+            .text()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let told: Vec<_> = rows
+            .iter()
+            .map(|row| row["session_id"].as_str().unwrap())
+            .collect();
+        assert_eq!(told, sessions);
+        for (at, entry) in entries.iter().enumerate() {
+            let shown = run(&["hitl", "show", &address, &entry.id]);
+            assert_eq!(shown.code, 0);
+            assert!(!shown.text().contains(['\u{1b}', '\0']));
+            let command = if at % 2 == 0 { "approve" } else { "reject" };
+            let mut args = vec!["hitl", command, &address, &entry.id];
+            if at % 2 == 1 {
+                args.extend(["--reason", "no"]);
+            }
+            assert_eq!(run(&args).code, 0);
+            let left = queue.list(Which::Open).await.unwrap();
+            assert_eq!(left.len(), entries.len() - at - 1);
+            assert!(
+                left.iter()
+                    .zip(&entries[at + 1..])
+                    .all(|(left, entry)| left.id == entry.id)
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_is_reached_over_tls_by_a_user_and_in_a_cluster() {
+    let server = leash_testkit::RedisServer::start_tls(&[]);
+    let rights = [
+        "~{llm_leash:hitl}:*",
+        "&{llm_leash:hitl}:moved",
+        "+@all",
+        "-@admin",
+    ];
+    server.allow("ada", "hunter2", &rights);
+    let cluster = leash_testkit::RedisCluster::start();
+    let authority = server.authority();
+    let places = [
+        (server.tls_url_as("ada:hunter2@"), server.url()),
+        (cluster.url(), cluster.url()),
+    ];
+    for (theirs, ours) in places {
+        let hitl = |args: &[&str]| {
+            let mut command = binary();
+            command.env("SSL_CERT_FILE", &authority).arg("hitl").args(args);
+            finish(command.spawn().unwrap())
+        };
+        let queue = leash_hitl::open_queue(&ours).await.unwrap();
+        let gate = QueueHitlGate::new(queue).timeout(Duration::from_mins(10));
+        let agent = tokio::spawn(async move { gate.request(&request(json!({"amount": 1}))).await });
+        let id = loop {
+            let listed = hitl(&["list", &theirs]);
+            assert_eq!(listed.code, 0, "{listed:?}");
+            if let Some(line) = listed.text().lines().next() {
+                let row: Value = serde_json::from_str(line).unwrap();
+                break row["request_id"].as_str().unwrap().to_owned();
+            }
+        };
+        let approved = hitl(&["approve", &theirs, &id, "--operator", "ada"]);
+        assert_eq!(
+            (approved.code, approved.text()),
+            (0, format!("approved {id}\n").as_str())
+        );
+        assert_eq!(
+            agent.await.unwrap().unwrap().approval,
+            Approval::Approved {
+                operator: Some("ada".into()),
+                grant: None
+            }
+        );
+    }
+    // Without the authority nobody is believed.
+    let refused = run(&["hitl", "list", &server.tls_url_as("ada:hunter2@")]);
+    assert_eq!((refused.code, refused.text()), (1, ""));
+    assert!(!refused.stderr.contains("hunter"), "{}", refused.stderr);
+}

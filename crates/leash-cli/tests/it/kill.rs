@@ -514,3 +514,108 @@ fn nothing_is_served_without_a_token_to_other_machines_nor_with_one_that_is_none
     assert_eq!((none.code, none.text()), (64, ""));
     assert!(none.stderr.contains("--registry"));
 }
+
+/// An order is given, found, listed, taken back; and whoever is not trusted, or has no rights, gets nothing.
+#[test]
+fn orders_go_over_tls_by_a_user_and_into_a_cluster() {
+    let server = leash_testkit::RedisServer::start_tls(&[]);
+    server.allow(
+        "ada",
+        "hunter2",
+        &["~llm_leash:kill*", "&llm_leash:kill.changed", "+@all", "-@admin"],
+    );
+    let cluster = leash_testkit::RedisCluster::start();
+    let authority = server.authority().display().to_string();
+    let trusts = [("SSL_CERT_FILE", authority.as_str())];
+    for url in [server.tls_url_as("ada:hunter2@"), cluster.url()] {
+        let env = [trusts[0], ("LLM_LEASH_KILL_REGISTRY", url.as_str())];
+        for (at, id) in ["s/1", "s_2"].into_iter().enumerate() {
+            let killed = run_with(&["kill", "--session", id, "--reason", "loops"], &env);
+            assert_eq!(
+                (killed.code, killed.text()),
+                (0, format!("killed {id}\n").as_str()),
+                "{killed:?}"
+            );
+            let list = run_with(&["kill", "list"], &env);
+            assert_eq!(list.text().lines().count(), at + 1, "{list:?}");
+            let status = run_with(&["kill", "status", "--session", id], &env);
+            assert_eq!(status.code, 2, "{status:?}");
+        }
+        let all = run_with(&["kill", "--all", "--yes", "--reason", "fire"], &env);
+        assert_eq!((all.code, all.text()), (0, "killed everything\n"));
+        assert_eq!(run_with(&["kill", "status", "--session", "other"], &env).code, 2);
+        for target in [&["--all"][..], &["--session", "s/1"], &["--session", "s_2"]] {
+            let cleared = run_with(&[&["kill", "clear"], target].concat(), &env);
+            assert_eq!((cleared.code, &*cleared.stderr), (0, ""), "{cleared:?}");
+        }
+        assert_eq!(run_with(&["kill", "list"], &env).text(), "");
+    }
+    // Nobody vouches for the server, or the password is another.
+    let strangers = [
+        (server.tls_url_as("ada:hunter2@"), vec![]),
+        (server.tls_url_as("ada:hunter3@"), trusts.to_vec()),
+    ];
+    for (url, env) in strangers {
+        let refused = run_with(
+            &["kill", "--session", "s", "--reason", "x", "--registry", &url],
+            &env,
+        );
+        assert_eq!((refused.code, refused.text()), (1, ""));
+        assert!(!refused.stderr.contains("hunter"), "{}", refused.stderr);
+    }
+}
+
+/// Ids that look like paths, escapes, patterns or options name one session each, over every registry.
+#[test]
+fn an_id_of_any_spelling_stops_its_own_session_over_every_registry() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = leash_testkit::RedisServer::start(&[]);
+    let runtime = runtime();
+    let (address, _task) = runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = KillServer::danger_without_token(Arc::new(MemoryKillRegistry::new()));
+        (address, tokio::spawn(server.serve(listener)))
+    });
+    let longest = "x".repeat(512);
+    let ids = [
+        "a/b",
+        "a%2fb",
+        "a%2Fb",
+        "a b",
+        "..",
+        ".",
+        "../kill/a",
+        "a%00b",
+        "{a}b",
+        "a?b#c",
+        "*",
+        "\u{1f680}",
+        longest.as_str(),
+    ];
+    for url in [sqlite(folder.path()), redis.url(), format!("http://{address}")] {
+        let env = [("LLM_LEASH_KILL_REGISTRY", url.as_str())];
+        for (at, id) in ids.into_iter().enumerate() {
+            let killed = run_with(&["kill", "--session", id, "--reason", "stop"], &env);
+            assert_eq!(
+                (killed.code, killed.text()),
+                (0, format!("killed {id}\n").as_str()),
+                "{killed:?}"
+            );
+            let other = ids[(at + 1) % ids.len()];
+            let status = |id: &str| run_with(&["kill", "status", "--session", id], &env).code;
+            assert_eq!((status(id), status(other)), (2, 0), "{url} {id}");
+            let listed = line(run_with(&["kill", "list"], &env).text());
+            assert_eq!(listed["target"], format!("session:{id}"), "{url}");
+            assert_eq!(run_with(&["kill", "clear", "--session", id], &env).code, 0);
+            assert_eq!(status(id), 0, "{url} {id}");
+        }
+        // What is no id is refused, and stops nobody.
+        let too_long = "x".repeat(10 * 1024);
+        for id in ["", "a\u{7f}", too_long.as_str()] {
+            let refused = run_with(&["kill", "--session", id, "--reason", "stop"], &env);
+            assert_eq!((refused.code, refused.text()), (1, ""), "{url}: {refused:?}");
+        }
+        assert_eq!(run_with(&["kill", "list"], &env).text(), "", "{url}");
+    }
+}

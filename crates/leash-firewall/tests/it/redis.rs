@@ -58,7 +58,7 @@ impl Server {
             .arg(folder.path())
             .stdout(Stdio::null())
             .spawn()
-            .expect("`redis-server` has to be installed for these tests");
+            .unwrap_or_else(|error| panic!("`redis-server` has to be installed for these tests: {error}"));
         let server = Self {
             child,
             port,
@@ -402,7 +402,7 @@ async fn a_line_whose_writer_was_killed_between_the_charge_and_the_line_is_writt
     assert_eq!(logs[1].cost(), Usd::ZERO, "it died before its line");
     // Another is given it when its time is up, and not a moment earlier.
     assert_eq!(store.expire(10).await.unwrap(), []);
-    let ahead: Arc<dyn Clock> = Arc::new(Ahead(CONFIRM_WITHIN + Duration::from_secs(60)));
+    let ahead: Arc<dyn Clock> = Arc::new(Ahead(CONFIRM_WITHIN + Duration::from_mins(1)));
     let heir: Firewall = firewall(Arc::new(store.clone().with_clock(ahead)), logs[2].path())
         .build()
         .unwrap();

@@ -66,13 +66,16 @@ impl HitlQueue for Steps {
         closed
     }
     async fn get(&self, id: &str) -> Result<Option<Entry>, StoreError> {
-        step("before get");
-        let entry = self.0.get(id).await?;
-        match entry.as_ref().map(|entry| entry.status) {
-            Some(Status::Pending) => step("after get of a pending entry"),
-            _ => step("after get of a decided entry"),
-        }
-        Ok(entry)
+        self.0.get(id).await
+    }
+    async fn moved(&self, ids: &[String]) -> Result<Vec<(String, Option<Entry>)>, StoreError> {
+        step("before look");
+        let moved = self.0.moved(ids).await?;
+        step(match &moved[..] {
+            [] => "after look at a pending entry",
+            _ => "after look at a decided entry",
+        });
+        Ok(moved)
     }
     async fn list(&self, which: Which) -> Result<Vec<Entry>, StoreError> {
         self.0.list(which).await
@@ -164,7 +167,7 @@ async fn killed_while_asking(scene: &Scene, at: &str, runs_in_the_end: usize) {
     let mut approved = false;
     if !matches!(at, "before enqueue" | "before grants") {
         let question = asked(&queue).await;
-        if at == "after get of a pending entry" || at == "after enqueue" {
+        if at == "after look at a pending entry" || at == "after enqueue" {
             // Only a process that is not answered gets there.
             while !ended.is_finished() {
                 tokio::task::yield_now().await;
@@ -196,9 +199,9 @@ const STEPS: [(&str, usize); 10] = [
     ("before grants", 1),
     ("before enqueue", 1),
     ("after enqueue", 1),
-    ("before get", 1),
-    ("after get of a pending entry", 1),
-    ("after get of a decided entry", 1),
+    ("before look", 1),
+    ("after look at a pending entry", 1),
+    ("after look at a decided entry", 1),
     ("before consume", 1),
     // Used up, and nobody knows whether the tool ran: it is not run again.
     ("after consume", 0),

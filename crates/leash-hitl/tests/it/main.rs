@@ -15,4 +15,7 @@ mod page;
 mod processes;
 mod queues;
 mod server;
+#[cfg(all(feature = "redis-cluster", feature = "redis-tls"))]
+mod servers;
+mod waiting;
 mod webhook;

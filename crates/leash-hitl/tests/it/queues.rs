@@ -62,6 +62,9 @@ impl HitlQueue for Two {
     async fn get(&self, id: &str) -> Result<Option<Entry>> {
         self.turn().get(id).await
     }
+    async fn moved(&self, ids: &[String]) -> Result<Vec<(String, Option<Entry>)>> {
+        self.turn().moved(ids).await
+    }
     async fn list(&self, which: Which) -> Result<Vec<Entry>> {
         self.turn().list(which).await
     }

@@ -190,7 +190,7 @@ impl<'r> Machine<'r> {
 
     /// Runs `text` as a shell would, and then what it defined and did not call.
     ///
-    /// Where it is no command, a text of its own that breaks the grammar ends like one that a shell stops at.
+    /// In what may be no command, a script within it that breaks the grammar ends itself alone.
     pub(super) fn run_all(&mut self, text: &str, strict: bool) -> Result<End> {
         self.strict = strict;
         self.run_text(text, "", strict)?;

@@ -2,11 +2,13 @@
 //! the cutting of a stream that waits there.
 //!
 //! ```console
-//! $ cargo run --release -p leash-kill --example kill_latency --features sqlite,redis,http,server -- 300 2
+//! $ cargo bench -p leash-kill --bench latency --all-features -- 300 2
 //! ```
 //!
 //! The first number is how many orders are given over each transport, the second how many threads keep the processor
-//! busy meanwhile. It starts a `redis-server` of its own. The other process is this program once more.
+//! busy meanwhile. It starts a `redis-server` of its own. The other process is this program once more; of the registry
+//! in memory, which no other process reaches, it is another thread. The 99th percentiles are left where
+//! `cargo xtask bench` looks for them.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,6 +20,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,14 +70,23 @@ async fn give_orders(url: &str) {
     }
 }
 
-struct Other {
+/// Who gives the orders: an id goes in, the microsecond in which its order was acknowledged comes out.
+enum Other {
+    Process(Process),
+    Thread {
+        to: std::sync::mpsc::Sender<String>,
+        from: tokio::sync::mpsc::UnboundedReceiver<i64>,
+    },
+}
+
+struct Process {
     child: Child,
     to: ChildStdin,
     from: tokio::sync::mpsc::UnboundedReceiver<i64>,
 }
 
 impl Other {
-    fn start(url: &str) -> Self {
+    fn process(url: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .env(CHILD, url)
             .stdin(Stdio::piped())
@@ -92,19 +104,49 @@ impl Other {
                 }
             }
         });
-        Self { child, to, from }
+        Self::Process(Process { child, to, from })
+    }
+
+    fn thread(registry: Arc<dyn KillRegistry>) -> Self {
+        let (to, ids) = std::sync::mpsc::channel::<String>();
+        let (tell, from) = tokio::sync::mpsc::unbounded_channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            for id in ids {
+                let target = Target::Session(SessionId::new(id).unwrap());
+                let order = KillOrder::new(target, "measured", None);
+                runtime.block_on(registry.kill(order)).unwrap();
+                if tell.send(now_us()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self::Thread { to, from }
+    }
+
+    async fn kill(&mut self, id: &SessionId) -> i64 {
+        let from = match self {
+            Self::Process(process) => {
+                writeln!(process.to, "{id}").unwrap();
+                &mut process.from
+            }
+            Self::Thread { to, from } => {
+                to.send(id.to_string()).unwrap();
+                from
+            }
+        };
+        from.recv().await.expect("whoever gives the orders lives")
     }
 }
 
-impl Drop for Other {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-async fn measure(name: &str, url: &str, registry: Arc<dyn KillRegistry>, orders: usize) {
-    let mut other = Other::start(url);
+async fn measure(name: &str, id: &str, mut other: Other, registry: Arc<dyn KillRegistry>, orders: usize) {
     let ids = IdGenerator::from_os();
     let (mut calls, mut streams) = (Vec::new(), Vec::new());
     for _ in 0..orders {
@@ -136,22 +178,38 @@ async fn measure(name: &str, url: &str, registry: Arc<dyn KillRegistry>, orders:
             u64::from(ids.session().as_str().as_bytes()[9]) * 700,
         ))
         .await;
-        writeln!(other.to, "{}", caller.session_id).unwrap();
-        let given = other.from.recv().await.expect("the other process lives");
+        let given = other.kill(&caller.session_id).await;
         calls.push(agent.await.unwrap().saturating_sub(given).max(0));
         streams.push(stream.await.unwrap().saturating_sub(given).max(0));
     }
-    println!("| {name} | {} | {} |", figures(calls), figures(streams));
+    calls.sort_unstable();
+    streams.sort_unstable();
+    println!("| {name} | {} | {} |", figures(&calls), figures(&streams));
+    note(id, at(&calls, 99));
 }
 
-fn figures(mut micros: Vec<i64>) -> String {
-    micros.sort_unstable();
-    let at = |percent: usize| {
-        let index = (micros.len() * percent / 100).min(micros.len() - 1);
-        let tenths = micros[index] / 100;
+/// Leaves a figure where `cargo xtask bench` looks for it.
+fn note(id: &str, micros: i64) {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target"),
+        PathBuf::from,
+    );
+    let folder = target.join("leash-bench");
+    std::fs::create_dir_all(&folder).unwrap();
+    let figure = format!("{{\"id\":\"kill/latency_{id}_p99\",\"value\":{micros},\"unit\":\"us\"}}\n");
+    std::fs::write(folder.join(format!("kill_latency_{id}_p99.json")), figure).unwrap();
+}
+
+fn at(micros: &[i64], percent: usize) -> i64 {
+    micros[(micros.len() * percent / 100).min(micros.len() - 1)]
+}
+
+fn figures(micros: &[i64]) -> String {
+    let millis = |percent: usize| {
+        let tenths = at(micros, percent) / 100;
         format!("{}.{}", tenths / 10, tenths % 10)
     };
-    format!("{} / {} / {}", at(50), at(99), at(100))
+    format!("{} / {} / {}", millis(50), millis(99), millis(100))
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -159,7 +217,8 @@ async fn main() {
     if let Ok(url) = std::env::var(CHILD) {
         return give_orders(&url).await;
     }
-    let mut arguments = std::env::args().skip(1);
+    // Cargo gives a benchmark arguments of its own.
+    let mut arguments = std::env::args().skip(1).filter(|text| !text.starts_with('-'));
     let mut number = |otherwise: usize| arguments.next().map_or(otherwise, |text| text.parse().unwrap());
     let (orders, busy) = (number(200), number(0));
     for _ in 0..busy {
@@ -172,6 +231,10 @@ async fn main() {
 
     println!("{orders} orders each, {busy} busy threads; milliseconds: median / p99 / worst\n");
     println!("| transport | order → first refused call | order → stream cut |\n|---|---|---|");
+    let memory: Arc<dyn KillRegistry> = Arc::new(MemoryKillRegistry::new());
+    let thread = Other::thread(memory.clone());
+    measure("memory, another thread", "memory", thread, memory, orders).await;
+
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("kill.db").display());
     let open = async |url: &str| {
@@ -179,7 +242,15 @@ async fn main() {
             .await
             .unwrap()
     };
-    measure("SQLite, another process", &url, open(&url).await, orders).await;
+    let registry = open(&url).await;
+    measure(
+        "SQLite, another process",
+        "sqlite",
+        Other::process(&url),
+        registry,
+        orders,
+    )
+    .await;
 
     let port = TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -196,9 +267,24 @@ async fn main() {
     while registry.orders().await.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    measure("Redis, another process", &url, registry.clone(), orders).await;
-    let raw = format!("raw-{url}");
-    measure("Redis, written by the Python package", &raw, registry, orders).await;
+    let process = Other::process(&url);
+    measure(
+        "Redis, another process",
+        "redis",
+        process,
+        registry.clone(),
+        orders,
+    )
+    .await;
+    let raw = Other::process(&format!("raw-{url}"));
+    measure(
+        "Redis, written by the Python package",
+        "redis_python",
+        raw,
+        registry,
+        orders,
+    )
+    .await;
     redis.kill().unwrap();
     redis.wait().unwrap();
 
@@ -206,5 +292,13 @@ async fn main() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = KillServer::new(Arc::new(MemoryKillRegistry::new()), "token");
     tokio::spawn(server.serve(listener));
-    measure("HTTP, another process", &url, open(&url).await, orders).await;
+    let registry = open(&url).await;
+    measure(
+        "HTTP, another process",
+        "http",
+        Other::process(&url),
+        registry,
+        orders,
+    )
+    .await;
 }
