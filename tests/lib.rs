@@ -15,6 +15,10 @@ mod approvals {}
 mod architecture {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/audit-log.md")]
+mod audit_log {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/budgets.md")]
 mod budgets {}
 

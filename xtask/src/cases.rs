@@ -51,6 +51,18 @@ const FAMILIES: &[Family] = &[
         ],
         argument: "command",
     },
+    Family {
+        rule: "blocked_paths",
+        files: &["paths.json"],
+        options: &["roots", "deny", "allow", "block_sensitive"],
+        argument: "path",
+    },
+    Family {
+        rule: "blocked_urls",
+        files: &["urls.json"],
+        options: &["allow_hosts", "deny_hosts", "schemes", "block_private"],
+        argument: "url",
+    },
 ];
 
 /// How many were right, of how many.

@@ -104,6 +104,12 @@ pub(crate) const STEPS: &[Step] = &[
         run: presidio,
     },
     Step {
+        name: "tree-sitter",
+        about: "the commands that the shell rule finds, against tree-sitter's grammar of Bash, in a Python environment below target",
+        slow: true,
+        run: tree_sitter,
+    },
+    Step {
         name: "chaos",
         about: "the tests again, with more cases and more crashes",
         slow: true,
@@ -449,14 +455,43 @@ fn chaos(workspace: &Workspace) -> Result<()> {
 const PRESIDIO: &str = "presidio-analyzer[server]==2.2.366";
 
 fn presidio(workspace: &Workspace) -> Result<()> {
-    let home = workspace.target.join("presidio");
+    with_python(
+        workspace,
+        "presidio",
+        &[PRESIDIO],
+        "LEASH_TEST_PRESIDIO",
+        "test(presidio_itself)",
+    )
+}
+
+/// The grammar that the shell rule is compared with, and what runs it.
+const TREE_SITTER: [&str; 2] = ["tree-sitter==0.26.1", "tree-sitter-bash==0.25.1"];
+
+fn tree_sitter(workspace: &Workspace) -> Result<()> {
+    with_python(
+        workspace,
+        "tree-sitter",
+        &TREE_SITTER,
+        "LEASH_TEST_TREE_SITTER",
+        "test(every_command_that_tree_sitter_finds)",
+    )
+}
+
+/// Runs the tests of leash-policy that `filter` names with a Python that has `packages`, named by the variable `variable`. No such test is a
+/// failure, and so is a package that cannot be had.
+fn with_python(
+    workspace: &Workspace,
+    folder: &str,
+    packages: &[&str],
+    variable: &str,
+    filter: &str,
+) -> Result<()> {
+    let home = workspace.target.join(folder);
     let python = home.join("bin").join("python");
     let python = python.to_str().context("the target folder's name is not UTF-8")?;
     let home = home.to_str().context("the target folder's name is not UTF-8")?;
-    for (program, args) in [
-        ("python3", ["-m", "venv", home].as_slice()),
-        (python, &["-m", "pip", "install", "--quiet", PRESIDIO]),
-    ] {
+    let install = [&["-m", "pip", "install", "--quiet"], packages].concat();
+    for (program, args) in [("python3", ["-m", "venv", home].as_slice()), (python, &install)] {
         println!("$ {program} {}", args.join(" "));
         let status = Command::new(program)
             .args(args)
@@ -467,18 +502,18 @@ fn presidio(workspace: &Workspace) -> Result<()> {
             bail!("`{program} {}` ended with {status}", args.join(" "));
         }
     }
+    // As the other tests are built, so that nothing is compiled anew.
     call(
         workspace,
-        &[("LEASH_TEST_PRESIDIO", python)],
+        &[(variable, python)],
         &[
             "nextest",
             "run",
             "-p",
             "leash-policy",
-            "--features",
-            "scanners",
+            "--all-features",
             "-E",
-            "test(presidio_itself)",
+            filter,
         ],
     )
 }

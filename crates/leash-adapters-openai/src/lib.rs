@@ -14,6 +14,9 @@
 //!   event [`ResponseError`](async_openai::types::responses::ResponseStreamEvent::ResponseError). [`cut_of`] reads the
 //!   former.
 //!
+//! What went wrong with the paperwork of a call that was paid for does not reach the caller, as async-openai hands on no
+//! more than the body of an answer: it is told as a `tracing` event, and the next call is refused.
+//!
 //! Its invariant: the only crate that knows async-openai. It meters nothing itself.
 //!
 //! What it cannot see: `Client::realtime` opens a websocket of its own, past every HTTP client; leave that feature off.

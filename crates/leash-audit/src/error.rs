@@ -46,6 +46,15 @@ pub enum AuditError {
         /// How long it is.
         found: u64,
     },
+    /// The log was moved, replaced or removed while it was held. No line is written until it is back: nobody would look
+    /// for it where it would go.
+    #[error("the log `{}` is no longer the file that is held open: {rescue}", path.display())]
+    Moved {
+        /// Where the log should be.
+        path: PathBuf,
+        /// What can be done.
+        rescue: String,
+    },
     /// The disk failed to make lines durable, so what it holds of them is unknown until the log is opened again.
     #[error("lines of the log `{}` may be lost: the disk failed to keep them; open it again", path.display())]
     NotDurable {
@@ -115,7 +124,7 @@ impl AuditError {
             },
             Self::Held { .. } | Self::Closed { .. } | Self::Poisoned { .. } => StoreErrorKind::Unavailable,
             Self::Damaged { .. } | Self::Line { .. } => StoreErrorKind::Corrupt,
-            Self::Foreign { .. } | Self::Event(_) | Self::Key(_) | Self::Report(_) => {
+            Self::Foreign { .. } | Self::Moved { .. } | Self::Event(_) | Self::Key(_) | Self::Report(_) => {
                 StoreErrorKind::Conflict
             }
             Self::NotDurable { .. } => StoreErrorKind::Io,

@@ -212,6 +212,8 @@ const AT_TIMES: &[(&str, &[&str])] = &[
             "price_version",
             "clamped",
             "hitl_request_id",
+            "reservation_id",
+            "scopes",
         ],
     ),
     (
@@ -222,6 +224,8 @@ const AT_TIMES: &[(&str, &[&str])] = &[
             "duration_ms",
             "outcome",
             "hitl_request_id",
+            "reservation_id",
+            "scopes",
         ],
     ),
     ("budget", &["scope", "count", "window"]),

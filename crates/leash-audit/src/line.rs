@@ -152,8 +152,8 @@ impl Places {
                 Some(id)
             }
         };
-        let key = match keys.find(id) {
-            Ok(key) => key,
+        let keys = match keys.find(id) {
+            Ok(keys) => keys,
             Err(what) => return Some(what.into()),
         };
         let stored = slice(value, end)
@@ -179,7 +179,11 @@ impl Places {
             kept.pop();
         }
         kept.extend_from_slice(rest);
-        (!key.fits(&kept, &stored)).then(|| "the `hmac` does not fit: it was not made with this key".into())
+        let fits = keys.iter().any(|key| key.fits(&kept, &stored));
+        (!fits).then(|| match keys {
+            [_] => "the `hmac` does not fit: it was not made with this key".into(),
+            _ => "the `hmac` does not fit: it was made with none of these keys".into(),
+        })
     }
 
     fn link(&self, bytes: &[u8], keys: Option<&HmacKeys>) -> Link {
@@ -236,9 +240,9 @@ fn number(digits: &[u8]) -> Option<u64> {
     (!digits.is_empty()).then_some(sum)
 }
 
-/// Cuts off what surrounds the object on a line of foreign formatting: white space in the sense of a Python that
-/// strips bytes, and a byte order mark.
-pub(crate) fn trim(mut line: &[u8]) -> &[u8] {
+/// What stands on a line of foreign formatting, without what surrounds it: white space in the sense of a Python that
+/// strips bytes, and a byte order mark. `None` where there is only white space; a mark alone is none.
+pub(crate) fn content(mut line: &[u8]) -> Option<&[u8]> {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
     while let Some((first, rest)) = line.split_first()
         && blank(first)
@@ -250,7 +254,16 @@ pub(crate) fn trim(mut line: &[u8]) -> &[u8] {
     {
         line = rest;
     }
-    line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line)
+    if line.is_empty() {
+        return None;
+    }
+    let Some(mut line) = line.strip_prefix("\u{feff}".as_bytes()) else {
+        return Some(line);
+    };
+    while let Some((b' ' | b'\t' | b'\r', rest)) = line.split_first() {
+        line = rest;
+    }
+    Some(line)
 }
 
 /// Looks at one line, given without its line end. `text` is the same line where it is known to be UTF-8. `scratch`
@@ -281,11 +294,10 @@ pub(crate) fn look(
 
 #[cold]
 fn look_closely(line: &[u8], scratch: &mut String, keys: Option<&HmacKeys>, pick: &mut impl Pick) -> Line {
-    let line = trim(line);
-    if line.is_empty() {
+    let Some(line) = content(line) else {
         return Line::Blank;
-    }
-    if line.iter().all(|&byte| byte == 0) {
+    };
+    if !line.is_empty() && line.iter().all(|&byte| byte == 0) {
         return Line::Garbage(format!("{} NUL bytes where an event should be", line.len()));
     }
     scratch.clear();

@@ -100,7 +100,7 @@ impl fmt::Debug for HmacKey {
 pub struct HmacKeys {
     keys: Vec<HmacKey>,
     /// For lines that name no key, or one that is not here.
-    fallback: Option<HmacKey>,
+    fallbacks: Vec<HmacKey>,
 }
 
 impl HmacKeys {
@@ -118,19 +118,20 @@ impl HmacKeys {
         self
     }
 
-    /// With the key `secret` for the lines that name no key, or none that is here.
+    /// With the key `secret` for the lines that name no key, or none that is here. Where there are several such keys, a
+    /// line may be signed with any of them.
     ///
     /// # Errors
     /// [`AuditError::Key`] when the secret is empty.
     pub fn with_fallback(mut self, secret: &[u8]) -> Result<Self, AuditError> {
-        self.fallback = Some(HmacKey::unchecked("any", secret)?);
+        self.fallbacks.push(HmacKey::unchecked("any", secret)?);
         Ok(self)
     }
 
     /// Whether there is no key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.fallback.is_none()
+        self.keys.is_empty() && self.fallbacks.is_empty()
     }
 
     /// The ids, in the order in which the keys came.
@@ -138,14 +139,20 @@ impl HmacKeys {
         self.keys.iter().map(HmacKey::id)
     }
 
-    /// The key that a line with `id` was signed with, or why there is none.
-    pub(crate) fn find(&self, id: Option<&str>) -> Result<&HmacKey, String> {
+    /// The keys that a line with `id` may be signed with, or why there is none.
+    pub(crate) fn find(&self, id: Option<&str>) -> Result<&[HmacKey], String> {
         let named = id.and_then(|id| self.keys.iter().find(|key| &*key.id == id));
-        named.or(self.fallback.as_ref()).ok_or_else(|| match id {
-            None => "there is no `hmac_key_id`, and no key was given for lines without".to_owned(),
-            Some(id) if HmacKey::is_id(id) => format!("unknown key: no key with the id `{id}` was given"),
-            Some(_) => "unknown key: no key with the id it names was given".to_owned(),
-        })
+        match named {
+            Some(key) => Ok(std::slice::from_ref(key)),
+            None if !self.fallbacks.is_empty() => Ok(&self.fallbacks),
+            None => Err(match id {
+                None => "there is no `hmac_key_id`, and no key was given for lines without".to_owned(),
+                Some(id) if HmacKey::is_id(id) => {
+                    format!("unknown key: no key with the id `{id}` was given")
+                }
+                Some(_) => "unknown key: no key with the id it names was given".to_owned(),
+            }),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use leash_core::canonical;
 
-use crate::line::trim;
+use crate::line::content;
 use crate::{AuditError, VerifyOptions};
 
 /// The longest line that is read, in bytes: 64 MiB.
@@ -161,17 +161,14 @@ pub(crate) fn each_line(
                 what: format!("longer than {MAX_LINE} bytes"),
             });
         }
-        let trimmed = trim(&buf);
-        if trimmed.is_empty() {
-            continue;
-        }
+        let Some(content) = content(&buf) else { continue };
         let garbage = |what: &str| AuditError::Line {
             line,
             what: format!("no event: {what}"),
         };
-        let text = std::str::from_utf8(trimmed).map_err(|_| garbage("not UTF-8"))?;
+        let text = std::str::from_utf8(content).map_err(|_| garbage("not UTF-8"))?;
         if !canonical::is_canonical(text) {
-            canonical::check(trimmed).map_err(|error| garbage(&error.to_string()))?;
+            canonical::check(content).map_err(|error| garbage(&error.to_string()))?;
         }
         if !text.starts_with('{') {
             return Err(garbage("not a JSON object"));

@@ -47,6 +47,7 @@ mod tally;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::hash::RandomState;
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -134,26 +135,38 @@ fn plain(text: &str) -> String {
 }
 
 fn moment(text: &str, of_day: Duration) -> Result<Timestamp, AuditError> {
-    let trimmed = text.trim();
-    if let Ok(at) = trimmed.parse() {
-        return Ok(at);
-    }
-    let no_offset = trimmed.len() >= 19 && trimmed.replacen(' ', "T", 1).parse::<Timestamp>().is_err();
-    let at = if trimmed.len() == 10 {
-        format!("{trimmed}T00:00:00Z")
-            .parse()
-            .map(|at: Timestamp| at.saturating_add(of_day))
-    } else if no_offset {
-        format!("{}Z", trimmed.replacen(' ', "T", 1)).parse()
-    } else {
-        trimmed.replacen(' ', "T", 1).parse()
-    };
-    at.map_err(|_| {
+    read_moment(text.trim(), of_day).ok_or_else(|| {
         AuditError::Report(format!(
             "`{}` is no moment; write it like `2026-04-01T00:00:00Z` or `2026-04-01`",
             plain(text)
         ))
     })
+}
+
+/// Reads what RFC 3339 has no room for as well: a day alone, no offset, a short one, no seconds.
+fn read_moment(text: &str, of_day: Duration) -> Option<Timestamp> {
+    let (date, rest) = text.split_at_checked(10)?;
+    if rest.is_empty() {
+        let midnight: Timestamp = format!("{date}T00:00:00Z").parse().ok()?;
+        return Some(midnight.saturating_add(of_day));
+    }
+    let time = rest.strip_prefix(['T', 't', ' '])?;
+    let (clock, offset) = time.split_at_checked(time.find(['Z', 'z', '+', '-']).unwrap_or(time.len()))?;
+    let seconds = match clock.len() {
+        2 => ":00:00",
+        5 => ":00",
+        _ => "",
+    };
+    let offset = match offset.split_at_checked(1) {
+        None | Some(("Z" | "z", "")) => "Z".to_owned(),
+        Some(("+" | "-", hours)) if hours.len() == 2 => format!("{offset}:00"),
+        Some((sign @ ("+" | "-"), digits)) if digits.len() == 4 => {
+            let (hours, minutes) = digits.split_at_checked(2)?;
+            format!("{sign}{hours}:{minutes}")
+        }
+        Some(_) => offset.to_owned(),
+    };
+    format!("{date}T{clock}{seconds}{offset}").parse().ok()
 }
 
 /// What the `cost_usd` of a model call stands for.
@@ -356,9 +369,10 @@ pub fn generate_soc2_report(log: Input, options: &Soc2Options<'_>) -> Result<Soc
         let rules = Rules {
             span: options.period.start.as_unix_micros()..=options.period.end.as_unix_micros(),
             costs: options.costs,
+            keyed: RandomState::new(),
             threads: AtomicUsize::new(0),
         };
-        let collector = Collector::new(options.costs, rows);
+        let collector = Collector::new(&rules, rows);
         let checked = verify_and(reader, &options.verify, &rules, collector);
         let mut checked = checked.map_err(AuditError::io("make the pack of", &source))?;
         checked.gathered.rows.flush().map_err(written)?;
@@ -370,7 +384,7 @@ pub fn generate_soc2_report(log: Input, options: &Soc2Options<'_>) -> Result<Soc
         )
     };
     let (verdict, sha256, size_bytes, mut tally) = checked;
-    pack.done(MONITORING, rows)?;
+    pack.done(MONITORING, rows);
 
     let integrity = Integrity {
         verified: verdict.is_ok(),
@@ -392,7 +406,7 @@ pub fn generate_soc2_report(log: Input, options: &Soc2Options<'_>) -> Result<Soc
     let top = top_spenders(&spending);
     drop(spending);
 
-    let names = write_access(&mut pack, tally)?;
+    let names = write_access(&mut pack, tally, options.verify.workers())?;
     write_anomalies(&mut pack, &names, &anomalies, &limits)?;
     let source = source.display().to_string();
     write_integrity(&mut pack, &source, options, &integrity)?;

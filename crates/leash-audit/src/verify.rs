@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use leash_core::Digest;
 use sha2::{Digest as _, Sha256};
@@ -22,6 +22,13 @@ const PIECE: usize = 512 * 1024;
 /// More threads than this only cost memory.
 const MAX_THREADS: usize = 32;
 
+/// How many pieces for each thread may be checked already and wait for one before them. Enough that nobody waits for
+/// a thread that is merely unlucky, and few enough that one that is stuck does not fill the memory.
+const AHEAD: usize = 4;
+
+/// Buffers that grew beyond this for one long line are given back after it.
+const KEPT: usize = 4 * PIECE;
+
 /// How to verify.
 #[derive(Clone, Copy, Default)]
 pub struct VerifyOptions<'a> {
@@ -31,6 +38,14 @@ pub struct VerifyOptions<'a> {
     pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
     /// Where they are given, every line must have an `hmac` made with one of them.
     pub keys: Option<&'a HmacKeys>,
+}
+
+impl VerifyOptions<'_> {
+    /// How many threads there are to be.
+    pub(crate) fn workers(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.unwrap_or_else(cores).clamp(1, MAX_THREADS)
+    }
 }
 
 impl fmt::Debug for VerifyOptions<'_> {
@@ -179,32 +194,11 @@ pub(crate) fn verify_and<G: Gather>(
     rules: &G::Rules,
     gather: G,
 ) -> io::Result<Checked<G>> {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = options.threads.unwrap_or_else(cores).clamp(1, MAX_THREADS);
-    let source = Mutex::new(Source {
-        reader,
-        rest: Vec::new(),
-        index: 0,
-        done: false,
-        hasher: G::WHOLE.then(Sha256::new),
-        size: 0,
-    });
-    let chain = Mutex::new(Chain::new(gather));
-    let stop = AtomicBool::new(false);
-    let work = || work(&source, &chain, &stop, options, rules);
-    std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mut result = work();
-        for helper in helpers {
-            let theirs = helper
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("a thread died")));
-            result = result.and(theirs);
-        }
-        result
-    })?;
-    let chain = chain.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let source = source.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let threads = options.workers();
+    let shared = Shared::new(reader, gather, threads);
+    shared.run(threads, options, rules)?;
+    let chain = shared.chain.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let source = shared.source.into_inner().unwrap_or_else(PoisonError::into_inner);
     let verdict = chain.broken.map_or(Verdict::Ok, Verdict::Broken);
     let head = chain
         .last
@@ -234,46 +228,126 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn work<G: Gather>(
-    source: &Mutex<Source<impl Read>>,
-    chain: &Mutex<Chain<G>>,
-    stop: &AtomicBool,
-    options: &VerifyOptions<'_>,
-    rules: &G::Rules,
-) -> io::Result<()> {
-    let mut buf = Vec::new();
-    let mut scratch = String::new();
-    let mut gathered = G::part(rules);
-    while !stop.load(Ordering::Relaxed) {
-        let next = lock(source).next(&mut buf);
-        let (index, part) = match next {
-            Ok(None) => break,
-            Ok(Some(Piece::Lines { index, len })) => {
-                let piece = buf.get(..len).unwrap_or_default();
-                let part = check::<G>(piece, &mut scratch, options.keys, rules, &mut gathered);
-                (index, part)
+/// What all threads have a hand in.
+struct Shared<R, G: Gather> {
+    source: Mutex<Source<R>>,
+    chain: Mutex<Chain<G>>,
+    /// Tells threads that are held back that they may go on, or that there is no more to do. They wait with `chain`.
+    room: Condvar,
+    stop: AtomicBool,
+    /// How many pieces may wait for one before them.
+    ahead: usize,
+}
+
+impl<R: Read + Send, G: Gather> Shared<R, G> {
+    fn new(reader: R, gather: G, threads: usize) -> Self {
+        Self {
+            source: Mutex::new(Source {
+                reader,
+                rest: Vec::new(),
+                index: 0,
+                done: false,
+                hasher: G::WHOLE.then(Sha256::new),
+                size: 0,
+            }),
+            chain: Mutex::new(Chain::new(gather)),
+            room: Condvar::new(),
+            stop: AtomicBool::new(false),
+            ahead: threads.saturating_mul(AHEAD),
+        }
+    }
+
+    fn run(&self, threads: usize, options: &VerifyOptions<'_>, rules: &G::Rules) -> io::Result<()> {
+        let work = || self.work(options, rules);
+        std::thread::scope(|scope| {
+            let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut result = work();
+            for helper in helpers {
+                let theirs = helper
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("a thread died")));
+                result = result.and(theirs);
             }
-            Ok(Some(Piece::TooLong { index })) => {
-                G::garbage(&mut gathered);
-                (index, Part::too_long())
+            result
+        })
+    }
+
+    /// Ends the work of all threads, those included that are held back.
+    fn end(&self) {
+        // With the lock, so that nobody looks before this and waits after it.
+        let chain = lock(&self.chain);
+        self.stop.store(true, Ordering::Relaxed);
+        drop(chain);
+        self.room.notify_all();
+    }
+
+    fn work(&self, options: &VerifyOptions<'_>, rules: &G::Rules) -> io::Result<()> {
+        let leave = Leave(self);
+        let mut buf = Vec::new();
+        let mut scratch = String::new();
+        let mut gathered = G::part(rules);
+        while !self.stop.load(Ordering::Relaxed) {
+            let next = lock(&self.source).next(&mut buf);
+            let (index, part) = match next {
+                Ok(None) => break,
+                Ok(Some(Piece::Lines { index, len })) => {
+                    let piece = buf.get(..len).unwrap_or_default();
+                    let part = check::<G>(piece, &mut scratch, options.keys, rules, &mut gathered);
+                    (index, part)
+                }
+                Ok(Some(Piece::TooLong { index })) => {
+                    G::garbage(&mut gathered);
+                    (index, Part::too_long())
+                }
+                Err(error) => {
+                    self.end();
+                    return Err(error);
+                }
+            };
+            if scratch.capacity() > KEPT {
+                scratch = String::new();
             }
-            Err(error) => {
-                stop.store(true, Ordering::Relaxed);
-                return Err(error);
-            }
-        };
-        let cut = G::cut(&mut gathered);
-        let mut chain = lock(chain);
+            let cut = G::cut(&mut gathered);
+            self.hand_in(index, part, cut, options)?;
+        }
+        drop(leave);
+        Ok(())
+    }
+
+    /// Adds a piece to the chain, and returns once there is room for another.
+    fn hand_in(&self, index: u64, part: Part, cut: G::Cut, options: &VerifyOptions<'_>) -> io::Result<()> {
+        let mut chain = lock(&self.chain);
         let joined = chain.add(index, part, cut);
         if joined.is_err() || (chain.broken.is_some() && !G::WHOLE) {
-            stop.store(true, Ordering::Relaxed);
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        if chain.held > 0 && (chain.waiting.len() < self.ahead || self.stop.load(Ordering::Relaxed)) {
+            self.room.notify_all();
         }
         joined?;
         if let Some(progress) = options.progress {
             progress(chain.bytes);
         }
+        // Pieces wait for one before them, which a thread has that is not here: it is being checked. So somebody always
+        // goes on.
+        while chain.waiting.len() >= self.ahead && !self.stop.load(Ordering::Relaxed) {
+            chain.held = chain.held.saturating_add(1);
+            chain = self.room.wait(chain).unwrap_or_else(PoisonError::into_inner);
+            chain.held = chain.held.saturating_sub(1);
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// Held by a thread while it works. One that dies takes a piece with it that the others would wait for.
+struct Leave<'a, R: Read + Send, G: Gather>(&'a Shared<R, G>);
+
+impl<R: Read + Send, G: Gather> Drop for Leave<'_, R, G> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end();
+        }
+    }
 }
 
 /// Gives out whole lines, a piece at a time.
@@ -305,6 +379,10 @@ impl<R: Read> Source<R> {
         self.index = index.saturating_add(1);
         let mut filled = self.rest.len();
         let mut target = filled.saturating_mul(2).clamp(PIECE, MAX_LINE.saturating_add(1));
+        if buf.len() > KEPT.max(target) {
+            // One long line must not cost its memory for ever, in every thread.
+            *buf = Vec::new();
+        }
         if buf.len() < target {
             buf.resize(target, 0);
         }
@@ -312,6 +390,7 @@ impl<R: Read> Source<R> {
             front.copy_from_slice(&self.rest);
         }
         self.rest.clear();
+        self.rest.shrink_to(KEPT);
         loop {
             while filled < target {
                 match self.reader.read(buf.get_mut(filled..target).unwrap_or_default()) {
@@ -538,7 +617,10 @@ impl Part {
 
 /// The pieces, put together in order.
 struct Chain<G: Gather> {
+    /// Pieces that were checked before one that comes before them.
     waiting: BTreeMap<u64, (Part, G::Cut)>,
+    /// How many threads are held back until fewer pieces wait.
+    held: usize,
     next: u64,
     lines: u64,
     events: u64,
@@ -552,6 +634,7 @@ impl<G: Gather> Chain<G> {
     const fn new(gather: G) -> Self {
         Self {
             waiting: BTreeMap::new(),
+            held: 0,
             next: 0,
             lines: 0,
             events: 0,
@@ -606,5 +689,126 @@ impl<G: Gather> Chain<G> {
             ..bad
         });
         self.lines = self.lines.saturating_add(part.lines);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THREADS: usize = 3;
+
+    /// A log of one event and then of many long lines, so that there are many pieces.
+    struct Lines {
+        left: u32,
+        line: Vec<u8>,
+        at: usize,
+    }
+
+    impl Lines {
+        fn new() -> Self {
+            Self {
+                left: 1000,
+                line: b"{}\n".to_vec(),
+                at: 0,
+            }
+        }
+    }
+
+    impl Read for Lines {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            if self.at == self.line.len() && self.left > 0 {
+                self.left = self.left.saturating_sub(1);
+                self.at = 0;
+                self.line = vec![b'x'; 1 << 15];
+                self.line.push(b'\n');
+            }
+            let n = self.line.get(self.at..).unwrap_or_default().read(buf)?;
+            self.at = self.at.saturating_add(n);
+            Ok(n)
+        }
+    }
+
+    /// Does what it is told to at the first event of a log.
+    struct First(u64);
+
+    impl Gather for First {
+        type Part = ();
+        type Cut = ();
+        type Rules = Box<dyn Fn() + Sync>;
+        const WHOLE: bool = true;
+
+        fn part(_: &Self::Rules) {}
+        fn event((): &mut (), rules: &Self::Rules, _: &str) {
+            rules();
+        }
+        fn garbage((): &mut ()) {}
+        fn cut((): &mut ()) {}
+        fn join(&mut self, (): ()) -> io::Result<()> {
+            self.0 = self.0.saturating_add(1);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_thread_that_is_slow_holds_the_others_back_before_they_fill_the_memory() {
+        let (go, wait) = std::sync::mpsc::channel();
+        let wait = Mutex::new(wait);
+        let rules: Box<dyn Fn() + Sync> = Box::new(move || lock(&wait).recv().unwrap());
+        let shared = Shared::new(Lines::new(), First(0), THREADS);
+        let (read, waiting, ended) = std::thread::scope(|scope| {
+            let run = scope.spawn(|| shared.run(THREADS, &VerifyOptions::default(), &rules));
+            // All but one wait, or have come to the end of the log.
+            while lock(&shared.chain).held < THREADS.saturating_sub(1) && !lock(&shared.source).done {
+                std::thread::yield_now();
+            }
+            let read = lock(&shared.source).size;
+            let waiting = lock(&shared.chain).waiting.len();
+            let ended = lock(&shared.source).done;
+            go.send(()).unwrap();
+            run.join().unwrap().unwrap();
+            (read, waiting, ended)
+        });
+        assert!(
+            !ended,
+            "the whole log was read while its first piece was being checked"
+        );
+        let most = THREADS.saturating_mul(AHEAD.saturating_add(1));
+        assert!(waiting <= most, "{waiting} pieces");
+        let bytes = u64::try_from(most.saturating_add(2).saturating_mul(PIECE)).unwrap();
+        assert!(read <= bytes, "{read} bytes");
+        // And then all of it is joined.
+        let chain = shared.chain.into_inner().unwrap();
+        assert!(chain.waiting.is_empty() && chain.gather.0 == chain.next);
+        assert_eq!(chain.bytes, shared.source.into_inner().unwrap().size);
+        assert!(chain.gather.0 > 60, "{} pieces", chain.gather.0);
+    }
+
+    #[test]
+    fn a_thread_that_dies_ends_the_work_of_all() {
+        let rules: Box<dyn Fn() + Sync> = Box::new(|| panic!("dies"));
+        let shared = Shared::new(Lines::new(), First(0), THREADS);
+        let result = std::thread::scope(|scope| {
+            let run = scope.spawn(|| shared.run(THREADS, &VerifyOptions::default(), &rules));
+            run.join()
+        });
+        // Whichever thread it was.
+        assert!(!matches!(result, Ok(Ok(()))));
+        assert!(shared.stop.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn the_memory_of_a_long_line_is_given_back() {
+        let long = vec![b'x'; 3 * KEPT];
+        let text = [b"{}\n", &long[..], b"\n", &vec![b'\n'; 5 * PIECE]].concat();
+        let mut shared = Shared::new(&text[..], (), 1);
+        let source = shared.source.get_mut().unwrap();
+        let mut buf = Vec::new();
+        let mut most = 0;
+        while source.next(&mut buf).unwrap().is_some() {
+            most = most.max(buf.capacity());
+        }
+        assert!(most > 3 * KEPT);
+        assert!(buf.capacity() <= KEPT && source.rest.capacity() <= KEPT);
     }
 }

@@ -16,6 +16,8 @@ mod chain;
 mod crash;
 #[path = "it/fixtures.rs"]
 mod fixtures;
+#[path = "it/moved.rs"]
+mod moved;
 #[path = "it/signed.rs"]
 mod signed;
 #[path = "it/soc2.rs"]

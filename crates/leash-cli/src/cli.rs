@@ -74,7 +74,7 @@ pub(crate) struct VerifyArgs {
 #[derive(Args, Debug)]
 pub(crate) struct KeyArgs {
     /// A file with the secret that the log is signed with, a line end at its end not counted. After a rotation give
-    /// each key with the id that the lines name: `ID=FILE`. A key without an id is tried on all other lines.
+    /// each key with the id that the lines name: `ID=FILE`. Keys without an id are each tried on all other lines.
     #[arg(long, value_name = "[ID=]FILE")]
     pub(crate) hmac_key: Vec<String>,
     /// The same, out of an environment variable.
@@ -227,7 +227,8 @@ pub(crate) struct PolicyCheckArgs {
 /// Run a policy, or a single rule, over cases, and show what was expected beside what it said.
 ///
 /// A case is a line of JSON: `{"id": …, "tool": …, "args": …, "expect": "block"}`. `tool` and `expect` may be left out;
-/// `expect` is `allow`, `block`, `warn` or `hitl`.
+/// `expect` is `allow`, `block`, `warn` or `hitl`. A line that cannot be read is answered by the action `error`, with its number in the
+/// reason; the lines after it are still judged.
 #[derive(Args, Debug)]
 #[command(
     override_usage = "\
@@ -239,7 +240,7 @@ Examples:
   llm-leash policy test --rule blocked_sql --option mode=read_only --option dialect=postgres cases.jsonl
   llm-leash policy test --rule blocked_shell --json cases.jsonl | jq -r .action
 
-Exit codes: 0 all as expected, 1 not so or cannot be read, 64 wrong command line"
+Exit codes: 0 all as expected, 1 not so or a line or file cannot be read, 64 wrong command line"
 )]
 pub(crate) struct PolicyTestArgs {
     /// A single rule instead of a policy.

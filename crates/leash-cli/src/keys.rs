@@ -60,6 +60,13 @@ fn from_file(path: &str) -> Result<Vec<u8>, Failure> {
 }
 
 fn add(keys: HmacKeys, id: Option<&str>, secret: &[u8], name: &str) -> Result<HmacKeys, Failure> {
+    if let Some(id) = id
+        && keys.ids().any(|other| other == id)
+    {
+        return Err(Failure::Usage(format!(
+            "there are two keys with the id `{id}`; give each key the id that its lines name"
+        )));
+    }
     match id {
         Some(id) => HmacKey::new(id, secret).map(|key| keys.with(key)),
         None => keys.with_fallback(secret),

@@ -51,20 +51,25 @@ fn local_rules(policy: &Policy) -> Vec<Arc<dyn Rule>> {
     policy.rules().to_vec()
 }
 
-fn read_text(path: &Path) -> Result<String, Failure> {
+fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     let name = path.display();
     let told = |error: std::io::Error| Failure::Told(format!("`{name}`: {error}"));
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     if path.as_os_str() == "-" {
         std::io::stdin()
             .take(MAX_BYTES)
-            .read_to_string(&mut text)
+            .read_to_end(&mut bytes)
             .map_err(told)?;
     } else {
         let file = fs::File::open(path).map_err(told)?;
-        file.take(MAX_BYTES).read_to_string(&mut text).map_err(told)?;
+        file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(told)?;
     }
-    Ok(text)
+    Ok(bytes)
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    String::from_utf8(read_bytes(path)?)
+        .map_err(|_| Failure::Told(format!("`{}`: not UTF-8", path.display())))
 }
 
 fn read_policy(path: &Path) -> Result<Policy, Failure> {
@@ -115,14 +120,20 @@ struct Case {
     expect: Option<String>,
 }
 
-fn case_of(line: &str, number: usize) -> Result<Case, Failure> {
-    let wrong = |what: &str| Failure::Told(format!("line {number}: {what}"));
-    let case: Value = serde_json::from_str(line).map_err(|error| wrong(&format!("not JSON: {error}")))?;
+/// The case in a line, or what is wrong with it, and the id that it has all the same.
+fn case_of(line: &[u8], number: usize) -> Result<Case, (Value, String)> {
+    let mut id = Value::from(number);
+    read_case(line, &mut id).map_err(|what| (id, format!("line {number}: {what}")))
+}
+
+fn read_case(line: &[u8], id: &mut Value) -> Result<Case, String> {
+    let wrong = |what: &str| what.to_owned();
+    let case: Value = serde_json::from_slice(line)
+        .map_err(|error| format!("not JSON: column {}: {}", error.column(), reason_of(&error)))?;
     let members = case.as_object().ok_or_else(|| wrong("a case is an object"))?;
-    let id = match members.get("id") {
-        None | Some(Value::Null) => Value::from(number),
-        Some(id) => id.clone(),
-    };
+    if let Some(given) = members.get("id").filter(|id| !id.is_null()) {
+        *id = given.clone();
+    }
     let tool = match members.get("tool") {
         None | Some(Value::Null) => "tool",
         Some(Value::String(tool)) => tool,
@@ -138,10 +149,17 @@ fn case_of(line: &str, number: usize) -> Result<Case, Failure> {
         Some(_) => return Err(wrong("`expect` is `allow`, `block`, `warn` or `hitl`")),
     };
     Ok(Case {
-        id,
-        call: call_of(tool, Json::from(args.clone()))?,
+        id: id.clone(),
+        call: call_of(tool, Json::from(args.clone())).map_err(|_| wrong("`tool` is no name of a tool"))?,
         expect,
     })
+}
+
+/// What the parser says, without the place: it counts from this line.
+fn reason_of(error: &serde_json::Error) -> String {
+    let told = error.to_string();
+    told.rsplit_once(" at line ")
+        .map_or(told.clone(), |(reason, _)| reason.to_owned())
 }
 
 /// What all rules say of a call: the action, by which rule, and why. A warning that stands alone is the answer.
@@ -177,17 +195,27 @@ fn test(args: &PolicyTestArgs) -> Result<Exit, Failure> {
         }
     };
     let engine = PolicyEngine::new(rules, Vec::new());
-    let text = read_text(cases)?;
+    let bytes = read_bytes(cases)?;
+    // Some editors mark a file so; it is no part of the first line.
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
     let mut out = Output::new(None);
-    let (mut right, mut wrong, mut open) = (0_usize, 0_usize, 0_usize);
+    let (mut right, mut wrong, mut open, mut broken) = (0_usize, 0_usize, 0_usize, 0_usize);
     if !args.json {
         row(&mut out, ["id", "expected", "got", "rule", "reason"]);
     }
-    for (at, line) in text.lines().enumerate() {
-        if line.trim().is_empty() {
+    for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        if line.trim_ascii().is_empty() {
             continue;
         }
-        let case = case_of(line, at.saturating_add(1))?;
+        let case = match case_of(line, at.saturating_add(1)) {
+            Ok(case) => case,
+            // The others are still worth an answer.
+            Err((id, what)) => {
+                broken = broken.saturating_add(1);
+                answer(&mut out, args.json, &id, None, ["error", "", what.as_str()]);
+                continue;
+            }
+        };
         let (action, rule_id, reason) = decide(&engine, &case.call);
         let miss = case
             .expect
@@ -198,38 +226,40 @@ fn test(args: &PolicyTestArgs) -> Result<Exit, Failure> {
             (_, true) => wrong = wrong.saturating_add(1),
             (_, false) => right = right.saturating_add(1),
         }
-        if args.json {
-            let line =
-                json!({"id": case.id, "action": action.as_str(), "rule_id": rule_id, "reason": reason});
-            let _ = writeln!(out, "{line}");
+        let got = if miss && !args.json {
+            format!("{action} (!)")
         } else {
-            let expected = case.expect.as_deref().unwrap_or("-");
-            let got = if miss {
-                format!("{action} (!)")
-            } else {
-                action.to_string()
-            };
-            let id = case
-                .id
-                .as_str()
-                .map_or_else(|| case.id.to_string(), str::to_owned);
-            row(
-                &mut out,
-                [
-                    id.as_str(),
-                    expected,
-                    got.as_str(),
-                    rule_id.as_str(),
-                    reason.as_str(),
-                ],
-            );
-        }
+            action.to_string()
+        };
+        let said = [got.as_str(), rule_id.as_str(), reason.as_str()];
+        answer(&mut out, args.json, &case.id, case.expect.as_deref(), said);
     }
     out.finish()?;
+    let unread = match broken {
+        0 => String::new(),
+        count => format!(", {count} that cannot be read"),
+    };
     output::say(&format!(
-        "# {right} right, {wrong} wrong, {open} without an expectation"
+        "# {right} right, {wrong} wrong, {open} without an expectation{unread}"
     ));
-    Ok(if wrong == 0 { Exit::Done } else { Exit::Failed })
+    let passed = wrong == 0 && broken == 0;
+    Ok(if passed { Exit::Done } else { Exit::Failed })
+}
+
+/// Writes what became of a case: the action, the rule and the reason.
+fn answer(out: &mut Output<'_>, in_json: bool, id: &Value, expected: Option<&str>, said: [&str; 3]) {
+    let [action, rule_id, reason] = said;
+    if in_json {
+        let line = json!({"id": id, "action": action, "rule_id": rule_id, "reason": reason});
+        // `finish` tells of the error.
+        let _ = writeln!(out, "{line}");
+    } else {
+        let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
+        row(
+            out,
+            [id.as_str(), expected.unwrap_or("-"), action, rule_id, reason],
+        );
+    }
 }
 
 /// A line of the table. Ids are of any length, so that the columns hold what is usual and no more.

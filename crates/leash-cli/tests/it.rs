@@ -11,6 +11,8 @@
 
 #[path = "it/budget.rs"]
 mod budget;
+#[path = "it/fixtures.rs"]
+mod fixtures;
 #[path = "it/policy.rs"]
 mod policy;
 #[path = "it/price.rs"]

@@ -123,7 +123,23 @@ pub struct ModelCall {
 impl ModelCall {
     /// A call of `model` at `provider` with `messages` and at most `max_output_tokens` tokens of answer.
     ///
-    /// Input is bounded by the bytes of `messages`; an adapter that knows the whole request sets its fields.
+    /// Input is bounded by the bytes of `messages`; an adapter that knows the whole request sets its fields. So must
+    /// whoever sends more than these messages: a system prompt or tools add their bytes to [`input`](Self::input), and
+    /// images or files that are only referred to make it [`InputSize::Unbounded`]. A bound that is too low lets a call
+    /// pass a cap.
+    ///
+    /// ```
+    /// use leash_core::{Caller, InputSize, ModelCall, SessionId};
+    /// use serde_json::json;
+    ///
+    /// let caller = Caller::session(SessionId::new("s_1")?);
+    /// let (system, messages) = ("Answer in one word.", json!([{"role": "user", "content": "Hi"}]));
+    /// let mut call = ModelCall::new("anthropic", "claude-haiku-4-5", messages, 10, caller);
+    /// if let InputSize::Bytes(bytes) = &mut call.input {
+    ///     *bytes += system.len() as u64;
+    /// }
+    /// # Ok::<(), leash_core::IdError>(())
+    /// ```
     #[must_use]
     pub fn new(
         provider: impl Into<Arc<str>>,

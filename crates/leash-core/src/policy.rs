@@ -1,8 +1,10 @@
 //! Rules and the order in which they are asked: [`Rule`], [`AsyncRule`], [`Redactor`], [`PolicyEngine`].
 
 use std::fmt;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 
 use async_trait::async_trait;
 
@@ -85,7 +87,8 @@ pub trait Rule: fmt::Debug + Send + Sync + 'static {
 
 /// A rule that has to ask another process. Asked after every [`Rule`], and only if none of them blocked.
 ///
-/// Its contract: it ends in bounded time, and never quotes input in a reason.
+/// Its contract: it ends in bounded time, and never quotes input in a reason. It may fail; a rule that fails or panics
+/// blocks the call.
 #[async_trait]
 pub trait AsyncRule: fmt::Debug + Send + Sync + 'static {
     /// The name under which it decides.
@@ -163,7 +166,7 @@ impl PolicyEngine {
             if ended.is_some() {
                 break;
             }
-            let answer = rule.evaluate(call, context).await;
+            let answer = ask(rule.as_ref(), call, context).await;
             ended = note(rule.id(), answer, &mut noted);
         }
         conclude(ended, noted)
@@ -180,10 +183,29 @@ impl PolicyEngine {
     fn ask_sync(&self, call: &Call, context: &PolicyContext, noted: &mut Vec<Decision>) -> Option<Decision> {
         self.rules.iter().find_map(|rule| {
             let answer = catch_unwind(AssertUnwindSafe(|| rule.evaluate(call, context)))
-                .unwrap_or_else(|_| Err(RuleError::new("the rule panicked")));
+                .unwrap_or_else(|_| Err(panicked()));
             note(rule.id(), answer, noted)
         })
     }
+}
+
+fn panicked() -> RuleError {
+    RuleError::new("the rule panicked")
+}
+
+/// Asks a rule that may take its time, and may panic each time that it is polled.
+async fn ask(
+    rule: &dyn AsyncRule,
+    call: &Call,
+    context: &PolicyContext,
+) -> Result<Option<Decision>, RuleError> {
+    let mut answer =
+        catch_unwind(AssertUnwindSafe(|| rule.evaluate(call, context))).map_err(|_| panicked())?;
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
+        polled.unwrap_or_else(|_| Poll::Ready(Err(panicked())))
+    })
+    .await
 }
 
 /// The decision that ends evaluation, if this answer is one; otherwise the answer is noted.

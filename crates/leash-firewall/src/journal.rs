@@ -156,6 +156,10 @@ impl Journal {
         log.append(&Event::new(caller, kind)).map(drop)
     }
 
+    #[expect(
+        clippy::large_types_passed_by_value,
+        reason = "made for this line, and moved into its event"
+    )]
     fn append(&self, session: &Session, kind: Kind<'_>) -> Result<Option<Appended>, AuditError> {
         let Some(log) = &self.log else { return Ok(None) };
         log.append(&Event::new(&session.caller, kind)).map(Some)
@@ -493,6 +497,10 @@ impl Journal {
     }
 
     /// A line about whatever `target` names: another session, or everybody.
+    #[expect(
+        clippy::large_types_passed_by_value,
+        reason = "made for this line, and moved into its event"
+    )]
     fn append_for(&self, session: &Session, target: &Target, kind: Kind<'_>) -> Result<(), AuditError> {
         let Some(log) = &self.log else { return Ok(()) };
         let who = match target {

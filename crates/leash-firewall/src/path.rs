@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::clamp::{ATTEMPTS, Clamp};
 use crate::journal::{Journal, Stage};
 use crate::passes::{Approved, GOOD_FOR, Passes};
 use crate::scopes::Caps;
+use crate::screen::{caught, redact};
 use crate::session::Session;
 use crate::settler::{Permit, Settler};
 
@@ -257,14 +259,19 @@ impl Shared {
         let InputSize::Bytes(bytes) = call.input else {
             return None;
         };
+        // An image takes tokens by its size, which its bytes as text say nothing of. Of a call that was made by hand
+        // nobody knows whether it has any; what it holds is up to whoever made it.
+        if call.has_media && call.body.is_some() {
+            return None;
+        }
+        let counter = self.token_counter.as_ref()?;
         let content = call.body.as_ref().unwrap_or(&call.messages);
         let text = u64::try_from(content.text().len()).ok()?;
-        let counted = self
-            .token_counter
-            .as_ref()?
-            .count(&call.provider, &call.model, content.text())?;
+        let ask = || counter.count(&call.provider, &call.model, content.text());
+        // One that panics knows no number, as one without a tokenizer.
+        let tokens = catch_unwind(AssertUnwindSafe(ask)).ok()??;
         // What the bound holds beyond the text (templates, tool prompts) stays on top of the count.
-        counted.checked_add(bytes.saturating_sub(text))
+        tokens.checked_add(bytes.saturating_sub(text))
     }
 
     /// Asks the rules. `Ok(Some)` is the decision of the rule that wants a human.
@@ -342,11 +349,7 @@ impl Shared {
         let Some(redactor) = &self.redactor else {
             return Ok(None);
         };
-        let redact = |document: &Json| {
-            redactor
-                .redact(document)
-                .map_err(|error| LeashError::blocked(rule_ids::REDACT, error.to_string()))
-        };
+        let redact = |document: &Json| redact(redactor.as_ref(), document);
         let redacted = match call {
             Call::Tool(tool) => redact(&tool.args)?.map(|args| {
                 let mut tool = tool.clone();
@@ -418,10 +421,17 @@ impl Shared {
             policy_version: self.policy_version.clone(),
         };
         let answer = tokio::select! {
-            answer = gate.request(&request) => answer,
+            answer = caught(gate.request(&request)) => answer,
             stopped = self.stopped(session) => return Err(stopped),
         };
-        let answer = answer.map_err(|error| LeashError::unavailable(rule_ids::HITL_GATE, error))?;
+        let answer = answer
+            .unwrap_or_else(|| {
+                Err(StoreError::new(
+                    StoreErrorKind::Corrupt,
+                    "ask a human: the gate panicked",
+                ))
+            })
+            .map_err(|error| LeashError::unavailable(rule_ids::HITL_GATE, error))?;
         self.journal
             .hitl_decision(session, &request, &answer)
             .map_err(audit_unavailable)?;

@@ -1,6 +1,11 @@
 //! [`Firewall::screen`]: the questions to a call that costs nothing, so that it is no way around the rules.
 
-use leash_core::{Call, Json, LeashError, ModelCall, rule_ids};
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::Poll;
+
+use leash_core::{Call, Json, LeashError, ModelCall, Redactor, RuleError, rule_ids};
 
 use crate::Firewall;
 use crate::journal::Stage;
@@ -50,13 +55,28 @@ impl Firewall {
             return Ok(None);
         };
         let refuse = |error| shared.refuse(self.own_session(), Stage::Redact, error);
-        let redacted = redactor
-            .redact(document)
-            .map_err(|error| refuse(LeashError::blocked(rule_ids::REDACT, error.to_string())))?;
+        let redacted = redact(redactor.as_ref(), document).map_err(refuse)?;
         if redacted.is_some() {
             let written = shared.journal.redaction(self.own_session(), what);
             written.map_err(|error| refuse(LeashError::unavailable(rule_ids::AUDIT, error.into())))?;
         }
         Ok(redacted)
     }
+}
+
+/// Asks a redactor, which may fail or panic: then the call must not leave.
+pub(crate) fn redact(redactor: &dyn Redactor, document: &Json) -> Result<Option<Json>, LeashError> {
+    let redacted = catch_unwind(AssertUnwindSafe(|| redactor.redact(document)));
+    redacted
+        .unwrap_or_else(|_| Err(RuleError::new("the redactor panicked")))
+        .map_err(|error| LeashError::blocked(rule_ids::REDACT, error.to_string()))
+}
+
+/// Polls a future that somebody else made; `None` where it panics.
+pub(crate) async fn caught<T>(mut future: Pin<Box<dyn Future<Output = T> + Send + '_>>) -> Option<T> {
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        polled.map_or(Poll::Ready(None), |polled| polled.map(Some))
+    })
+    .await
 }

@@ -66,9 +66,10 @@ macro_rules! threshold {
         pub(crate) const $kind: RuleKind = RuleKind {
             name: $id,
             about: $about,
-            options: &[OptionKind { name: "percent", shape: Shape::Number, about: "Of the cap, from 0 to 100; 80 unless set." }],
+            options: &[OptionKind { name: "percent", shape: Shape::Number, about: "Of the cap, a whole number from 0 to 100; 80 unless set." }],
             make: |options| {
-                let percent = options.number("percent")?.unwrap_or(DEFAULT_PERCENT);
+                let percent = options.one("percent")?.map_or(Ok(DEFAULT_PERCENT), |text| text.trim().parse());
+                let percent = percent.map_err(|_| OptionError::invalid("percent", "is a whole number from 0 to 100"))?;
                 let rule = $name::at_percent(percent).map_err(|error| OptionError::invalid("percent", error.to_string()))?;
                 Ok(Arc::new(rule))
             },

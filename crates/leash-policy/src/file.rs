@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use toml::Table;
 
 use crate::registry::{
-    COMMON, OptionError, OptionKind, REDACTORS, RULES, SCANNERS, Shape, redactor_from_options,
+    COMMON, OptionError, OptionKind, REDACTORS, RULES, SCANNERS, Shape, is_list, redactor_from_options,
     rule_from_options, scanner_from_options,
 };
 
@@ -296,6 +296,7 @@ fn options_of(entry: toml::Value, what: &str) -> Result<(String, Vec<(String, St
     };
     let mut kind = None;
     let mut options = Vec::new();
+    let mut arrays: Vec<String> = Vec::new();
     for (name, value) in table {
         if name == what {
             match value {
@@ -308,7 +309,10 @@ fn options_of(entry: toml::Value, what: &str) -> Result<(String, Vec<(String, St
             toml::Value::Array(items) if items.is_empty() => {
                 return Err(OptionError::invalid(name, "is empty; leave it out"));
             }
-            toml::Value::Array(items) => items,
+            toml::Value::Array(items) => {
+                arrays.push(name.clone());
+                items
+            }
             one => vec![one],
         };
         for value in values {
@@ -328,6 +332,18 @@ fn options_of(entry: toml::Value, what: &str) -> Result<(String, Vec<(String, St
         }
     }
     let kind = kind.ok_or_else(|| OptionError::invalid(what, "is missing"))?;
+    // On a command line a comma separates; in an array it would quietly make two of one.
+    if let Some(name) = arrays.into_iter().find(|name| {
+        is_list(&kind, name)
+            && options
+                .iter()
+                .any(|(option, value)| option == name && value.contains(','))
+    }) {
+        return Err(OptionError::invalid(
+            name,
+            "is an array; what is in it holds no comma",
+        ));
+    }
     Ok((kind, options))
 }
 
@@ -375,8 +391,33 @@ mod tests {
             ("[[rules]]\nrule = \"blocked_sqll\"", "there is no rule"),
             (
                 "[[rules]]\nrule = \"blocked_sql\"\nmod = \"x\"",
-                "no option `mod`",
+                "no option `mod`; it has `mode`",
             ),
+            (
+                "[[rules]]\nrule = \"blocked_paths\"\nroots = [\"/srv/a,b\"]",
+                "option `roots`: is an array",
+            ),
+            (
+                "[[rules]]\nrule = \"blocked_paths\"\nroots = [\".\"]",
+                "option `roots`: is a folder",
+            ),
+            (
+                "[[rules]]\nrule = \"blocked_urls\"\ndeny_hosts = [\"https://a.example/\"]",
+                "option `deny_hosts`: is a host",
+            ),
+            (
+                "[[rules]]\nrule = \"hitl_on_amount\"\nfield = \"\"\nthreshold = 1",
+                "option `field`: is missing",
+            ),
+            (
+                "[[rules]]\nrule = \"argument_range\"\nfield = \"n\"\nmin = 2\nmax = 1",
+                "option `min`: is above",
+            ),
+            (
+                "[[rules]]\nrule = \"hitl_threshold\"\npercent = 80.5",
+                "option `percent`: is a whole number",
+            ),
+            ("[[redactors]]\nredactor = \"pi\"", "there are `pii`"),
             ("[[rules]]\nrule = \"blocked_sql\"\nmode = \"x\"", "option `mode`"),
             (
                 "[[rules]]\nrule = \"blocked_sql\"\n[[rules]]\nrule = \"blocked_sql\"",

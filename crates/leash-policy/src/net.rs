@@ -4,6 +4,7 @@
 //! address inside, percent signs, full-width characters, user names that look like hosts. What the rule does not promise: it asks no
 //! name server, so that a public name which resolves to a private address passes; a proxy has to hold that.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use leash_core::{Action, Call, Decision, PolicyContext, Rule, RuleError};
 
 use crate::args::{self, Leaf, Role, telling, words};
-use crate::registry::{OptionKind, RuleKind, Shape};
+use crate::registry::{OptionError, OptionKind, RuleKind, Shape};
 use crate::tools::matches;
 
 /// Blocks URLs, and hosts in arguments that are named so, which a tool must not be pointed at.
@@ -30,10 +31,84 @@ use crate::tools::matches;
 #[derive(Clone, Debug)]
 pub struct BlockedUrls {
     id: String,
-    allow_hosts: Vec<String>,
-    deny_hosts: Vec<String>,
+    allow_hosts: Vec<Pattern>,
+    deny_hosts: Vec<Pattern>,
     schemes: Vec<String>,
     private: bool,
+}
+
+/// A host of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pattern {
+    /// As [`canonical`] spells it, with `*` for any characters.
+    host: String,
+    /// Only this port.
+    port: Option<u32>,
+}
+
+impl Pattern {
+    fn new(text: &str) -> Self {
+        let text = text.trim();
+        let (host, port) = split_port(text);
+        let port = port
+            .filter(|port| *port != "*")
+            .and_then(|port| port.parse().ok());
+        let host = ascii(host);
+        let host = if host.contains('*') {
+            host
+        } else {
+            canonical(&host)
+        };
+        Self { host, port }
+    }
+
+    /// Whether it names `host`; with `below`, also what lies below it.
+    fn names(&self, host: &str, below: bool) -> bool {
+        let pattern = self.host.as_str();
+        if pattern.contains('*') {
+            return matches(pattern, host)
+                || below && pattern.strip_prefix("*.").is_some_and(|bare| bare == host);
+        }
+        host == pattern
+            || below
+                && host
+                    .strip_suffix(pattern)
+                    .is_some_and(|before| before.ends_with('.'))
+    }
+}
+
+/// Where a host stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Where {
+    /// In a URL, or under a name that says so.
+    Here,
+    /// In the text of a file or a message, which nobody follows: only the lists and the metadata services count.
+    Talk,
+    /// In an encoded part of a URL, where it may be where a log-in comes back to: as in a text, and a list of allowed hosts
+    /// does not count.
+    Nested,
+}
+
+/// What is known of the scheme in front of a host.
+#[derive(Clone, Copy, Debug, Default)]
+struct Scheme {
+    /// One of the schemes of the web, whose hosts have a dot in their name unless they are near.
+    web: bool,
+    /// The port unless the URL says so.
+    port: Option<u32>,
+}
+
+/// How many hosts of one call are judged, and how many bytes are read for them.
+const MAX_HOSTS: usize = 5_000;
+const MAX_HOST_BYTES: usize = 2 << 20;
+/// What a host without a scheme counts as, in bytes.
+const VALUE_BYTES: usize = 256;
+
+/// What was done for one call: hosts that were judged and let through are not judged again.
+#[derive(Debug, Default)]
+struct Work {
+    seen: HashSet<(String, bool, Option<u32>, Where)>,
+    bytes: usize,
 }
 
 impl Default for BlockedUrls {
@@ -68,6 +143,9 @@ const BAD_SCHEMES: &[&str] = &[
     "ogg",
     "rmi",
 ];
+/// Longest scheme that counts without slashes behind it: `view-source`.
+const LONGEST_SCHEME: usize = 11;
+const TOO_MANY: &str = "there are more hosts than can be judged";
 /// Schemes whose URLs name a host even without slashes.
 const SPECIAL: &[&str] = &["http", "https", "ws", "wss", "ftp"];
 
@@ -91,17 +169,18 @@ impl BlockedUrls {
         self
     }
 
-    /// Only these hosts; `*.example.com` is any below `example.com`. A private host on the list is allowed.
+    /// Only these hosts; `*.example.com` is any below `example.com`, and `example.com:8443` is one port of it. A private host on the
+    /// list is allowed, save by `*` alone.
     #[must_use]
     pub fn allow_hosts<I: IntoIterator<Item: Into<String>>>(mut self, hosts: I) -> Self {
-        self.allow_hosts = hosts.into_iter().map(|host| ascii(&host.into())).collect();
+        self.allow_hosts = hosts.into_iter().map(|host| Pattern::new(&host.into())).collect();
         self
     }
 
-    /// None of these hosts, nor any below them.
+    /// None of these hosts, nor any below them; with a port, only that one. An address is the same however it is spelled.
     #[must_use]
     pub fn deny_hosts<I: IntoIterator<Item: Into<String>>>(mut self, hosts: I) -> Self {
-        self.deny_hosts = hosts.into_iter().map(|host| ascii(&host.into())).collect();
+        self.deny_hosts = hosts.into_iter().map(|host| Pattern::new(&host.into())).collect();
         self
     }
 
@@ -125,71 +204,108 @@ impl BlockedUrls {
     /// Why a text with URLs must not be passed on; `None` where it may.
     #[must_use]
     pub fn judge(&self, text: &str) -> Option<&'static str> {
-        // Clients drop these anywhere in a URL.
-        let cleaned;
-        let text = if text.contains(['\t', '\n', '\r']) && text.split_whitespace().count() == 1 {
-            cleaned = text.replace(['\t', '\n', '\r'], "");
-            &cleaned
-        } else {
-            text
-        };
-        let mut rest = text;
-        let mut before_len = 0_usize;
-        while let Some(at) = rest.find(':') {
-            let (before, after) = rest.split_at_checked(at)?;
-            let all_before = text.get(before_len..before_len.saturating_add(before.len()))?;
-            let scheme: String = all_before
-                .chars()
-                .rev()
-                .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '.' | '-' | '_'))
-                .take(32)
-                .collect::<Vec<_>>()
-                .into_iter()
-                .rev()
-                .collect::<String>()
-                .to_ascii_lowercase();
-            let after = after.get(1..)?;
-            if let Some(reason) = self.after_scheme(&scheme, after) {
-                return Some(reason);
+        self.text(text, Where::Here, &mut Work::default())
+    }
+
+    fn text(&self, text: &str, place: Where, work: &mut Work) -> Option<&'static str> {
+        if let Some(reason) = self.search(text, place, work) {
+            return Some(reason);
+        }
+        // Clients drop tabs and line ends anywhere in a URL. A list of URLs, one a line, is no URL with line ends in it.
+        let breaks = ['\t', '\n', '\r'];
+        if text.contains(breaks) {
+            let whole = text.trim_matches(|c: char| c <= ' ');
+            let mut lines = whole.split(breaks).filter(|line| !line.is_empty());
+            if !whole.contains(' ') && !lines.all(begins_with_scheme) {
+                let joined = whole.replace(breaks, "");
+                if let Some(reason) = self.search(&joined, place, work) {
+                    return Some(reason);
+                }
             }
-            before_len = before_len.saturating_add(at).saturating_add(1);
-            rest = after;
+        }
+        let encoded = |at: usize| {
+            let sign = text.get(at..at.saturating_add(3));
+            sign.is_some_and(|sign| sign.eq_ignore_ascii_case("%3a"))
+        };
+        if text.match_indices('%').any(|(at, _)| encoded(at)) {
+            return self.search(&percent(text), Where::Nested, work);
         }
         None
     }
 
-    fn after_scheme(&self, scheme: &str, after: &str) -> Option<&'static str> {
+    fn search(&self, text: &str, place: Where, work: &mut Work) -> Option<&'static str> {
+        for (at, _) in text.match_indices(':') {
+            let (before, after) = text.split_at_checked(at)?;
+            let length = before
+                .bytes()
+                .rev()
+                .take(32)
+                .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'.' | b'-' | b'_'))
+                .count();
+            let after = after.get(1..)?;
+            // Most colons are of something else.
+            let slashed = after.starts_with(['/', '\\']);
+            if length < 2 || !slashed && length > LONGEST_SCHEME {
+                continue;
+            }
+            let scheme = before.get(at.saturating_sub(length)..)?.to_ascii_lowercase();
+            if let Some(reason) = self.after_scheme(&scheme, after, place, work) {
+                return Some(reason);
+            }
+        }
+        None
+    }
+
+    fn after_scheme(&self, scheme: &str, after: &str, place: Where, work: &mut Work) -> Option<&'static str> {
         if scheme.is_empty() || !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) {
             return None;
         }
         let slashes = after.chars().take_while(|c| matches!(c, '/' | '\\')).count();
         let special = SPECIAL.contains(&scheme);
-        let bad =
-            BAD_SCHEMES.contains(&scheme) && (slashes > 0 || matches!(scheme, "javascript" | "vbscript"));
+        let wraps = matches!(scheme, "jar" | "view-source") && begins_with_scheme(after);
+        let bad = BAD_SCHEMES.contains(&scheme)
+            && (slashes > 0 || wraps || matches!(scheme, "javascript" | "vbscript"));
         if slashes < 2
             && !bad
             && !(special && after.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '[' | '/' | '\\')))
         {
             return None;
         }
-        if !self.schemes.is_empty() {
+        if place == Where::Nested {
+            // Only the host counts.
+        } else if !self.schemes.is_empty() {
             if !self.schemes.iter().any(|allowed| allowed == scheme) {
                 return Some("its scheme is not on the list of allowed schemes");
             }
-        } else if bad {
+        } else if bad && place == Where::Here {
             return Some("its scheme reads files or carries other protocols");
         }
         let after = after.trim_start_matches(['/', '\\']);
         let authority = after.get(..after.floor_char_boundary(MAX_AUTHORITY_BYTES))?;
         let ends = |c: char| c.is_whitespace() || "/\\?#\"'<>`)|,;".contains(c);
-        match authority.find(ends) {
-            Some(end) => self.authority(authority.get(..end)?),
-            None if authority.len() < after.len() => Some("its host is too long"),
-            None => self.authority(authority),
+        let known = Scheme {
+            web: special,
+            port: default_port(scheme),
+        };
+        let authority = match authority.find(ends) {
+            Some(end) => authority.get(..end)?,
+            None if authority.len() < after.len() => return Some("its host is too long"),
+            None => authority,
+        };
+        work.bytes = work.bytes.saturating_add(authority.len());
+        let key = (authority.to_owned(), known.web, known.port, place);
+        if work.seen.contains(&key) {
+            return (work.bytes > MAX_HOST_BYTES).then_some(TOO_MANY);
         }
+        if work.seen.len() >= MAX_HOSTS || work.bytes > MAX_HOST_BYTES {
+            return Some(TOO_MANY);
+        }
+        let reason = self.authority(authority, known, place);
+        work.seen.insert(key);
+        reason
     }
 
-    fn authority(&self, authority: &str) -> Option<&'static str> {
+    fn authority(&self, authority: &str, scheme: Scheme, place: Where) -> Option<&'static str> {
         let host = match authority.rsplit_once('@') {
             Some((user, host)) => {
                 // A client that splits at the first `@` would go where the user name says.
@@ -200,109 +316,223 @@ impl BlockedUrls {
             }
             None => authority,
         };
-        let host = match host.strip_prefix('[') {
-            Some(rest) => rest.split_once(']').map_or(rest, |(inner, _)| inner),
-            None => match host.rsplit_once(':') {
-                Some((name, port))
-                    if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.contains(':') =>
-                {
-                    name
-                }
-                _ => host,
-            },
+        let (host, port) = split_port(host);
+        let port = match port {
+            Some(port) => port.parse().ok(),
+            None => scheme.port,
         };
-        self.host(host)
+        self.host(host, port, scheme.web, place)
     }
 
-    fn host(&self, host: &str) -> Option<&'static str> {
+    fn host(&self, host: &str, port: Option<u32>, web: bool, place: Where) -> Option<&'static str> {
         let host = ascii(&percent(host));
-        let host = host.trim_end_matches('.');
+        let host = canonical(host.trim_end_matches('.'));
+        let host = host.as_str();
         if host.is_empty() {
             return None;
         }
-        if host.contains(['/', '\\', '@', '?', '#', ' ']) {
+        if host.contains(['/', '\\', '@', '?', '#', ' ', '\0']) {
             return Some("its host hides another");
         }
-        if self.deny_hosts.iter().any(|pattern| is_host(pattern, host, true)) {
+        // A port that is not known may be the one that is denied.
+        let denied = |pattern: &Pattern| {
+            pattern.names(host, true) && (pattern.port.is_none() || port.is_none() || pattern.port == port)
+        };
+        if self.deny_hosts.iter().any(denied) {
             return Some("its host is denied");
         }
-        if !self.allow_hosts.is_empty() {
-            let allowed = self
-                .allow_hosts
-                .iter()
-                .any(|pattern| is_host(pattern, host, false));
-            return (!allowed).then_some("its host is not on the list of allowed hosts");
+        if !self.allow_hosts.is_empty() && place != Where::Nested {
+            let mut allowed = self.allow_hosts.iter().filter(|pattern| {
+                pattern.names(host, false) && (pattern.port.is_none() || pattern.port == port)
+            });
+            let Some(first) = allowed.next() else {
+                return Some("its host is not on the list of allowed hosts");
+            };
+            // A star says nothing of what is near.
+            if first.host != "*" || allowed.any(|pattern| pattern.host != "*") {
+                return None;
+            }
+        }
+        if !self.private {
+            return None;
+        }
+        if place != Where::Here {
+            return is_metadata(host).then_some("its host hands out the credentials of a machine");
         }
         if is_mixed(host) {
             return Some("its host mixes alphabets, as if to look like another");
         }
-        (self.private && is_private(host)).then_some("its host is private, local or reserved")
+        let near = web && !host.contains(['.', ':', '{', '}', '$', '*', '%', '[', ']']);
+        (near || is_private(host)).then_some("its host is private, local or reserved")
     }
 
-    fn look(&self, leaf: &Leaf<'_>) -> Option<&'static str> {
-        if let Some(reason) = self.judge(leaf.text) {
-            return Some(reason);
+    fn look(&self, leaf: &Leaf<'_>, work: &mut Work) -> Option<&'static str> {
+        // What JSON holds is looked at string by string.
+        if leaf.role == Role::Folded {
+            return None;
         }
         let text = leaf.text.trim();
-        if leaf.role != Role::Value
-            || text.contains("://")
-            || text.len() > 2048
-            || text.contains(char::is_whitespace)
-        {
+        let spaced = text.contains(char::is_whitespace);
+        let said = leaf.names.last().map(|name| words(name)).unwrap_or_default();
+        let talk =
+            spaced && leaf.role == Role::Value && said.iter().any(|word| TALK.contains(&word.as_str()));
+        let place = if talk { Where::Talk } else { Where::Here };
+        if let Some(reason) = self.text(leaf.text, place, work) {
+            return Some(reason);
+        }
+        if leaf.role != Role::Value || text.contains("://") || text.len() > 2048 || spaced {
             return None;
         }
         let words = telling(leaf.names).map(words).unwrap_or_default();
-        let named = words.iter().any(|word| {
-            matches!(
-                word.as_str(),
-                "url"
-                    | "urls"
-                    | "uri"
-                    | "host"
-                    | "hosts"
-                    | "hostname"
-                    | "domain"
-                    | "ip"
-                    | "endpoint"
-                    | "server"
-                    | "webhook"
-                    | "href"
-                    | "link"
-                    | "proxy"
-            )
+        let named = words.iter().map(String::as_str).any(|name| {
+            PLACES.contains(&name) || name != "curl" && (name.ends_with("url") || name.ends_with("uri"))
         });
-        if !named || text.starts_with('/') && !text.starts_with("//") || text.starts_with(['#', '?', '.']) {
+        if text.starts_with('/') && !text.starts_with("//") || text.starts_with(['#', '?', '.']) {
             return None;
         }
         let text = text.trim_start_matches(['/', '\\']);
         let end = text.find(['/', '?', '#', '\\']).unwrap_or(text.len());
         let authority = text.get(..end)?;
-        // An address of IPv6 without brackets.
-        if authority.matches(':').count() > 1 && !authority.contains('[') {
-            return self.host(authority);
+        if !named {
+            return self.unnamed(authority, text.len() > end);
         }
-        self.authority(authority)
+        work.bytes = work.bytes.saturating_add(VALUE_BYTES);
+        if work.bytes > MAX_HOST_BYTES {
+            return Some(TOO_MANY);
+        }
+        let scheme = Scheme::default();
+        let Some((first, rest)) = authority
+            .split_once(':')
+            .filter(|_| !authority.contains(['[', '@']))
+        else {
+            return self.authority(authority, scheme, Where::Here);
+        };
+        // An address of IPv6 without brackets.
+        if rest.contains(':') && is_v6(authority) {
+            return self.host(authority, None, false, Where::Here);
+        }
+        // `mailto:` and `urn:` have no host; a port is a number, and a scheme has no dot.
+        if is_scheme(first) && !rest.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        self.authority(authority, scheme, Where::Here)
+    }
+
+    /// An address under a name that says nothing: judged where nothing else is written so.
+    fn unnamed(&self, authority: &str, more: bool) -> Option<&'static str> {
+        let (host, port) = split_port(authority);
+        let host = canonical(&ascii(host));
+        let port = port.filter(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+        // Four numbers alone may be a version, and with a slash a network.
+        let address = host.matches('.').count() == 3 && host.parse::<Ipv4Addr>().is_ok();
+        let surely = is_metadata(&host) && (address || host.contains(':') || more || port.is_some());
+        if surely || port.is_some() && (address || authority.starts_with('[') || host == "localhost") {
+            return self.authority(authority, Scheme::default(), Where::Here);
+        }
+        None
     }
 }
 
-fn is_host(pattern: &str, host: &str, below: bool) -> bool {
-    if pattern.contains('*') {
-        return matches(pattern, host)
-            || pattern
-                .strip_prefix("*.")
-                .is_some_and(|bare| below && bare == host);
-    }
-    host == pattern
-        || below
-            && host
-                .strip_suffix(pattern)
-                .is_some_and(|before| before.ends_with('.'))
+/// Names of arguments that say where something is.
+const PLACES: &[&str] = &[
+    "url", "urls", "uri", "uris", "host", "hosts", "hostname", "domain", "ip", "endpoint", "server",
+    "webhook", "href", "link", "proxy", "upstream", "origin", "callback", "redirect",
+];
+/// Names of arguments that hold the text of a file or a message.
+const TALK: &[&str] = &[
+    "content",
+    "contents",
+    "text",
+    "body",
+    "message",
+    "msg",
+    "comment",
+    "description",
+    "title",
+    "summary",
+    "note",
+    "notes",
+    "subject",
+    "diff",
+    "patch",
+    "code",
+    "markdown",
+    "html",
+    "readme",
+    "snippet",
+    "document",
+    "old",
+    "new",
+    "changelog",
+];
+
+/// Whether `text` could be the scheme of a URL.
+fn is_scheme(text: &str) -> bool {
+    text.len() > 1
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-'))
 }
 
-/// Percent signs decoded, twice at most.
+fn begins_with_scheme(text: &str) -> bool {
+    let head = text.get(..text.floor_char_boundary(40)).unwrap_or(text);
+    head.split_once(':')
+        .is_some_and(|(scheme, rest)| is_scheme(scheme) && rest.starts_with(['/', '\\']))
+}
+
+/// The port of a scheme's URLs.
+fn default_port(scheme: &str) -> Option<u32> {
+    Some(match scheme {
+        "http" | "ws" => 80,
+        "https" | "wss" => 443,
+        "ftp" => 21,
+        "ssh" | "sftp" => 22,
+        _ => return None,
+    })
+}
+
+/// A host, without brackets, and what stands behind its colon.
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    if let Some(rest) = authority.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').unwrap_or((rest, ""));
+        return (host, rest.strip_prefix(':'));
+    }
+    match authority.split_once(':') {
+        Some((host, port)) if !port.contains(':') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
+fn is_v6(host: &str) -> bool {
+    let address = host.split('%').next().unwrap_or(host);
+    address.parse::<Ipv6Addr>().is_ok()
+}
+
+/// A host as all its spellings have it: an address in its usual form, an IPv4 address inside of IPv6 as itself.
+fn canonical(host: &str) -> String {
+    if host.contains(':') {
+        let address = host.split('%').next().unwrap_or(host);
+        return match address.parse::<Ipv6Addr>() {
+            Ok(address) => address
+                .to_ipv4_mapped()
+                .map_or_else(|| address.to_string(), |inner| inner.to_string()),
+            Err(_) => host.to_owned(),
+        };
+    }
+    match ipv4(host) {
+        Some(Numeric::Address(address)) => address.to_string(),
+        _ => host.to_owned(),
+    }
+}
+
+/// How often percent signs are decoded.
+const MAX_DECODED: u32 = 5;
+
+/// Percent signs decoded, and what comes of it again, some times.
 pub(crate) fn percent(text: &str) -> String {
     let mut text = text.to_owned();
-    for _ in 0..2 {
+    for _ in 0..MAX_DECODED {
         if !text.contains('%') {
             break;
         }
@@ -320,7 +550,11 @@ pub(crate) fn percent(text: &str) -> String {
                 _ => out.push(byte),
             }
         }
-        text = String::from_utf8_lossy(&out).into_owned();
+        let decoded = String::from_utf8_lossy(&out).into_owned();
+        if decoded == text {
+            break;
+        }
+        text = decoded;
     }
     text
 }
@@ -330,6 +564,7 @@ fn ascii(host: &str) -> String {
     let mapped: String = host
         .trim()
         .chars()
+        .flat_map(unglued)
         .filter_map(plain)
         .flat_map(char::to_lowercase)
         .collect();
@@ -342,6 +577,24 @@ fn ascii(host: &str) -> String {
     });
     labels.collect::<Vec<_>>().join(".")
 }
+
+/// The letters of a ligature.
+fn unglued(c: char) -> impl Iterator<Item = char> {
+    let letters = match c {
+        'ﬀ' => "ff",
+        'ﬁ' => "fi",
+        'ﬂ' => "fl",
+        'ﬃ' => "ffi",
+        'ﬄ' => "ffl",
+        'ﬅ' | 'ﬆ' => "st",
+        _ => "",
+    };
+    let own = letters.is_empty().then_some(c);
+    letters.chars().chain(own)
+}
+
+/// Letters that clients read as letters of ASCII: the first of a pair as the second.
+const LETTERS: &str = "ſsℂcℊgℋhℌhℍhℎhℐiℑiℒlℓlℕnℙpℚqℛrℜrℝrℤzℨz\u{212a}kℬbℭcℯeℰeℱfℳmℴoℹiⅅdⅆdⅇeⅈiⅉjⅠiⅤvⅩxⅬlⅭcⅮdⅯmⅰiⅴvⅹxⅼlⅽcⅾdⅿmªaºoⁱiⁿnʰhʲjʳrʷwʸyˡlˢsˣxᵃaᵇbᵈdᵉeᵍgᵏkᵐmᵒoᵖpᵗtᵘuᵛvᶜcᶠfᶻz";
 
 /// The character that a client makes of one that only looks like ASCII; `None` where it drops it.
 fn plain(c: char) -> Option<char> {
@@ -367,6 +620,17 @@ fn plain(c: char) -> Option<char> {
         code @ 0x1d400..=0x1d6a3 => {
             let place = code.saturating_sub(0x1d400).checked_rem(52)?.checked_rem(26)?;
             char::from_u32(place.saturating_add(0x61))
+        }
+        // Letters in squares.
+        0x1f130..=0x1f149 => shifted(0x1f130, 0x61),
+        0xaa | 0xba | 0x17f | 0x2b0..=0x2e3 | 0x1d43..=0x1dbb | 0x2071 | 0x207f | 0x2102..=0x217f => {
+            let mut pairs = LETTERS.chars();
+            while let (Some(from), Some(to)) = (pairs.next(), pairs.next()) {
+                if from == c {
+                    return Some(to);
+                }
+            }
+            Some(c)
         }
         _ => Some(c),
     }
@@ -508,9 +772,13 @@ fn decodes_to_lookalike(plain: &str, extra: &str) -> bool {
 /// Names that lead to where one is, whatever the network.
 const LOCAL_NAMES: &[&str] = &[
     "localhost",
+    "localhost4",
+    "localhost6",
     "*.localhost",
     "*.local",
     "*.localdomain",
+    "*.localdomain4",
+    "*.localdomain6",
     "*.internal",
     "*.intranet",
     "*.lan",
@@ -518,11 +786,20 @@ const LOCAL_NAMES: &[&str] = &[
     "*.corp",
     "*.svc",
     "*.cluster.local",
+    "*.private",
     "metadata",
+    "metadata.goog",
+    "metadata.tencentyun.com",
+    "metadata.packet.net",
+    "metadata.platformequinix.com",
     "instance-data",
+    "kubernetes.default",
     "*.nip.io",
     "*.sslip.io",
     "*.xip.io",
+    "*.rbndr.us",
+    "*.1u.ms",
+    "*.traefik.me",
     "localtest.me",
     "*.localtest.me",
     "lvh.me",
@@ -539,21 +816,42 @@ const LOCAL_NAMES: &[&str] = &[
 pub(crate) fn is_metadata(host: &str) -> bool {
     let host = host.to_ascii_lowercase();
     let host = host.trim_end_matches('.');
-    if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return inner
-            .parse::<Ipv6Addr>()
-            .is_ok_and(|address| match address.segments() {
-                [0xfd00, 0xec2, ..] => true,
-                [0, 0, 0, 0, 0, 0xffff, high, low] => [high, low] == [0xa9fe, 0xa9fe],
-                _ => false,
-            });
+    let host = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host);
+    if host.contains(':') {
+        let address = host.split('%').next().unwrap_or(host);
+        return address.parse::<Ipv6Addr>().is_ok_and(|address| {
+            matches!(address.segments(), [0xfd00, 0xec2, ..]) || inner_v4(address).is_some_and(hands_out)
+        });
     }
     match ipv4(host) {
-        Some(Numeric::Address(address)) => {
-            matches!(address.octets(), [169, 254, 169 | 170, _] | [100, 100, 100, 200])
+        Some(Numeric::Address(address)) => hands_out(address),
+        Some(Numeric::Broken) => false,
+        None => {
+            matches!(
+                host,
+                "metadata"
+                    | "metadata.google.internal"
+                    | "metadata.goog"
+                    | "metadata.tencentyun.com"
+                    | "instance-data"
+                    | "instance-data.ec2.internal"
+            )
         }
-        _ => matches!(host, "metadata" | "metadata.google.internal" | "instance-data"),
     }
+}
+
+fn hands_out(address: Ipv4Addr) -> bool {
+    matches!(
+        address.octets(),
+        [169, 254, 169 | 170, _]
+            | [100, 100, 100, 200]
+            | [169, 254, 0, 23]
+            | [168, 63, 129, 16]
+            | [192, 0, 0, 192]
+    )
 }
 
 fn is_private(host: &str) -> bool {
@@ -631,20 +929,36 @@ fn is_private_v4(address: Ipv4Addr) -> bool {
         || [168, 63, 129, 16] == address.octets()
 }
 
+/// The IPv4 address that is reached by an address of IPv6.
+///
 /// # Source
-/// IANA IPv6 Special-Purpose Address Registry.
-fn is_private_v6(address: Ipv6Addr) -> bool {
-    let inner = |high: u16, low: u16| {
-        let ([first, second], [third, fourth]) = (high.to_be_bytes(), low.to_be_bytes());
-        is_private_v4(Ipv4Addr::new(first, second, third, fourth))
-    };
+/// RFC 4291 (compatible, mapped), RFC 2765 (translated), RFC 6052 (NAT64), RFC 3056 (6to4), RFC 5214 (ISATAP).
+fn inner_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     match address.segments() {
-        // Unspecified, loopback, compatible, mapped, translated.
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-        | [0x2002, high, low, ..] => inner(high, low),
-        [0x64, 0xff9b, 1, ..] | [0x100, 0, 0, 0, ..] | [0x2001, 0 | 2 | 0xdb8, ..] => true,
+        | [0x2002, high, low, ..]
+        | [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => {
+            let ([first, second], [third, fourth]) = (high.to_be_bytes(), low.to_be_bytes());
+            Some(Ipv4Addr::new(first, second, third, fourth))
+        }
+        _ => None,
+    }
+}
+
+/// # Source
+/// IANA IPv6 Special-Purpose Address Registry.
+fn is_private_v6(address: Ipv6Addr) -> bool {
+    if inner_v4(address).is_some_and(is_private_v4) {
+        return true;
+    }
+    match address.segments() {
+        // Teredo, benchmarks, documentation, discarded, routed by segments, local NAT64.
+        [0x64, 0xff9b, 1, ..]
+        | [0x100, 0, 0, 0 | 1, ..]
+        | [0x2001, 0 | 2 | 0xdb8, ..]
+        | [0x3fff | 0x5f00, ..] => true,
         [first, ..] => matches!(first >> 8, 0xfc | 0xfd | 0xff) || matches!(first & 0xffc0, 0xfe80 | 0xfec0),
     }
 }
@@ -656,12 +970,26 @@ impl Rule for BlockedUrls {
 
     fn evaluate(&self, call: &Call, _: &PolicyContext) -> Result<Option<Decision>, RuleError> {
         let Call::Tool(call) = call else { return Ok(None) };
-        let reason = args::walk(call.args.value(), &mut |leaf: Leaf<'_>| match self.look(&leaf) {
-            Some(reason) => ControlFlow::Break(reason),
-            None => ControlFlow::Continue(()),
-        })?;
+        let mut work = Work::default();
+        let reason = args::walk(
+            call.args.value(),
+            &mut |leaf: Leaf<'_>| match self.look(&leaf, &mut work) {
+                Some(reason) => ControlFlow::Break(reason),
+                None => ControlFlow::Continue(()),
+            },
+        )?;
         Ok(reason.map(|reason| Decision::new(Action::Block, self.id.clone(), format!("URL: {reason}"))))
     }
+}
+
+/// Whether an entry of a list can be met by a host.
+fn is_pattern(text: &str) -> bool {
+    let (host, port) = split_port(text);
+    let numbered = |port: &str| port == "*" || port.parse::<u16>().is_ok();
+    !host.is_empty()
+        && !host.contains(|c: char| c.is_whitespace() || "/\\@?#".contains(c))
+        && (!host.contains(':') || is_v6(host))
+        && port.is_none_or(numbered)
 }
 
 /// How a policy makes one.
@@ -672,12 +1000,12 @@ pub(crate) const KIND: RuleKind = RuleKind {
         OptionKind {
             name: "allow_hosts",
             shape: Shape::List,
-            about: "The only hosts; `*.example.com` is any below `example.com`.",
+            about: "The only hosts; `*.example.com` is any below `example.com`, `example.com:8443` only that port.",
         },
         OptionKind {
             name: "deny_hosts",
             shape: Shape::List,
-            about: "Hosts that are blocked, and all below them.",
+            about: "Hosts that are blocked, and all below them; with a port, only that port.",
         },
         OptionKind {
             name: "schemes",
@@ -691,9 +1019,22 @@ pub(crate) const KIND: RuleKind = RuleKind {
         },
     ],
     make: |options| {
+        let mut hosts = |name: &str| {
+            let hosts = options.list(name);
+            if hosts.iter().all(|host| is_pattern(host)) {
+                Ok(hosts)
+            } else {
+                // It would never be met.
+                Err(OptionError::invalid(
+                    name,
+                    "is a host, or `HOST:PORT`, without a scheme, a path or a mask",
+                ))
+            }
+        };
+        let (allow, deny) = (hosts("allow_hosts")?, hosts("deny_hosts")?);
         let rule = BlockedUrls::new()
-            .allow_hosts(options.list("allow_hosts"))
-            .deny_hosts(options.list("deny_hosts"))
+            .allow_hosts(allow)
+            .deny_hosts(deny)
             .schemes(options.list("schemes"))
             .block_private(options.flag("block_private")?.unwrap_or(true));
         Ok(Arc::new(rule))

@@ -1,7 +1,7 @@
 //! Which files a tool may be pointed at: [`BlockedPaths`].
 //!
-//! A path is judged as a string, after what a program makes of it: percent signs, back slashes, `.` and `..`, `file://`, `~`. What
-//! the rule does not promise: it does not look at the disk, so that a link inside a root may lead out of it.
+//! A path is judged as a string, after what a program makes of it: percent signs, back slashes, `.` and `..`, `file://`, `~`, the
+//! long forms of Windows, characters that look like dots and slashes. What the rule does not promise: it does not look at the disk, so that a link inside a root may lead out of it.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use leash_core::{Action, Call, Decision, PolicyContext, Rule, RuleError};
 
 use crate::args::{self, Leaf, Role, telling, words};
 use crate::net::percent;
-use crate::registry::{OptionKind, RuleKind, Shape};
+use crate::registry::{OptionError, OptionKind, RuleKind, Shape};
 use crate::tools::matches;
 
 /// Blocks paths that a tool must not be pointed at, in any string of its arguments that is a path.
@@ -103,12 +103,25 @@ impl BlockedPaths {
     pub fn judge(&self, path: &str) -> Option<&'static str> {
         let path = normal(path);
         if path.hidden {
-            return Some("it holds a character that ends a path early");
+            return Some("it holds a character that ends a path early, or hides one");
         }
         if path.climbs {
             return Some("it climbs out of where it starts");
         }
         let lower = path.text.to_lowercase();
+        let inside = |root: &String| {
+            // Windows does not look at case.
+            let (text, root) = if has_drive(root) {
+                (&lower, &root.to_lowercase())
+            } else {
+                (&path.text, root)
+            };
+            let below = text.strip_prefix(root.as_str());
+            !root.is_empty()
+                && (text == root || below.is_some_and(|rest| root == "/" || rest.starts_with('/')))
+        };
+        let absolute = path.elsewhere || path.text.starts_with(['/', '~', '$', '%']) || has_drive(&path.text);
+        let rooted = !path.elsewhere && self.roots.iter().any(inside);
         if self.deny.iter().any(|pattern| is_path(pattern, &lower)) {
             return Some("it is denied");
         }
@@ -116,19 +129,16 @@ impl BlockedPaths {
             if has_credentials(&lower) {
                 return Some("it is a file with credentials");
             }
-            if is_system(&lower) {
+            // A root was chosen, wherever it lies; `/` chooses nothing.
+            let chosen = rooted && !self.roots.iter().any(|root| root == "/");
+            if path.device || is_system(&lower) && !chosen {
                 return Some("it is a file of the system");
             }
+            if path.elsewhere {
+                return Some("it lies on another machine");
+            }
         }
-        let absolute = path.text.starts_with(['/', '~']) || lower.as_bytes().get(1) == Some(&b':');
-        let inside = |root: &String| {
-            path.text == *root
-                || path
-                    .text
-                    .strip_prefix(root.as_str())
-                    .is_some_and(|rest| root == "/" || rest.starts_with('/'))
-        };
-        if absolute && !self.roots.is_empty() && !self.roots.iter().any(inside) {
+        if absolute && !self.roots.is_empty() && !rooted {
             return Some("it lies outside of the allowed folders");
         }
         None
@@ -136,75 +146,195 @@ impl BlockedPaths {
 
     fn look(&self, leaf: &Leaf<'_>) -> Option<&'static str> {
         let text = leaf.text.trim();
-        if leaf.role != Role::Value || text.is_empty() {
+        let key = leaf.role == Role::Key;
+        if !key && leaf.role != Role::Value || text.is_empty() {
             return None;
         }
         let words = telling(leaf.names).map(words).unwrap_or_default();
-        let named = words.iter().any(|word| {
-            matches!(
-                word.as_str(),
-                "path"
-                    | "paths"
-                    | "file"
-                    | "files"
-                    | "filename"
-                    | "filepath"
-                    | "dir"
-                    | "directory"
-                    | "folder"
-                    | "cwd"
-                    | "dest"
-                    | "destination"
-                    | "workdir"
-            )
-        });
+        let named = words.iter().any(|word| NAMES.contains(&word.as_str()));
         if text.len() > MAX_PATH_BYTES {
             let path = named || !text.contains(char::is_whitespace) && text.starts_with(['/', '.', '~']);
-            return path.then_some("it is too long to be judged");
+            return (path && !key).then_some("it is too long to be judged");
         }
-        let decoded = percent(text).replace('\\', "/");
-        let one_word = !text.contains(char::is_whitespace);
-        let looks = one_word
-            && !text.contains("://")
-            && (decoded.starts_with('/')
-                || decoded.starts_with("~/")
-                || decoded.starts_with("./")
-                || decoded.starts_with("../")
-                || decoded.contains("/../")
-                || decoded.starts_with("$HOME/")
-                || decoded.ends_with("/..")
-                || decoded == ".."
-                || decoded.get(1..3) == Some(":/")
-                || has_credentials(&normal(text).text.to_lowercase()))
-            || text.to_ascii_lowercase().starts_with("file:");
-        let named = named && !text.contains('\n') && !text.contains("://");
-        if named || looks { self.judge(text) } else { None }
+        if text.contains("://")
+            && !text
+                .get(..5)
+                .is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:"))
+        {
+            // A program that joins it to a folder takes the scheme for a folder, too.
+            let climbs = !text.contains(char::is_whitespace) && normal(text).climbs;
+            return climbs.then_some("it climbs out of where it starts");
+        }
+        if named {
+            // Several paths, one a line, or one that hides behind a line.
+            return text.lines().find_map(|line| self.judge(line));
+        }
+        looks_like_path(text, key).then(|| self.judge(text))?
     }
 }
 
+/// Names of arguments that hold paths.
+const NAMES: &[&str] = &[
+    "path",
+    "paths",
+    "file",
+    "files",
+    "filename",
+    "filenames",
+    "filepath",
+    "dir",
+    "dirs",
+    "directory",
+    "folder",
+    "cwd",
+    "dest",
+    "destination",
+    "workdir",
+];
+
+/// Whether a text under a name that says nothing is a path.
+fn looks_like_path(text: &str, key: bool) -> bool {
+    if text
+        .get(..5)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:"))
+    {
+        return true;
+    }
+    let decoded = plain(&percent(text));
+    let begins = decoded.starts_with(['/', '~'])
+        || decoded.starts_with("./")
+        || decoded.starts_with("../")
+        || decoded.starts_with("$HOME/")
+        || decoded.get(1..3) == Some(":/");
+    if text.contains(char::is_whitespace) {
+        // Prose may begin with a path; it does not go down and up.
+        return begins && !text.contains('\n') && decoded.contains("/../");
+    }
+    begins
+        && (decoded.len() > 1 && !decoded.starts_with('~')
+            || decoded.starts_with("~/")
+            || decoded.contains("/."))
+        || decoded.contains("/../")
+        || decoded.ends_with("/..")
+        || decoded == ".."
+        || has_credentials(&normal(text).text.to_lowercase()) && (!key || decoded.contains(['/', '.']))
+}
+
 /// A path as a program reads it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says something else of the same path"
+)]
 struct Normal {
     text: String,
     /// Whether it goes above where it starts.
     climbs: bool,
-    /// Whether it holds a NUL.
+    /// Whether it holds a NUL, or bytes that some programs take for a dot or a slash.
     hidden: bool,
+    /// Whether it is a share of another machine.
+    elsewhere: bool,
+    /// Whether it is a device of Windows.
+    device: bool,
+}
+
+/// Slashes and dots, whatever they look like.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '∕' | '／' | '⁄' | '＼' | '﹨' | '⧵' | '⧸' => out.push('/'),
+            '．' | '․' | '﹒' => out.push('.'),
+            '‥' => out.push_str(".."),
+            '…' => out.push_str("..."),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Percent signs decoded, those of IIS (`%u002e`) too; and whether an encoding is one that no encoder makes, which some decoders
+/// take for a dot or a slash.
+fn decoded(path: &str) -> (String, bool) {
+    let mut text = path.to_owned();
+    if path.contains("%u") || path.contains("%U") {
+        let mut parts = path.split("%u").flat_map(|part| part.split("%U"));
+        parts.next().unwrap_or("").clone_into(&mut text);
+        for part in parts {
+            let sign = part
+                .get(..4)
+                .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+                .and_then(char::from_u32);
+            if let Some(sign) = sign {
+                text.push(sign);
+                text.push_str(part.get(4..).unwrap_or(""));
+            } else {
+                text.push_str("%u");
+                text.push_str(part);
+            }
+        }
+    }
+    let lower = text.to_ascii_lowercase();
+    let overlong = ["%c0%", "%c1%", "%e0%80%", "%f0%80%", "%25c0%", "%25c1%"]
+        .iter()
+        .any(|bytes| lower.contains(bytes));
+    (percent(&text), overlong)
+}
+
+fn has_drive(path: &str) -> bool {
+    matches!(path.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic())
 }
 
 fn normal(path: &str) -> Normal {
-    let decoded = percent(path.trim());
-    let hidden = decoded.contains('\0');
-    let mut text = decoded.replace(['\\', '∕', '／'], "/").replace("．", ".");
-    if let Some(rest) = text
+    let (decoded, overlong) = decoded(path.trim());
+    let hidden = overlong || decoded.contains('\0');
+    let mut elsewhere = false;
+    let mut device = false;
+    let back = decoded.starts_with(r"\\");
+    let mut text = plain(&decoded);
+    // `\\?\C:\x` is a file, `\\?\UNC\host\x` and `\\host\x` are of another machine, `\\.\x` is a device.
+    let long = ["//?/", "//./", "/??/"]
+        .iter()
+        .find(|form| text.starts_with(**form));
+    if let Some(form) = long {
+        let rest = text.get(form.len()..).unwrap_or("");
+        let share = rest
+            .get(..4)
+            .is_some_and(|head| head.eq_ignore_ascii_case("unc/"));
+        elsewhere = share;
+        device = !share && !has_drive(rest) && (back || *form == "//?/");
+        text = if has_drive(rest) {
+            rest.to_owned()
+        } else {
+            format!("/{rest}")
+        };
+    } else if back {
+        elsewhere = true;
+    } else if let Some(rest) = text
         .get(..5)
         .filter(|scheme| scheme.eq_ignore_ascii_case("file:"))
         .and_then(|_| text.get(5..))
     {
-        let rest = rest.trim_start_matches('/');
-        let rest = rest.strip_prefix("localhost/").unwrap_or(rest);
-        text = format!("/{rest}");
+        let local = match rest.strip_prefix("//") {
+            // What stands between the second slash and the third is a machine.
+            Some(rest) if !rest.starts_with('/') => {
+                let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+                let near = ["localhost", "127.0.0.1", "", ".", ".."].contains(&host) || has_drive(host);
+                elsewhere = !near;
+                if host.starts_with('.') || has_drive(host) {
+                    rest.to_owned()
+                } else {
+                    path.to_owned()
+                }
+            }
+            _ => rest.trim_start_matches('/').to_owned(),
+        };
+        text = if has_drive(&local) {
+            local
+        } else {
+            format!("/{local}")
+        };
     }
-    for home in ["$HOME", "${HOME}", "%USERPROFILE%"] {
+    for home in ["$HOME", "${HOME}", "%USERPROFILE%", "%HOMEPATH%"] {
         if let Some(rest) = text.strip_prefix(home) {
             text = format!("~{rest}");
             break;
@@ -213,15 +343,31 @@ fn normal(path: &str) -> Normal {
     let absolute = text.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     let mut climbs = false;
-    for part in text.split('/') {
-        match part {
-            "" | "." => {}
+    let mut rest = text.split('/').filter(|part| !part.is_empty()).peekable();
+    while let Some(part) = rest.next() {
+        // Some servers drop what stands behind a semicolon.
+        let name = part.split(';').next().unwrap_or(part);
+        let dots = !name.is_empty() && name.bytes().all(|byte| byte == b'.');
+        match name {
+            "." => {}
             ".." => {
-                let popped = parts.pop();
-                // Above the root is the root; above the start of a relative path, or of a home, is elsewhere.
-                climbs |= !absolute && popped.is_none_or(|part| part.starts_with('~'));
+                // Above the root is the root; above the start of a relative path, of a home or of a drive is elsewhere.
+                let start = match parts.as_slice() {
+                    [] => true,
+                    [first] => first.starts_with(['~', '$', '%']) || has_drive(first),
+                    _ => false,
+                };
+                if start {
+                    climbs |= !absolute;
+                } else {
+                    parts.pop();
+                }
             }
-            part => parts.push(part),
+            // What a filter that strips `../` makes `..` of; at the end, three dots are all packages of Go.
+            _ if dots && !(part == "..." && rest.peek().is_none()) => climbs = true,
+            _ if dots => parts.push(part),
+            // Windows drops dots and spaces at the end of a name.
+            _ => parts.push(part.trim_end_matches([' ', '.'])),
         }
     }
     let joined = parts.join("/");
@@ -229,6 +375,8 @@ fn normal(path: &str) -> Normal {
         text: if absolute { format!("/{joined}") } else { joined },
         climbs,
         hidden,
+        elsewhere,
+        device,
     }
 }
 
@@ -272,12 +420,14 @@ const CREDENTIALS: &[&str] = &[
     ".s3cfg",
     ".rclone.conf",
     ".cassandra/cqlshrc",
-    "id_rsa",
-    "id_dsa",
-    "id_ecdsa",
-    "id_ed25519",
-    "id_ecdsa_sk",
-    "id_ed25519_sk",
+    "id_rsa*",
+    "id_dsa*",
+    "id_ecdsa*",
+    "id_ed25519*",
+    "kubeconfig",
+    "*.kubeconfig",
+    ".envrc",
+    "client_secret*.json",
     "*.pem",
     "*.p12",
     "*.pfx",
@@ -319,17 +469,65 @@ const CREDENTIALS: &[&str] = &[
     "application_default_credentials.json",
 ];
 
+/// Names of certificates without their keys.
+const CERTIFICATES: &[&str] = &[
+    "cacert*.pem",
+    "ca.pem",
+    "ca-*.pem",
+    "ca_*.pem",
+    "root-ca*.pem",
+    "*fullchain*.pem",
+    "chain*.pem",
+    "cert.pem",
+    "*.crt.pem",
+    "*-cert.pem",
+    "dhparam*.pem",
+    "*public*.pem",
+    "*.pub.pem",
+];
+
 fn has_credentials(path: &str) -> bool {
+    // Behind a colon stands the stream of a file, behind a tilde the copy that an editor leaves.
+    let last = path.rfind('/').map_or(0, |at| at.saturating_add(1));
+    let colon = path
+        .get(last..)
+        .filter(|name| !has_drive(name))
+        .and_then(|name| name.find(':'));
+    let path = colon
+        .and_then(|at| path.get(..last.saturating_add(at)))
+        .unwrap_or(path);
+    let path = path.trim_end_matches(['~', ' ', '.']);
     let name = path.rsplit('/').next().unwrap_or(path);
-    let harmless = [".pub", ".example", ".sample", ".template", ".dist", "known_hosts"];
-    if harmless.iter().any(|end| name.ends_with(end)) {
+    let harmless = [
+        ".pub",
+        ".example",
+        ".sample",
+        ".template",
+        ".dist",
+        "known_hosts",
+        ".md",
+    ];
+    if harmless.iter().any(|end| name.ends_with(end))
+        || CERTIFICATES.iter().any(|pattern| matches(pattern, name))
+        || matches("*.pem", name) && path.trim_start_matches('/').starts_with("etc/ssl/certs/")
+    {
         return false;
     }
     let mut parts = path.split('/');
-    name == ".env"
+    let environment = name == ".env"
         || name.starts_with(".env.")
+        || matches("*.env", name)
+            && !["example", "sample", "template"]
+                .iter()
+                .any(|word| name.contains(word));
+    environment
         || parts.any(|part| part == ".ssh")
         || CREDENTIALS.iter().any(|pattern| {
+            // Most patterns are told apart by how they begin.
+            let head = pattern.split('*').next().unwrap_or("");
+            if !path.contains(head) {
+                return false;
+            }
             if pattern.contains('/') {
                 let deep = format!("*/{pattern}");
                 matches(pattern, path.trim_start_matches('/'))
@@ -359,8 +557,9 @@ const SYSTEM: &[&str] = &[
     "/lib/systemd",
     "c:/windows",
     "c:/program files",
-    "/system",
+    "/system/library",
     "/library/launchdaemons",
+    "/library/launchagents",
     "/private/etc",
 ];
 /// Files in them that everybody reads.
@@ -446,8 +645,18 @@ pub(crate) const KIND: RuleKind = RuleKind {
         },
     ],
     make: |options| {
+        let roots = options.list("roots");
+        if roots
+            .iter()
+            .any(|root| !root.starts_with(['/', '~']) && !has_drive(root))
+        {
+            return Err(OptionError::invalid(
+                "roots",
+                "is a folder by its whole path: from `/`, `~` or a drive",
+            ));
+        }
         let rule = BlockedPaths::new()
-            .roots(options.list("roots"))
+            .roots(roots)
             .deny(options.list("deny"))
             .allow(options.list("allow"))
             .block_sensitive(options.flag("block_sensitive")?.unwrap_or(true));

@@ -33,11 +33,14 @@ pub enum OptionError {
     /// There is no rule of this name.
     #[error("there is no rule `{0}`; there are {known}", known = known_rules())]
     UnknownRule(String),
+    /// The rule asks another process, and is made by [`scanner_from_options`].
+    #[error("the rule `{0}` asks another process, and so is not asked here")]
+    Scanner(String),
     /// There is no redactor of this name.
-    #[error("there is no redactor `{0}`")]
+    #[error("there is no redactor `{0}`; there are {known}", known = quoted(REDACTORS.iter().map(|kind| kind.name)))]
     UnknownRedactor(String),
     /// The rule has no such option.
-    #[error("`{rule}` has no option `{option}`")]
+    #[error("`{rule}` has no option `{option}`{known}", known = known_options(rule))]
     UnknownOption {
         /// The rule.
         rule: String,
@@ -336,11 +339,38 @@ pub const COMMON: &[OptionKind] = &[
 /// The names of all rules, for messages.
 fn known_rules() -> String {
     let names = RULES.iter().map(|kind| kind.name);
-    let names: Vec<String> = names
-        .chain(SCANNERS.iter().map(|kind| kind.name))
-        .map(|name| format!("`{name}`"))
-        .collect();
+    quoted(names.chain(SCANNERS.iter().map(|kind| kind.name)))
+}
+
+fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
     names.join(", ")
+}
+
+/// The options of a rule or redactor: its own, and those that all of its kind have.
+fn options_of(name: &str) -> Option<(&'static [OptionKind], &'static [OptionKind])> {
+    let rules = RULES.iter().map(|kind| (kind.name, kind.options));
+    let scanners = SCANNERS.iter().map(|kind| (kind.name, kind.options));
+    rules
+        .chain(scanners)
+        .find(|(kind, _)| *kind == name)
+        .map(|(_, options)| (options, COMMON))
+}
+
+/// What a rule can be told, for messages.
+fn known_options(rule: &str) -> String {
+    options_of(rule).map_or_else(String::new, |(own, common)| {
+        let names = own.iter().chain(common).map(|option| option.name);
+        format!("; it has {}", quoted(names))
+    })
+}
+
+/// Whether the option of a rule takes strings without commas.
+pub(crate) fn is_list(rule: &str, option: &str) -> bool {
+    options_of(rule).is_some_and(|(own, common)| {
+        let mut all = own.iter().chain(common);
+        all.any(|kind| kind.name == option && kind.shape == Shape::List)
+    })
 }
 
 /// Makes the rule called `name` from pairs of option and value.
@@ -362,11 +392,17 @@ pub fn rule_from_options<K: AsRef<str>, V: AsRef<str>>(
     name: &str,
     options: &[(K, V)],
 ) -> Result<Arc<dyn Rule>, OptionError> {
-    let kind = RULES
-        .iter()
-        .find(|kind| kind.name == name)
-        .ok_or_else(|| OptionError::UnknownRule(name.to_owned()))?;
+    let Some(kind) = RULES.iter().find(|kind| kind.name == name) else {
+        let asks = SCANNERS.iter().any(|kind| kind.name == name);
+        let wrong = if asks {
+            OptionError::Scanner
+        } else {
+            OptionError::UnknownRule
+        };
+        return Err(wrong(name.to_owned()));
+    };
     let mut options = Options::of(options);
+    options.check(name, kind.options)?;
     let common = Common::take(&mut options)?;
     let rule = (kind.make)(&mut options)?;
     options.finish(name)?;
@@ -399,6 +435,7 @@ pub fn scanner_from_options<K: AsRef<str>, V: AsRef<str>>(
         .find(|kind| kind.name == name)
         .ok_or_else(|| OptionError::UnknownRule(name.to_owned()))?;
     let mut options = Options::of(options);
+    options.check(name, kind.options)?;
     let common = Common::take(&mut options)?;
     let rule = (kind.make)(&mut options)?;
     options.finish(name)?;
@@ -429,7 +466,10 @@ struct Common {
 impl Common {
     fn take(options: &mut Options) -> Result<Self, OptionError> {
         Ok(Self {
-            id: options.one("id")?,
+            id: match options.one("id")? {
+                Some(id) if id.trim().is_empty() => return Err(OptionError::invalid("id", "is empty")),
+                id => id,
+            },
             tools: options.list("tools"),
             shadow: options.flag("shadow")?.unwrap_or(false),
             action: match options.one("action")?.as_deref() {
@@ -479,6 +519,18 @@ impl Options {
             .map(|(key, value)| (key.as_ref().replace('-', "_"), value.as_ref().to_owned()));
         Self {
             given: given.collect(),
+        }
+    }
+
+    /// Refuses what the rule does not have, before anything is said of what it misses: a misspelled option is both.
+    fn check(&self, rule: &str, own: &[OptionKind]) -> Result<(), OptionError> {
+        let known = |name: &str| own.iter().chain(COMMON).any(|option| option.name == name);
+        match self.given.iter().find(|(name, _)| !known(name)) {
+            None => Ok(()),
+            Some((option, _)) => Err(OptionError::UnknownOption {
+                rule: rule.to_owned(),
+                option: option.clone(),
+            }),
         }
     }
 

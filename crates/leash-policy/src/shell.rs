@@ -29,7 +29,7 @@ use self::machine::{End, Machine, Stop, quote};
 /// How long a script may be, in bytes.
 pub const MAX_SCRIPT_BYTES: usize = 1 << 16;
 /// How long any other text may be, in bytes.
-pub(crate) const MAX_TEXT_BYTES: usize = 1 << 22;
+pub(crate) const MAX_TEXT_BYTES: usize = 1 << 21;
 /// How many strings of one call are judged, and how deep they may lie.
 const MAX_STRINGS: usize = 4096;
 const MAX_DEPTH: u32 = 128;
@@ -56,7 +56,8 @@ struct Settings {
 ///
 /// In a call's arguments, members named as commands are (`command`, `cmd`, `script`, …), every string of a tool named
 /// as shells are, and those given by [`BlockedShell::arguments`] must be readable as shell; a list of strings is taken
-/// as the words of a command as well. Every other string is judged too, but there only what is surely harmful counts.
+/// as the words of a command as well. Every other string is judged too, but there only what is surely harmful counts,
+/// and what is more than can be followed.
 ///
 /// It promises no sandbox: a program that it does not know, or a script that lies on the disk, may do anything.
 ///
@@ -322,7 +323,6 @@ impl BlockedShell {
         }
         let mut machine = Machine::new(used);
         match machine.run_all(text, strict) {
-            // What ends within a construct runs as little as what breaks the grammar.
             Ok(_) => {}
             Err(Stop::Danger(reason)) => {
                 verdict.blocked = Some(reason);
@@ -449,8 +449,7 @@ fn judge_condensed(text: &str, settings: &Settings, verdict: &mut Verdict) {
     let mut machine = Machine::new(settings);
     match machine.run_all(&condensed.text, false) {
         Ok(End::Broken) => {}
-        Ok(End::Whole) if condensed.whole => {}
-        Ok(End::Open) if condensed.whole => {}
+        Ok(_) if condensed.whole => {}
         Ok(End::Whole | End::Open) => {
             verdict.refused.get_or_insert("is too long");
         }

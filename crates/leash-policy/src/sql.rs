@@ -33,6 +33,8 @@ type AnyDialect = dyn dialect::Dialect + Send + Sync;
 
 /// How much of one call's arguments is parsed, in bytes: what takes longer than a call may wait for is refused.
 const MAX_CALL_BYTES: usize = 128 * 1024;
+/// How long a text may be, in bytes, that is tried in more dialects when the common ones do not parse it: each try takes time.
+const MAX_BYTES_ELSEWHERE: usize = 16 * 1024;
 /// The stack of a thread for statements that are nested. Only what is used of it takes memory.
 const BIG_STACK_BYTES: usize = 32 << 20;
 
@@ -513,18 +515,16 @@ fn parse_guarded(dialect: &AnyDialect, tokens: Vec<TokenWithSpan>, harmless: &[S
 fn parse_tokens(dialect: &AnyDialect, tokens: Vec<TokenWithSpan>, harmless: &[String]) -> Parsed {
     let mut parser = Parser::new(dialect).with_tokens_with_locations(tokens);
     let parsed: Result<Vec<Statement>, ParserError> = parser.parse_statements();
+    let next = parser.peek_token_ref();
+    let (at_end, at) = (next.token == Token::EOF, next.span.start);
+    text::give_back(parser.into_tokens());
     match parsed {
         // The parser stops at an `END` that closes nothing, and says nothing of what is behind it.
-        Ok(statements) if parser.peek_token_ref().token == Token::EOF => {
-            Parsed::Tree(judge::judge(&statements, harmless))
-        }
+        Ok(statements) if at_end => Parsed::Tree(judge::judge(&statements, harmless)),
         Err(ParserError::RecursionLimitExceeded) => {
             Parsed::Refused(Refused::Limit("the statement is nested too deeply"))
         }
-        Ok(_) | Err(_) => {
-            let at = parser.peek_token_ref().span.start;
-            Parsed::Broken(Refused::Unreadable(at.line, at.column))
-        }
+        Ok(_) | Err(_) => Parsed::Broken(Refused::Unreadable(at.line, at.column)),
     }
 }
 
@@ -608,7 +608,7 @@ fn read_elsewhere(
     sql: &str,
     harmless: &[String],
 ) -> Option<Findings> {
-    if more.is_empty() {
+    if more.is_empty() || sql.len() > MAX_BYTES_ELSEWHERE {
         return None;
     }
     let harmless_all = dialects

@@ -133,59 +133,98 @@ impl Rule for DeniedTools {
     }
 }
 
-/// A number of an argument as it was written, compared without loss.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-struct Amount(f64);
+/// A number of an argument, as it may be read: where people differ on what it says, the least and the most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Amount {
+    least: f64,
+    most: f64,
+}
 
 impl Amount {
+    const fn exactly(number: f64) -> Self {
+        Self {
+            least: number,
+            most: number,
+        }
+    }
+
     /// What a value says: a number, or a text that is one, as people and models write it: `5000`, `"$5,000.00"`, `"5e3 USD"`,
-    /// `"5.000,00 €"`. `None` where it says none.
+    /// `"5.000,00 €"`, `"5k"`. `None` where it says none.
     fn read(value: &Value) -> Option<Self> {
         match value {
-            Value::Number(number) => number.as_f64().map(Self),
+            Value::Number(number) => number.as_f64().map(Self::exactly),
             Value::String(text) => Self::parse(text),
             _ => None,
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let core = text
-            .trim()
-            .trim_matches(|c: char| c.is_alphabetic() || c.is_whitespace() || "$€£¥₹₽¢".contains(c));
-        // A currency in front of a sign: `USD -5`.
+        let aside = |c: char| c.is_alphabetic() || c.is_whitespace() || "$€£¥₹₽¢".contains(c);
+        let text = text.trim();
+        let head = text.trim_start_matches(aside);
+        let core = head.trim_end_matches(aside);
+        let factor = factor(head.get(core.len()..).unwrap_or(""));
         let compact: String = core
             .chars()
             .filter(|c| !matches!(c, '_' | ' ' | '\u{a0}' | '\u{202f}' | '\''))
             .collect();
+        let after = |sign: usize| compact.len().saturating_sub(sign).saturating_sub(1);
         let (point, comma) = (compact.rfind('.'), compact.rfind(','));
+        let (points, commas) = (compact.matches('.').count(), compact.matches(',').count());
+        let mut thousands = None;
         let plain = match (point, comma) {
-            (_, None) if compact.matches('.').count() > 1 => compact.replace('.', ""),
-            (_, None) => compact,
+            (None, None) => compact.clone(),
             (Some(point), Some(comma)) if comma > point => compact.replace('.', "").replace(',', "."),
             (Some(_), Some(_)) => compact.replace(',', ""),
-            // `5,000` is read as thousands and `5,00` as a fraction.
-            (None, Some(comma)) => {
-                let after = compact.len().saturating_sub(comma).saturating_sub(1);
-                if after == 3 || compact.matches(',').count() > 1 {
-                    compact.replace(',', "")
-                } else {
-                    compact.replace(',', ".")
+            (Some(_), None) if points > 1 => compact.replace('.', ""),
+            (Some(point), None) => {
+                // `5.000` is five to some and five thousand to others.
+                if after(point) == 3 {
+                    thousands = compact.replace('.', "").parse().ok();
                 }
+                compact.clone()
             }
+            (None, Some(comma)) if after(comma) == 3 || commas > 1 => compact.replace(',', ""),
+            (None, Some(_)) => compact.replace(',', "."),
         };
         let amount: f64 = plain.parse().ok()?;
-        (!amount.is_nan()).then_some(Self(amount))
+        let other: f64 = thousands.unwrap_or(amount);
+        #[expect(
+            clippy::float_arithmetic,
+            reason = "an amount that somebody wrote, compared and never added up"
+        )]
+        let (one, other) = (amount * factor, other * factor);
+        (!one.is_nan() && !other.is_nan()).then(|| Self {
+            least: one.min(other),
+            most: one.max(other),
+        })
     }
 }
 
-/// Every value under the name `field` at any depth; `a.b` is a `b` right below an `a`. Names are compared without case.
-fn under<'a>(
-    value: &'a Value,
+/// What the word behind a number multiplies it by.
+fn factor(unit: &str) -> f64 {
+    let word = unit.trim_start().split(char::is_whitespace).next().unwrap_or("");
+    match word.trim_matches(|c: char| !c.is_alphanumeric()) {
+        // A small `m` is a thousandth to some; here the larger counts.
+        "k" | "K" | "thousand" | "Thousand" | "grand" | "tsd" | "Tsd" | "mil" => 1e3,
+        "lakh" | "lakhs" | "lac" => 1e5,
+        "m" | "M" | "mn" | "Mn" | "mio" | "Mio" | "MM" | "mm" | "million" | "Million" | "millions" => 1e6,
+        "crore" | "crores" | "cr" => 1e7,
+        "b" | "B" | "bn" | "Bn" | "billion" | "Billion" | "billions" | "mrd" | "Mrd" => 1e9,
+        "tn" | "trillion" | "Trillion" => 1e12,
+        _ => 1.0,
+    }
+}
+
+/// Calls `found` with every value under the name `field` at any depth, JSON inside of strings included; `a.b` is a `b` right below an
+/// `a`. Names are compared without case.
+fn under(
+    value: &Value,
     field: &[&str],
-    found: &mut Vec<&'a Value>,
+    found: &mut dyn FnMut(&Value) -> Result<(), RuleError>,
     depth: usize,
 ) -> Result<(), RuleError> {
-    if depth > 512 {
+    if depth > MAX_DEPTH {
         return Err(RuleError::new("the arguments are nested too deeply"));
     }
     let below = depth.saturating_add(1);
@@ -198,8 +237,8 @@ fn under<'a>(
                 {
                     if rest.is_empty() {
                         match inner {
-                            Value::Array(items) => found.extend(items),
-                            other => found.push(other),
+                            Value::Array(items) => items.iter().try_for_each(&mut *found)?,
+                            other => found(other)?,
                         }
                     } else {
                         under(inner, rest, found, below)?;
@@ -209,34 +248,41 @@ fn under<'a>(
             }
             Ok(())
         }
+        Value::String(text) if text.trim_start().starts_with(['{', '[', '"']) => {
+            match serde_json::from_str::<Value>(text) {
+                // Each string opened costs as much as many levels, so that strings in strings come to an end.
+                Ok(inner) => under(&inner, field, found, depth.saturating_add(UNFOLDING)),
+                Err(_) => Ok(()),
+            }
+        }
         _ => Ok(()),
     }
 }
 
+/// How deep arguments may be nested.
+const MAX_DEPTH: usize = 512;
+/// What JSON inside of a string counts as, in levels.
+const UNFOLDING: usize = 60;
+
 /// The amounts of a field. Something there that is no number is an error, so that it blocks.
 fn amounts(args: &Value, field: &str) -> Result<Vec<Amount>, RuleError> {
-    let unfolded;
-    let mut args = args;
-    if let Value::String(text) = args
-        && let Ok(inner) = serde_json::from_str::<Value>(text)
-    {
-        unfolded = inner;
-        args = &unfolded;
-    }
     let path: Vec<&str> = field.split('.').collect();
-    let mut found = Vec::new();
-    under(args, &path, &mut found, 0)?;
-    found
-        .into_iter()
-        .filter(|value| !value.is_null())
-        .map(|value| Amount::read(value).ok_or_else(|| RuleError::new("an amount is no number")))
-        .collect()
+    let mut amounts = Vec::new();
+    let mut take = |value: &Value| {
+        if !value.is_null() {
+            let amount = Amount::read(value).ok_or_else(|| RuleError::new("an amount is no number"))?;
+            amounts.push(amount);
+        }
+        Ok(())
+    };
+    under(args, &path, &mut take, 0)?;
+    Ok(amounts)
 }
 
 /// Asks a human about a tool's call whose amount is above a threshold.
 ///
 /// Default id: `hitl_on_amount`. The field is looked for at any depth; `order.total` is a `total` right below an `order`. An
-/// amount may be a number or a text that says one (`"$5,000.00"`); one that says none blocks the call. A debit is as large as
+/// amount may be a number or a text that says one (`"$5,000.00"`, `"5k"`; `"5.000"` may be five thousand, and counts as that); one that says none blocks the call. A debit is as large as
 /// a credit: the sign does not count. Equal to the threshold is not above it.
 ///
 /// ```
@@ -284,7 +330,9 @@ impl Rule for HitlOnAmount {
     fn evaluate(&self, call: &Call, _: &PolicyContext) -> Result<Option<Decision>, RuleError> {
         let Call::Tool(call) = call else { return Ok(None) };
         let amounts = amounts(call.args.value(), &self.field)?;
-        let above = amounts.iter().any(|amount| amount.0.abs() > self.threshold);
+        let above = amounts
+            .iter()
+            .any(|amount| amount.most.abs().max(amount.least.abs()) > self.threshold);
         Ok(above.then(|| {
             let reason = format!("`{}` is above {}", self.field, self.threshold);
             Decision::new(Action::Hitl, self.id.clone(), reason)
@@ -340,7 +388,7 @@ impl Rule for ArgumentRange {
         let amounts = amounts(call.args.value(), &self.field)?;
         let outside = amounts
             .iter()
-            .any(|amount| !(self.min..=self.max).contains(&amount.0));
+            .any(|amount| amount.least < self.min || amount.most > self.max);
         Ok(outside.then(|| {
             let reason = format!("`{}` is not from {} to {}", self.field, self.min, self.max);
             Decision::new(Action::Block, self.id.clone(), reason)
@@ -387,8 +435,11 @@ const FIELD: OptionKind = OptionKind {
 
 /// A limit that is a number in the sense of people.
 fn limit(value: Option<f64>, option: &str) -> Result<Option<f64>, OptionError> {
-    if value.is_some_and(f64::is_nan) {
-        return Err(OptionError::invalid(option, "is no number"));
+    if value.is_some_and(|value| !value.is_finite()) {
+        return Err(OptionError::invalid(
+            option,
+            "is no number; leave it out where there is no limit",
+        ));
     }
     Ok(value)
 }
@@ -413,11 +464,20 @@ pub(crate) const RANGES: RuleKind = RuleKind {
     make: |options| {
         let field = options
             .one("field")?
+            .filter(|field| !field.trim().is_empty())
             .ok_or_else(|| OptionError::invalid("field", "is missing"))?;
         let min = limit(options.number("min")?, "min")?;
         let max = limit(options.number("max")?, "max")?;
         if min.is_none() && max.is_none() {
             return Err(OptionError::invalid("min", "or `max` is missing"));
+        }
+        if let (Some(min), Some(max)) = (min, max)
+            && min > max
+        {
+            return Err(OptionError::invalid(
+                "min",
+                "is above `max`, so that nothing would be allowed",
+            ));
         }
         Ok(Arc::new(ArgumentRange::new(
             field,
@@ -442,6 +502,7 @@ pub(crate) const HITL_ON_AMOUNT: RuleKind = RuleKind {
     make: |options| {
         let field = options
             .one("field")?
+            .filter(|field| !field.trim().is_empty())
             .ok_or_else(|| OptionError::invalid("field", "is missing"))?;
         let threshold = limit(options.number("threshold")?, "threshold")?
             .ok_or_else(|| OptionError::invalid("threshold", "is missing"))?;
@@ -516,6 +577,10 @@ mod tests {
             json!({"amount": [1, 2000]}),
             json!({"amount": -5000}),
             json!("{\"amount\": 5e3}"),
+            json!({"payload": "{\"order\": {\"amount\": 5000}}"}),
+            json!({"amount": "5k"}),
+            json!({"amount": "1.5 million USD"}),
+            json!({"amount": "5.000"}),
         ] {
             assert_eq!(decides(above.clone()), Some(true), "{above}");
         }
@@ -523,6 +588,8 @@ mod tests {
             json!({"amount": 1000}),
             json!({"total": 5000}),
             json!({"amount": "999,99"}),
+            json!({"amount": "999.99 kr"}),
+            json!({"amount": 5.125}),
             json!({"amount": null}),
         ] {
             assert_eq!(decides(below.clone()), Some(false), "{below}");

@@ -243,6 +243,12 @@ impl ChatMessage {
         Ok(read)
     }
 
+    /// Whether there is anything in it besides its role.
+    pub(crate) fn says_something(&self) -> bool {
+        let is_said = self.texts.values().any(|text| !text.is_empty());
+        is_said || !self.others.is_empty() || !self.calls.is_empty() || self.function_call.is_some()
+    }
+
     /// Everything it asks for, in order.
     pub(crate) fn requests(&self) -> impl Iterator<Item = Result<ToolRequest, WireError>> {
         self.calls

@@ -59,7 +59,11 @@ impl Response {
             Format::OpenAiResponses => responses(&members, limits)?,
         };
         let tier = usage::tier(members.get("service_tier"));
-        let usage = report.map(|report| report.with_searches(parsed.searches).with_tier(tier).usage());
+        let usage = match report {
+            // Whoever counts nothing in what they sent has not counted.
+            Ok(report) if parsed.says_something && report.denies_output() => Err(Untrusted),
+            report => report.map(|report| report.with_searches(parsed.searches).with_tier(tier).usage()),
+        };
         Ok(Self {
             usage: usage.unwrap_or(None),
             usage_untrusted: usage == Err(Untrusted),
@@ -75,7 +79,8 @@ impl Response {
         self.usage
     }
 
-    /// Whether usage was reported with counts that make no sense.
+    /// Whether usage was reported with counts that make no sense, such as none of output for an answer that says
+    /// something.
     #[must_use]
     pub const fn usage_untrusted(&self) -> bool {
         self.usage_untrusted
@@ -123,6 +128,8 @@ struct Parsed {
     stop_reason: Option<Box<str>>,
     requests: Result<Vec<ToolRequest>, WireError>,
     searches: Searches,
+    /// Whether there is any output, so that there must have been tokens.
+    says_something: bool,
 }
 
 /// Gathers requests up to the limit.
@@ -164,6 +171,7 @@ fn anthropic(members: &Members<'_>, limits: &Limits) -> Result<Parsed, WireError
         stop_reason: reason(members.get("stop_reason")),
         requests,
         searches: Searches::default(),
+        says_something: members.has("content"),
     })
 }
 
@@ -231,6 +239,7 @@ fn chat(members: &Members<'_>, limits: &Limits) -> Result<Parsed, WireError> {
         stop_reason,
         requests,
         searches: Searches::default(),
+        says_something: messages.values().any(ChatMessage::says_something),
     })
 }
 
@@ -255,5 +264,6 @@ fn responses(members: &Members<'_>, limits: &Limits) -> Result<Parsed, WireError
         stop_reason: incomplete.or_else(|| reason(members.get("status"))),
         requests,
         searches: tools::searches(&items),
+        says_something: !items.is_empty(),
     })
 }

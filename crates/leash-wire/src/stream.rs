@@ -374,6 +374,10 @@ impl StreamMeter {
         let effect = self
             .state
             .read(readable, &mut self.shared, self.options.hide_usage_chunk)?;
+        // Whoever counts nothing in what they sent has not counted.
+        if self.shared.is_complete && self.shared.delivered > 0 && self.shared.report.denies_output() {
+            self.shared.untrusted = true;
+        }
         let is_holding = self.state.is_holding();
         if effect == Effect::Forward && !was_holding && !is_holding && self.shared.requests.is_empty() {
             self.ready = end;
@@ -420,8 +424,8 @@ impl StreamMeter {
         }
     }
 
-    /// Whether usage was reported with counts that make no sense, or a whole answer came and no report after its
-    /// beginning.
+    /// Whether usage was reported with counts that make no sense (none of output for an answer that says something), or a
+    /// whole answer came and no report after its beginning.
     #[must_use]
     pub const fn usage_untrusted(&self) -> bool {
         self.shared.untrusted

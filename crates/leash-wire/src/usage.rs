@@ -77,6 +77,11 @@ impl Report {
         self.output.is_some()
     }
 
+    /// Whether it says that nothing came out.
+    pub(crate) fn denies_output(&self) -> bool {
+        self.output == Some(0)
+    }
+
     /// Adds searches that the provider does not count itself.
     pub(crate) fn with_searches(mut self, searches: Searches) -> Self {
         self.searches = self.searches.max(Some(searches.web));

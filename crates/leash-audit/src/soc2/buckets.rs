@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use leash_core::Timestamp;
-
 use super::moment::Moment;
 use super::money::Amount;
 use super::names::{NOBODY, Name};
@@ -33,6 +31,15 @@ struct Row {
     /// In microseconds since 1970.
     first: i64,
     last: i64,
+}
+
+/// When an event of a bucket was.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Seen<'a> {
+    /// In microseconds since 1970; its text is the log's own form.
+    Plain(i64),
+    /// Its text, as it stands in the log.
+    Odd(&'a str),
 }
 
 /// The texts of the first and the last moment, where they are not in the log's own form.
@@ -205,6 +212,8 @@ impl Buckets {
     /// Adds those of the next piece, whose names are called `name` here. Says which number each of them has here.
     pub(super) fn absorb(&mut self, mut other: Self, name: impl Fn(Name) -> Name) -> Vec<u32> {
         let tenant = |old: Name| if old == NOBODY { NOBODY } else { name(old) };
+        self.index
+            .touch((other.rows.iter()).map(|row| self.mixer.hash(name(row.session), tenant(row.tenant))));
         let numbers: Vec<u32> = other
             .rows
             .iter()
@@ -302,21 +311,19 @@ impl Buckets {
         &self.killed
     }
 
-    /// Adds the first or the last moment of a bucket, as it stands in the log.
-    pub(super) fn push_moment(&self, out: &mut String, bucket: u32, is_last: bool) {
+    /// The first or the last moment of a bucket.
+    pub(super) fn moment(&self, bucket: u32, is_last: bool) -> Seen<'_> {
         let odd = self.odd.get(&bucket).and_then(|[first, last]| {
             let text = if is_last { last } else { first };
             text.as_deref()
         });
-        if let Some(text) = odd {
-            super::tables::push_text(out, text);
-            return;
-        }
-        let row = self.rows.get(at(bucket));
-        let micros = row.map_or(0, |row| if is_last { row.last } else { row.first });
-        let moment = Timestamp::from_unix_micros(micros).unwrap_or(Timestamp::EPOCH);
-        out.push_str(std::str::from_utf8(&moment.to_ascii()).unwrap_or_default());
-        out.push(',');
+        odd.map_or_else(
+            || {
+                let row = self.rows.get(at(bucket));
+                Seen::Plain(row.map_or(0, |row| if is_last { row.last } else { row.first }))
+            },
+            Seen::Odd,
+        )
     }
 }
 

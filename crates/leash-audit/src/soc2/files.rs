@@ -1,8 +1,8 @@
 //! The files of a pack on their way to the disk: [`Pack`]. Each is written aside and moved into place once all are
 //! whole, so that no reader finds half a pack. Knows nothing of what is in them.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use leash_core::Digest;
@@ -18,6 +18,29 @@ pub(super) struct Finished {
     pub(super) name: &'static str,
     pub(super) sha256: Digest,
     pub(super) size_bytes: u64,
+}
+
+/// A file that is being written, and what is known of it so far. Not buffered.
+#[derive(Debug)]
+pub(super) struct Draft {
+    file: NamedTempFile,
+    hasher: Sha256,
+    size_bytes: u64,
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        self.hasher.update(bytes.get(..n).unwrap_or_default());
+        self.size_bytes = self
+            .size_bytes
+            .saturating_add(u64::try_from(n).unwrap_or(u64::MAX));
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// A pack that is being written.
@@ -52,35 +75,39 @@ impl Pack {
     }
 
     /// A new file, to be given back when it is whole.
-    pub(super) fn file(&self, name: &'static str) -> Result<NamedTempFile, AuditError> {
+    pub(super) fn file(&self, name: &'static str) -> Result<Draft, AuditError> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(".soc2-");
         // As any file that the user makes: the pack is handed on.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        builder
+        let file = builder
             .tempfile_in(&self.dir)
-            .map_err(AuditError::io("write", self.path(name)))
+            .map_err(AuditError::io("write", self.path(name)))?;
+        Ok(Draft {
+            file,
+            hasher: Sha256::new(),
+            size_bytes: 0,
+        })
     }
 
     /// Takes a file that is whole.
-    pub(super) fn done(&mut self, name: &'static str, mut file: NamedTempFile) -> Result<(), AuditError> {
-        let (sha256, size_bytes) =
-            hash(file.as_file_mut()).map_err(AuditError::io("write", self.path(name)))?;
+    pub(super) fn done(&mut self, name: &'static str, draft: Draft) {
         self.finished.push(Finished {
             name,
-            sha256,
-            size_bytes,
+            sha256: crate::verify::digest_of(draft.hasher),
+            size_bytes: draft.size_bytes,
         });
-        self.waiting.push(file);
-        Ok(())
+        self.waiting.push(draft.file);
     }
 
     pub(super) fn write(&mut self, name: &'static str, content: &[u8]) -> Result<(), AuditError> {
-        let mut file = self.file(name)?;
-        file.write_all(content)
+        let mut draft = self.file(name)?;
+        draft
+            .write_all(content)
             .map_err(AuditError::io("write", self.path(name)))?;
-        self.done(name, file)
+        self.done(name, draft);
+        Ok(())
     }
 
     /// Those that are whole, in the order in which they became so.
@@ -99,24 +126,6 @@ impl Pack {
         }
         Ok(paths)
     }
-}
-
-fn hash(file: &mut File) -> io::Result<(Digest, u64)> {
-    let mut hasher = Sha256::new();
-    let mut size: u64 = 0;
-    let mut buf = vec![0; 1 << 16];
-    file.seek(SeekFrom::Start(0))?;
-    loop {
-        let n = match file.read(&mut buf) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        hasher.update(buf.get(..n).unwrap_or_default());
-        size = size.saturating_add(u64::try_from(n).unwrap_or(u64::MAX));
-    }
-    Ok((crate::verify::digest_of(hasher), size))
 }
 
 /// Adds a JSON string in which all but printable ASCII is escaped.

@@ -1,4 +1,4 @@
-//! Moments as logs have them, read fast: [`Day`]. Knows no events.
+//! Moments as logs have them, read fast: [`Day`], and written fast: [`Stamp`]. Knows no events.
 
 use leash_core::Timestamp;
 
@@ -71,5 +71,63 @@ impl Day {
             .checked_add(self.micros)?;
         let plain = !fraction.is_empty();
         Some(Moment { micros, plain })
+    }
+}
+
+/// Writes moments in the log's own form. Keeps the last day, as they have the same one most of the time.
+#[derive(Debug, Default)]
+pub(super) struct Stamp {
+    day: Option<i64>,
+    text: [u8; 27],
+}
+
+impl Stamp {
+    /// The text of a moment, given in microseconds since 1970.
+    pub(super) fn text(&mut self, micros: i64) -> &str {
+        const DAY: i64 = 24 * 60 * 60 * 1_000_000;
+        let day = micros.div_euclid(DAY);
+        if self.day != Some(day) {
+            let at = Timestamp::from_unix_micros(micros).unwrap_or(Timestamp::EPOCH);
+            self.text = at.to_ascii();
+            self.day = Some(day);
+        }
+        let of_day = micros.rem_euclid(DAY).unsigned_abs();
+        let fields = [
+            (11, 2, of_day / 3_600_000_000),
+            (14, 2, of_day / 60_000_000 % 60),
+            (17, 2, of_day / 1_000_000 % 60),
+            (20, 6, of_day % 1_000_000),
+        ];
+        for (start, len, mut value) in fields {
+            for digit in self.text.iter_mut().skip(start).take(len).rev() {
+                *digit = b'0'.wrapping_add(u8::try_from(value % 10).unwrap_or(0));
+                value /= 10;
+            }
+        }
+        std::str::from_utf8(&self.text).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_moment_is_written_as_it_is_elsewhere(
+            near in -3_i64..3_000_000_000_000, days in proptest::collection::vec(-700_000_i64..2_900_000, 1..4)
+        ) {
+            let mut stamp = Stamp::default();
+            for day in days {
+                for micros in [day.saturating_mul(86_400_000_000), near, near.saturating_add(1)] {
+                    let Ok(at) = Timestamp::from_unix_micros(micros) else { continue };
+                    prop_assert_eq!(stamp.text(micros), at.to_string());
+                    let read = Day::default().read(stamp.text(micros)).unwrap();
+                    prop_assert!(read.plain && read.micros == micros);
+                }
+            }
+        }
     }
 }

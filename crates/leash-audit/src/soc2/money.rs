@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use leash_core::canonical;
+
 /// A sum of dollars in steps of 10⁻¹⁸ USD.
 ///
 /// Logs of others hold doubles like `0.30000000000000004`, which whole nano-dollars cannot: such a cost is taken in as
@@ -78,11 +80,20 @@ impl Amount {
 
     /// Adds what [`Amount::places`] gives.
     pub(crate) fn push_places(self, out: &mut String, places: usize) {
-        // Writing to a string does not fail.
-        let _ = match self.rounded(places) {
-            Some((whole, fraction)) => write!(out, "{whole}.{fraction:0places$}"),
-            None => write!(out, "{:.places$}", self.to_f64()),
+        let Some((whole, mut fraction)) = self.rounded(places) else {
+            // Writing to a string does not fail.
+            let _ = write!(out, "{:.places$}", self.to_f64());
+            return;
         };
+        let mut digits = [b'0'; 8];
+        let digits = digits.get_mut(..places).unwrap_or_default();
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0'.wrapping_add(u8::try_from(fraction % 10).unwrap_or(0));
+            fraction /= 10;
+        }
+        canonical::write_u64(out, whole);
+        out.push('.');
+        out.push_str(std::str::from_utf8(digits).unwrap_or_default());
     }
 
     /// Dollars, and what comes after the point, where the double nearest to the amount is for certain rounded to the

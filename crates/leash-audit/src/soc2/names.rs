@@ -38,8 +38,15 @@ impl Texts {
     }
 }
 
+/// Texts that are new to somebody, with their hashes.
+#[derive(Debug)]
+pub(super) struct News {
+    texts: Texts,
+    hashes: Vec<u32>,
+}
+
 /// Texts and their numbers. Attackers choose the texts, so they are hashed with a key.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Names {
     texts: Texts,
     index: Index,
@@ -47,12 +54,41 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// None yet. Those with equal keys can tell each other of new ones.
+    pub(super) fn new(keyed: RandomState) -> Self {
+        Self {
+            texts: Texts::default(),
+            index: Index::default(),
+            keyed,
+        }
+    }
+
+    /// None, with the same key.
+    pub(super) fn anew(&self) -> Self {
+        Self::new(self.keyed.clone())
+    }
+
+    fn hash(&self, text: &str) -> u32 {
+        u32::try_from(self.keyed.hash_one(text) >> 32).unwrap_or_default()
+    }
+
     /// The number of a text.
     pub(super) fn of(&mut self, text: &str) -> Name {
-        let Self {
-            texts, index, keyed, ..
-        } = self;
-        let hash = u32::try_from(keyed.hash_one(text) >> 32).unwrap_or_default();
+        let hash = self.hash(text);
+        self.number(hash, text)
+    }
+
+    /// The numbers of texts that others with the same key have met.
+    pub(super) fn hear(&mut self, news: &News) -> impl Iterator<Item = Name> {
+        self.index.touch(news.hashes.iter().copied());
+        news.hashes
+            .iter()
+            .zip(news.texts.iter())
+            .map(|(hash, text)| self.number(*hash, text))
+    }
+
+    fn number(&mut self, hash: u32, text: &str) -> Name {
+        let Self { texts, index, .. } = self;
         let next = Name::try_from(texts.ends.len()).unwrap_or(NOBODY);
         let is_it = |name: Name| texts.get(usize::try_from(name).unwrap_or(usize::MAX)) == Some(text);
         let name = index.number(hash, next, is_it);
@@ -77,12 +113,13 @@ impl Names {
     }
 
     /// Those from the number `first` on.
-    pub(super) fn since(&self, first: usize) -> Texts {
+    pub(super) fn since(&self, first: usize) -> News {
         let mut texts = Texts::default();
         for at in first..self.len() {
             texts.push(self.texts.get(at).unwrap_or_default());
         }
-        texts
+        let hashes = texts.iter().map(|text| self.hash(text)).collect();
+        News { texts, hashes }
     }
 
     /// Gives back the memory that only finding a text takes.

@@ -1,6 +1,7 @@
 //! What a log is read into, piece by piece on all cores, and put together in order: [`Collector`]. Knows what members
 //! mean, and nothing of files or pages.
 
+use std::hash::RandomState;
 use std::io::{self, Write};
 use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +12,7 @@ use super::Costs;
 use super::moment::Day;
 use super::money::Amount;
 use super::monitoring::push_security_event;
-use super::names::{NOBODY, Name, Names, Texts};
+use super::names::{NOBODY, Name, Names, News};
 use super::tally::{Count, Tally};
 use crate::export::cell;
 use crate::line::Pick;
@@ -35,6 +36,7 @@ pub(super) struct Picks {
     pub(super) operator: Range<usize>,
     provider: Range<usize>,
     pub(super) reason: Range<usize>,
+    reservation_id: Range<usize>,
     pub(super) rule_id: Range<usize>,
     pub(super) session_id: Range<usize>,
     pub(super) shadow: Range<usize>,
@@ -62,7 +64,7 @@ pub(super) struct Cut {
     thread: usize,
     tally: Tally,
     /// The names that are new, in the order of their numbers.
-    new: Texts,
+    new: News,
     /// Whether these are all names of the thread.
     anew: bool,
 }
@@ -87,6 +89,7 @@ impl Pick for Part {
             "operator" => &mut picks.operator,
             "provider" => &mut picks.provider,
             "reason" => &mut picks.reason,
+            "reservation_id" => &mut picks.reservation_id,
             "rule_id" => &mut picks.rule_id,
             "session_id" => &mut picks.session_id,
             "shadow" => &mut picks.shadow,
@@ -153,9 +156,8 @@ impl Part {
         match &*kind {
             "model_call" => {
                 tally.buckets.count(bucket, Count::ModelCalls);
-                tally
-                    .buckets
-                    .spend(bucket, cost.unwrap_or_default(), Amount::ZERO);
+                let own = cost.unwrap_or_default();
+                tally.spend(value(&picks.reservation_id), bucket, own, Amount::ZERO);
                 let model = cell(value(&picks.model));
                 if !model.is_empty() {
                     let model = tally.names.of(&model);
@@ -174,7 +176,7 @@ impl Part {
                 tally.buckets.count(bucket, Count::ToolCalls);
                 // What a tool costs is its own price in every log that has it.
                 if let Some(cost) = cost.filter(|cost| *cost != Amount::ZERO) {
-                    tally.buckets.spend(bucket, cost, cost);
+                    tally.spend(value(&picks.reservation_id), bucket, cost, cost);
                 }
                 let tool = tally.names.of(&cell(value(&picks.tool)));
                 tally.tools.add(bucket, tool, 1);
@@ -194,6 +196,8 @@ pub(super) struct Rules {
     /// The period, in microseconds since 1970.
     pub(super) span: RangeInclusive<i64>,
     pub(super) costs: Costs,
+    /// What names are hashed with.
+    pub(super) keyed: RandomState,
     /// How many threads count.
     pub(super) threads: AtomicUsize,
 }
@@ -208,9 +212,9 @@ pub(super) struct Collector<W> {
 }
 
 impl<W> Collector<W> {
-    pub(super) fn new(costs: Costs, rows: W) -> Self {
+    pub(super) fn new(rules: &Rules, rows: W) -> Self {
         Self {
-            tally: Tally::new(costs),
+            tally: Tally::new(rules.costs, Names::new(rules.keyed.clone())),
             names: Vec::new(),
             rows,
         }
@@ -227,7 +231,7 @@ impl<W: Write + Send> Gather for Collector<W> {
         Part {
             thread: rules.threads.fetch_add(1, Ordering::Relaxed),
             picks: Picks::default(),
-            tally: Tally::new(rules.costs),
+            tally: Tally::new(rules.costs, Names::new(rules.keyed.clone())),
             day: Day::default(),
             told: 0,
             anew: true,
@@ -244,9 +248,10 @@ impl<W: Write + Send> Gather for Collector<W> {
     }
 
     fn cut(part: &mut Part) -> Cut {
-        let next = Tally::new(part.tally.costs());
+        let next = Tally::new(part.tally.costs(), part.tally.names.anew());
         let mut tally = std::mem::replace(&mut part.tally, next);
-        let names = std::mem::take(&mut tally.names);
+        let anew = tally.names.anew();
+        let names = std::mem::replace(&mut tally.names, anew);
         let cut = Cut {
             thread: part.thread,
             tally,
@@ -276,7 +281,7 @@ impl<W: Write + Send> Gather for Collector<W> {
             names.clear();
         }
         let ours: &mut Names = &mut self.tally.names;
-        names.extend(cut.new.iter().map(|text| ours.of(text)));
+        names.extend(ours.hear(&cut.new));
         self.tally.absorb(cut.tally, names);
         Ok(())
     }

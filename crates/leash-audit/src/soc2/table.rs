@@ -53,6 +53,12 @@ impl Index {
         }
     }
 
+    /// Looks at the places of many things that are about to be asked for. Each is most likely not in the cache of the
+    /// processor, and looks that do not wait for each other get them there all at once.
+    pub(super) fn touch(&self, hashes: impl Iterator<Item = u32>) {
+        touch(&self.places, hashes);
+    }
+
     fn make_room(&mut self) {
         let Some(places) = more_places(self.used, self.places.len()) else {
             return;
@@ -62,6 +68,14 @@ impl Index {
             put(&mut self.places, halves(entry).0, entry);
         }
     }
+}
+
+fn touch(places: &[u64], hashes: impl Iterator<Item = u32>) {
+    let seen = hashes.fold(0, |seen, hash| {
+        seen ^ places.get(place(hash, places.len())).copied().unwrap_or_default()
+    });
+    // What was seen does not matter, only that it was.
+    std::hint::black_box(seen);
 }
 
 fn halves(entry: u64) -> (u32, u32) {
@@ -108,8 +122,35 @@ impl Mixer {
     }
 }
 
-/// Pairs of numbers out of a sorted list of entries.
-pub(super) type Sorted<T> = std::iter::Map<std::vec::IntoIter<T>, fn(T) -> (u32, u32)>;
+/// Entries that stand for pairs of numbers, in the order of the first ones.
+#[derive(Debug)]
+pub(super) struct Sorted<T> {
+    list: Vec<T>,
+    pair: fn(&T) -> (u32, u32),
+}
+
+impl<T> Sorted<T> {
+    /// Sorts `list` by the first numbers of its pairs, and where they are the same, as `compare` puts the second ones.
+    pub(super) fn new(
+        mut list: Vec<T>,
+        pair: fn(&T) -> (u32, u32),
+        mut compare: impl FnMut(u32, u32) -> std::cmp::Ordering,
+    ) -> Self {
+        list.sort_unstable_by_key(|entry| pair(entry).0);
+        for run in list.chunk_by_mut(|one, other| pair(one).0 == pair(other).0) {
+            if run.len() > 1 {
+                run.sort_unstable_by(|one, other| compare(pair(one).1, pair(other).1));
+            }
+        }
+        Self { list, pair }
+    }
+
+    /// The pairs from those with the first number `first` on.
+    pub(super) fn from(&self, first: u32) -> impl Iterator<Item = (u32, u32)> {
+        let start = self.list.partition_point(|entry| (self.pair)(entry).0 < first);
+        self.list.get(start..).unwrap_or_default().iter().map(self.pair)
+    }
+}
 
 /// Pairs of numbers, each once.
 #[derive(Debug, Default)]
@@ -143,20 +184,23 @@ impl Pairs {
         }
     }
 
+    /// As [`Index::touch`].
+    pub(super) fn touch(&self, pairs: impl Iterator<Item = (u32, u32)>) {
+        touch(
+            &self.places,
+            pairs.map(|(first, second)| self.mixer.hash(first, second)),
+        );
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
         let taken = self.places.iter().filter(|entry| **entry != FREE);
         taken.map(|entry| halves(*entry))
     }
 
-    /// All pairs, in the order that `compare` puts them in, without taking memory for them twice.
-    pub(super) fn into_sorted(
-        mut self,
-        mut compare: impl FnMut((u32, u32), (u32, u32)) -> std::cmp::Ordering,
-    ) -> Sorted<u64> {
+    /// All pairs in order, without taking memory for them twice.
+    pub(super) fn into_sorted(mut self, compare: impl FnMut(u32, u32) -> std::cmp::Ordering) -> Sorted<u64> {
         self.places.retain(|entry| *entry != FREE);
-        self.places
-            .sort_unstable_by(|one, other| compare(halves(*one), halves(*other)));
-        self.places.into_iter().map(halves)
+        Sorted::new(self.places, |entry| halves(*entry), compare)
     }
 }
 
@@ -265,8 +309,11 @@ mod tests {
             }
             let expected: BTreeSet<_> = pairs.into_iter().collect();
             prop_assert_eq!(all.iter().collect::<BTreeSet<_>>(), expected.clone());
-            let sorted: Vec<_> = all.into_sorted(|one, other| one.cmp(&other)).collect();
-            prop_assert!(sorted.into_iter().eq(expected));
+            let sorted = all.into_sorted(|one, other| one.cmp(&other));
+            prop_assert!(sorted.from(0).eq(expected.iter().copied()));
+            for first in [1, 7, 39, 40] {
+                prop_assert!(sorted.from(first).eq(expected.iter().copied().filter(|pair| pair.0 >= first)));
+            }
         }
     }
 }

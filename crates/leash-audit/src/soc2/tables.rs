@@ -1,13 +1,18 @@
 //! The tables of a pack that are written in the end. Knows what their columns are.
 
-use std::fmt::Write as _;
-use std::io::{BufWriter, Write};
+use std::io::{self, Write};
 use std::iter::Peekable;
+use std::sync::mpsc;
+
+use leash_core::canonical;
 
 use super::anomalies::{Anomaly, Limits};
+use super::buckets::{Buckets, Seen};
 use super::files::Pack;
+use super::moment::Stamp;
 use super::names::Names;
-use super::tally::{Count, Tally};
+use super::table::Sorted;
+use super::tally::{Count, Tally, Use};
 use super::{ACCESS, ANOMALIES};
 use crate::AuditError;
 use crate::export::push_cell;
@@ -43,29 +48,32 @@ fn write_table(
     header: &str,
     mut rows: impl FnMut(&mut String) -> bool,
 ) -> Result<(), AuditError> {
-    let mut file = pack.file(name)?;
-    let mut out = BufWriter::with_capacity(CHUNK, &mut file);
+    let mut draft = pack.file(name)?;
     let mut text = String::from(header);
     let written = loop {
         let more = rows(&mut text);
         if more && text.len() < CHUNK {
             continue;
         }
-        let written = out.write_all(text.as_bytes());
+        let written = draft.write_all(text.as_bytes());
         text.clear();
         if !more || written.is_err() {
             break written;
         }
     };
-    written
-        .and_then(|()| out.flush())
-        .map_err(AuditError::io("write", pack.path(name)))?;
-    drop(out);
-    pack.done(name, file)
+    written.map_err(AuditError::io("write", pack.path(name)))?;
+    pack.done(name, draft);
+    Ok(())
 }
 
-/// Writes what each session of each tenant did. Gives back the names.
-pub(super) fn write_access(pack: &mut Pack, tally: Tally) -> Result<Names, AuditError> {
+/// How many rows a thread makes at a time.
+const BLOCK: u32 = 2048;
+
+/// How many blocks each thread may be ahead of what is written.
+const BLOCKS_AHEAD: usize = 2;
+
+/// Writes what each session of each tenant did, its rows made by so many threads. Gives back the names.
+pub(super) fn write_access(pack: &mut Pack, tally: Tally, threads: usize) -> Result<Names, AuditError> {
     let running = tally.is_running_total();
     let Tally {
         names,
@@ -74,37 +82,110 @@ pub(super) fn write_access(pack: &mut Pack, tally: Tally) -> Result<Names, Audit
         tools,
         ..
     } = tally;
-    let by_bucket = |one: (u32, u32), other: (u32, u32)| {
-        (one.0.cmp(&other.0)).then_with(|| names.text(one.1).cmp(names.text(other.1)))
+    let by_text = |one: u32, other: u32| names.text(one).cmp(names.text(other));
+    let models = models.into_sorted(by_text);
+    let tools = tools.into_sorted(by_text);
+    let access = Access {
+        names: &names,
+        buckets: &buckets,
+        models: &models,
+        tools: &tools,
+        running,
     };
-    let mut models = models.into_sorted(by_bucket).peekable();
-    let mut tools = tools.into_sorted(by_bucket).peekable();
-    let mut joined = String::new();
-    let mut all = buckets.all();
     let header = "session_id,tenant_id,events,model_calls,tool_calls,kills,cost_usd_total,unique_models,unique_tools,\
                   first_seen,last_seen\r\n";
-    write_table(pack, ACCESS, header, |row| {
-        let Some(bucket) = all.next() else { return false };
-        push_text(row, names.text(buckets.session(bucket)));
-        push_text(
-            row,
-            buckets.tenant(bucket).map_or("", |tenant| names.text(tenant)),
-        );
-        for what in Count::ALL {
-            push_number(row, buckets.total(bucket, what));
-        }
-        buckets.spent(bucket, running).push_places(row, 6);
-        row.push(',');
-        join(&mut joined, &names, bucket, &mut models);
-        push_text(row, &joined);
-        join(&mut joined, &names, bucket, &mut tools);
-        push_text(row, &joined);
-        buckets.push_moment(row, bucket, false);
-        buckets.push_moment(row, bucket, true);
-        end_row(row);
-        true
-    })?;
+    let mut draft = pack.file(ACCESS)?;
+    draft
+        .write_all(header.as_bytes())
+        .and_then(|()| access.write(&mut draft, threads))
+        .map_err(AuditError::io("write", pack.path(ACCESS)))?;
+    pack.done(ACCESS, draft);
     Ok(names)
+}
+
+/// What the rows of [`ACCESS`] are made of.
+struct Access<'a> {
+    names: &'a Names,
+    buckets: &'a Buckets,
+    /// By bucket, and then by the texts of the names.
+    models: &'a Sorted<u64>,
+    tools: &'a Sorted<Use>,
+    running: bool,
+}
+
+impl Access<'_> {
+    /// Writes all rows. The threads take the blocks in turn, so that they come out in order.
+    fn write(&self, out: &mut impl Write, threads: usize) -> io::Result<()> {
+        let count = u32::try_from(self.buckets.len()).unwrap_or(u32::MAX);
+        let threads = u32::try_from(threads)
+            .unwrap_or(1)
+            .clamp(1, count.div_ceil(BLOCK).max(1));
+        let blocks = |first: u32| {
+            let step = usize::try_from(threads).unwrap_or(1);
+            (0..count.div_ceil(BLOCK))
+                .skip(usize::try_from(first).unwrap_or(usize::MAX))
+                .step_by(step)
+        };
+        std::thread::scope(|scope| {
+            let lines: Vec<_> = (0..threads)
+                .map(|first| {
+                    let (line, blocks_of) = mpsc::sync_channel(BLOCKS_AHEAD);
+                    let blocks = blocks(first);
+                    scope.spawn(move || {
+                        for block in blocks {
+                            // Nobody takes it where nothing more can be written.
+                            if line.send(self.block(block)).is_err() {
+                                break;
+                            }
+                        }
+                    });
+                    blocks_of
+                })
+                .collect();
+            for (_, line) in (0..count.div_ceil(BLOCK)).zip(lines.iter().cycle()) {
+                let rows = line.recv().map_err(|_| io::Error::other("a thread died"))?;
+                out.write_all(rows.as_bytes())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The rows of one block.
+    fn block(&self, block: u32) -> String {
+        let first = block.saturating_mul(BLOCK);
+        let count = u32::try_from(self.buckets.len()).unwrap_or(u32::MAX);
+        let mut rows = String::with_capacity(usize::try_from(BLOCK).unwrap_or(0).saturating_mul(160));
+        let mut models = self.models.from(first).peekable();
+        let mut tools = self.tools.from(first).peekable();
+        let mut joined = String::new();
+        let mut stamp = Stamp::default();
+        for bucket in first..count.min(first.saturating_add(BLOCK)) {
+            push_text(&mut rows, self.names.text(self.buckets.session(bucket)));
+            let tenant = self.buckets.tenant(bucket);
+            push_text(&mut rows, tenant.map_or("", |tenant| self.names.text(tenant)));
+            for what in Count::ALL {
+                canonical::write_u64(&mut rows, self.buckets.total(bucket, what));
+                rows.push(',');
+            }
+            self.buckets.spent(bucket, self.running).push_places(&mut rows, 6);
+            rows.push(',');
+            join(&mut joined, self.names, bucket, &mut models);
+            push_text(&mut rows, &joined);
+            join(&mut joined, self.names, bucket, &mut tools);
+            push_text(&mut rows, &joined);
+            for is_last in [false, true] {
+                match self.buckets.moment(bucket, is_last) {
+                    Seen::Plain(micros) => {
+                        rows.push_str(stamp.text(micros));
+                        rows.push(',');
+                    }
+                    Seen::Odd(text) => push_text(&mut rows, text),
+                }
+            }
+            end_row(&mut rows);
+        }
+        rows
+    }
 }
 
 /// The names that `uses` has of one bucket, which comes next in it.
@@ -120,14 +201,13 @@ fn join(
         let name = names.text(name);
         if !joined.is_empty() && !name.is_empty() {
             joined.push(';');
+            // In many countries spreadsheets take a semicolon for the end of a cell.
+            if is_formula(name) {
+                joined.push('\'');
+            }
         }
         joined.push_str(name);
     }
-}
-
-fn push_number(row: &mut String, number: u64) {
-    // Writing to a string does not fail.
-    let _ = write!(row, "{number},");
 }
 
 /// Writes what stands out.

@@ -4,6 +4,8 @@
 //! Memory grows with the number of different sessions, tenants, models and tools, not with that of events: some 150 bytes
 //! for a session that does little. So what there is of each session is kept as plain numbers in a few long lists.
 
+use std::collections::HashSet;
+
 use super::Costs;
 use super::buckets::Buckets;
 use super::money::Amount;
@@ -27,6 +29,10 @@ pub(super) struct Tally {
     courses: Ordered<Name, Course>,
     /// Of the log: where the total of each session stood last, by its name, as far as costs may be running totals.
     stood: Vec<Amount>,
+    /// Of a piece: what was spent on lines that name the reservation they ended. A line like that may be there twice.
+    reserved: Vec<Reserved>,
+    /// Of the log: the reservations whose cost was counted.
+    ended: HashSet<Name>,
     /// Rows of `cc7_monitoring.csv` that are not written yet.
     pub(super) rows: String,
     pub(super) security_events: u64,
@@ -45,6 +51,15 @@ pub(super) struct Tally {
     follows: bool,
 }
 
+/// What was spent, and for which reservation.
+#[derive(Clone, Copy, Debug)]
+struct Reserved {
+    reservation: Name,
+    bucket: u32,
+    per_call: Amount,
+    running: Amount,
+}
+
 /// The costs of a session's model calls, whatever the period.
 #[derive(Clone, Copy, Debug, Default)]
 struct Course {
@@ -54,10 +69,10 @@ struct Course {
 }
 
 impl Tally {
-    pub(super) fn new(costs: Costs) -> Self {
+    pub(super) fn new(costs: Costs, names: Names) -> Self {
         Self {
             costs,
-            names: Names::default(),
+            names,
             buckets: Buckets::new(costs != Costs::PerCall),
             models: Pairs::default(),
             tools: Uses::default(),
@@ -65,6 +80,8 @@ impl Tally {
             providers: Ordered::default(),
             courses: Ordered::default(),
             stood: Vec::new(),
+            reserved: Vec::new(),
+            ended: HashSet::new(),
             rows: String::new(),
             security_events: 0,
             events: 0,
@@ -117,6 +134,22 @@ impl Tally {
         }
     }
 
+    /// Takes in what a line of a piece cost, in both ways to read the log. Of lines with the same reservation, a JSON
+    /// value, only one counts, which is told once the pieces before are known.
+    pub(super) fn spend(&mut self, reservation: &str, bucket: u32, per_call: Amount, running: Amount) {
+        if matches!(reservation, "" | "null") {
+            self.buckets.spend(bucket, per_call, running);
+            return;
+        }
+        let reservation = self.names.of(reservation);
+        self.reserved.push(Reserved {
+            reservation,
+            bucket,
+            per_call,
+            running,
+        });
+    }
+
     /// Takes in a model call of a piece: its first ones of each session wait until the pieces before it are known.
     pub(super) fn call_of_piece(&mut self, session: Name, cost: Amount, bucket: Option<u32>) {
         let course = self.courses.entry(session);
@@ -154,6 +187,12 @@ impl Tally {
         self.forget_running();
         let buckets = self.buckets.absorb(other.buckets, name);
         let bucket = |old: u32| -> Option<u32> { buckets.get(usize::try_from(old).ok()?).copied() };
+        let pairs = other.models.iter();
+        self.models
+            .touch(pairs.filter_map(|(at, model)| Some((bucket(at)?, name(model)))));
+        let uses = other.tools.iter();
+        self.tools
+            .touch(uses.filter_map(|tool| Some((bucket(tool.bucket)?, name(tool.tool)))));
         for (at, model) in other.models.iter() {
             if let Some(at) = bucket(at) {
                 self.models.insert(at, name(model));
@@ -180,6 +219,13 @@ impl Tally {
             (&mut self.bad_costs, other.bad_costs),
         ] {
             *sum = sum.saturating_add(more);
+        }
+        for spent in other.reserved {
+            if let Some(at) = bucket(spent.bucket)
+                && self.ended.insert(name(spent.reservation))
+            {
+                self.buckets.spend(at, spent.per_call, spent.running);
+            }
         }
         for (session, course) in other.courses {
             if !self.may_run() {
@@ -212,6 +258,7 @@ impl Tally {
     pub(super) fn finish(&mut self) {
         self.courses = Ordered::default();
         self.stood = Vec::new();
+        self.ended = HashSet::new();
         self.names.finish();
         self.buckets.finish();
         self.tools.index = Index::default();
@@ -347,17 +394,18 @@ impl Uses {
         }
     }
 
+    /// As [`Index::touch`].
+    fn touch(&self, uses: impl Iterator<Item = (u32, Name)>) {
+        self.index
+            .touch(uses.map(|(bucket, tool)| self.mixer.hash(bucket, tool)));
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = Use> {
         self.list.iter().copied()
     }
 
-    /// All of them, in the order that `compare` puts them in, without taking memory for them twice.
-    pub(super) fn into_sorted(
-        mut self,
-        mut compare: impl FnMut((u32, Name), (u32, Name)) -> std::cmp::Ordering,
-    ) -> Sorted<Use> {
-        self.list
-            .sort_unstable_by(|one, other| compare((one.bucket, one.tool), (other.bucket, other.tool)));
-        self.list.into_iter().map(|tool| (tool.bucket, tool.tool))
+    /// All of them in order, without taking memory for them twice.
+    pub(super) fn into_sorted(self, compare: impl FnMut(u32, u32) -> std::cmp::Ordering) -> Sorted<Use> {
+        Sorted::new(self.list, |tool| (tool.bucket, tool.tool), compare)
     }
 }

@@ -5,9 +5,9 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use leash_audit::{
-    Admitted, AuditLog, Budget, BudgetDecision, Event, HitlDecision, HitlOutcome, Kill, KillClear, Kind,
-    LogRecovered, ModelCall, Note, Other, Outcome, PolicyAction, PolicyDecision, Refusal, Target, ToolCall,
-    Verdict, VerifyOptions, Who, verify_reader,
+    Admitted, AuditLog, Budget, BudgetDecision, Event, HitlDecision, HitlOutcome, Input, Kill, KillClear,
+    Kind, LogRecovered, ModelCall, Note, Other, Outcome, PolicyAction, PolicyDecision, Refusal, Target,
+    ToolCall, Verdict, VerifyOptions, Who, for_each, verify_reader,
 };
 use leash_core::{Digest, Json, Usd, canonical};
 use proptest::prelude::*;
@@ -568,6 +568,30 @@ fn an_event_cannot_have_a_member_that_every_line_has() {
     });
     assert_eq!(log.append(&Event::new(Who::EVERYBODY, other)).unwrap().seq(), 0);
     assert_eq!(check_file(&path).events, 1);
+}
+
+/// The original reads a mark as the start of a text, and then finds none.
+#[test]
+fn a_byte_order_mark_alone_is_no_blank_line() {
+    let text = long_log();
+    let (first, rest) = text.split_once('\n').unwrap();
+    for mark in ["\u{feff}", "\u{feff} \t\r", " \u{feff}\u{b}"] {
+        let log = format!("{first}\n{mark}\n{rest}");
+        let Verdict::Broken(broken) = check(log.as_bytes()).verdict else {
+            panic!("{mark:?} was accepted")
+        };
+        assert_eq!((broken.line, broken.seq), (2, None));
+        let input = Input::stream("-", std::io::Cursor::new(log));
+        let error = for_each(input, |_| Ok(())).unwrap_err().to_string();
+        assert!(error.starts_with("line 2: no event"), "{error}");
+    }
+    // Before an event it is nothing.
+    for mark in ["\u{feff}", "\u{feff} \t", " \u{b}\u{feff}"] {
+        let log = format!("{first}\n{mark}{rest}");
+        assert!(check(log.as_bytes()).is_ok(), "{mark:?}");
+        let input = Input::stream("-", std::io::Cursor::new(log));
+        assert_eq!(for_each(input, |_| Ok(())).unwrap(), 4000);
+    }
 }
 
 #[test]

@@ -159,6 +159,24 @@ fn later_kinds_and_members_add_their_columns_after_the_old_ones() {
 }
 
 #[test]
+fn members_that_a_call_has_at_times_are_columns_where_they_are_met() {
+    let log = concat!(
+        r#"{"kind":"model_call","provider":"p","model":"m","input_tokens":1,"output_tokens":2,"cost_usd":0.5,"#,
+        r#""outcome":"expired","reservation_id":"r1","scopes":["team:a","b"],"ts":"t","seq":0,"session_id":"s","tenant_id":null}"#,
+        "\n",
+        r#"{"kind":"tool_call","tool":"x","reservation_id":"r2","ts":"t","seq":1,"session_id":"s","tenant_id":null}"#,
+    );
+    let csv = exported(Input::stream("-", Cursor::new(log)), Format::Csv);
+    let expected = concat!(
+        "ts,session_id,tenant_id,seq,kind,provider,model,input_tokens,output_tokens,cost_usd,tool,outcome,",
+        "reservation_id,scopes\r\n",
+        "t,s,,0,model_call,p,m,1,2,0.5,,expired,r1,\"[\"\"team:a\"\",\"\"b\"\"]\"\r\n",
+        "t,s,,1,tool_call,,,,,,x,,r2,\r\n",
+    );
+    assert_eq!(String::from_utf8(csv).unwrap(), expected);
+}
+
+#[test]
 fn json_is_indented_whatever_is_nested_in_it() {
     let log = r#" {"b":[],"a":{},"c":[1,{"d":"\u00e9\/\"}{"}],"e":1.50} "#;
     let expected = concat!(

@@ -155,6 +155,38 @@ fn after_a_rotation_both_keys_verify_the_log() {
     );
 }
 
+/// Lines may leave out which key they were signed with; then every key without an id is as good as another.
+#[test]
+fn of_several_keys_without_an_id_each_is_tried() {
+    let (_dir, path) = signed(Some(key("old", "secret 1")));
+    append_all(&path, Some(key("new", "secret 2")));
+    let log = std::fs::read(&path).unwrap();
+    let with = |secrets: &[&str]| {
+        let all = secrets.iter().fold(HmacKeys::new(), |keys, secret| {
+            keys.with_fallback(secret.as_bytes()).unwrap()
+        });
+        verdict(&log, &all)
+    };
+    assert_eq!(with(&["secret 1", "secret 2"]), Ok(check(&log).events));
+    assert_eq!(
+        with(&["secret 2", "secret 3", "secret 1"]),
+        Ok(check(&log).events)
+    );
+    let broken = with(&["secret 3", "secret 1"]).unwrap_err();
+    assert!(broken.contains("none of these keys"), "{broken}");
+    assert!(
+        with(&["secret 1"])
+            .unwrap_err()
+            .contains("not made with this key")
+    );
+    // A key that a line names is the only one that it may be signed with.
+    let named = HmacKeys::new()
+        .with(key("old", "secret 2"))
+        .with_fallback(b"secret 1")
+        .unwrap();
+    assert!(verdict(&log, &named).unwrap_err().starts_with("line 1 "));
+}
+
 /// The attack that the chain alone does not show: change a line, and write all hashes after it anew.
 #[test]
 fn a_log_that_was_written_anew_does_not_verify() {

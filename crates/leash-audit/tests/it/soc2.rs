@@ -410,6 +410,23 @@ fn a_period_is_read_as_people_write_it() {
     ] {
         Period::parse(start, end).unwrap();
     }
+    for end in [
+        "2026-04-01T10:30:00Z",
+        "2026-04-01T10:30Z",
+        "2026-04-01 10:30",
+        "2026-04-01T12:30+02:00",
+        "2026-04-01T12:30:00+0200",
+        "2026-04-01T12:30:00.000+02",
+        "2026-04-01T05:30-0500",
+        " 2026-04-01t10:30:00z ",
+    ] {
+        let period = Period::parse("2026-04-01", end).unwrap();
+        assert!(period.contains("2026-04-01T10:30:00Z".parse().unwrap()), "{end}");
+        assert!(
+            !period.contains("2026-04-01T10:30:00.000001Z".parse().unwrap()),
+            "{end}"
+        );
+    }
     for (start, end) in [
         ("2026-04-02", "2026-04-01"),
         ("yesterday", "2026-04-01"),
@@ -417,6 +434,14 @@ fn a_period_is_read_as_people_write_it() {
         ("2026-04-01", "2026-02-30"),
         ("2026-04-01T00:00:00Zjunk", "2026-04-02"),
         ("é2026-04-0", "2026-04-02"),
+        ("2026-04-01T", "2026-04-02"),
+        ("2026-04-01T25", "2026-04-02"),
+        ("2026-04-01T10:", "2026-04-02"),
+        ("2026-04-01T10:30+", "2026-04-02"),
+        ("2026-04-01T10:30+é1", "2026-04-02"),
+        ("2026-04-01T10:30+99", "2026-04-02"),
+        ("2026-04-01T10:30Z+02", "2026-04-02"),
+        ("2026-04-01é10:30", "2026-04-02"),
     ] {
         assert!(Period::parse(start, end).is_err(), "{start} {end}");
     }
@@ -506,6 +531,34 @@ fn money_is_summed_exactly_and_what_is_no_money_is_told() {
     assert_eq!(made.report.summary.spend_usd, "0.75");
     assert_eq!(made.report.summary.unreadable_costs, 3);
     assert!(made.files["executive-summary.html"].contains("3 costs are no amount of money"));
+}
+
+/// Whoever writes the line of a call that expired may die before that is known, and then another writes it again.
+#[test]
+fn a_call_whose_line_was_written_twice_is_paid_once() {
+    let call = |id: Value| json!({"kind": "model_call", "cost_usd": 1.5, "cumulative_usd": 9.0, "provider": "p", "reservation_id": id});
+    let tool = json!({"kind": "tool_call", "tool": "t", "cost_usd": 0.25, "reservation_id": "r3"});
+    let mut log = vec![
+        call(json!("r1")),
+        call(json!("r2")),
+        tool.clone(),
+        call(json!("r1")),
+    ];
+    // Far enough apart that they are in different pieces.
+    log.extend(
+        (0..12_000).map(|_| json!({"kind": "kill", "session_id": "other", "reason": "so many of these"})),
+    );
+    log.extend([call(json!("r2")), tool, call(Value::Null), call(Value::Null)]);
+    let log = chain(&log);
+    assert!(log.len() > 3 << 20);
+    for threads in [1, 3] {
+        let made = make(stream("log", &log), |options| {
+            options.verify.threads = Some(threads);
+        });
+        assert_eq!(made.report.summary.spend_usd, "6.25");
+        let row = &made.rows("cc6_access_control.csv")[1];
+        assert_eq!((&*row[0], &*row[6]), ("s", "6.250000"));
+    }
 }
 
 #[test]
@@ -753,6 +806,28 @@ fn nothing_in_a_log_runs_or_breaks_out_wherever_it_stands() {
         );
         let reasons = made.rows("cc7_monitoring.csv");
         assert!(reasons.iter().any(|row| row[5] == defused), "{text}");
+    }
+}
+
+/// Where a semicolon ends a cell, each of the names that stand in one is a cell of its own.
+#[test]
+fn each_of_the_names_in_one_cell_is_defused() {
+    let call = |tool: &str, model: &str| {
+        [
+            json!({"kind": "tool_call", "tool": tool}),
+            json!({"kind": "model_call", "provider": "p", "model": model, "cost_usd": 0.5}),
+        ]
+    };
+    let log: Vec<_> = [("=1+1", "@x"), ("b", "m"), ("@SUM(1)", "-9"), ("c", "\t=2")]
+        .into_iter()
+        .flat_map(|(tool, model)| call(tool, model))
+        .collect();
+    let made = make(stream("log", &chain(&log)), |_| {});
+    let row = &made.rows("cc6_access_control.csv")[1];
+    assert_eq!(row[7], "'\t=2;'-9;'@x;m");
+    assert_eq!(row[8], "'=1+1;'@SUM(1);b;c");
+    for cell in row[7].split(';').chain(row[8].split(';')) {
+        assert!(!is_formula(cell), "{cell}");
     }
 }
 

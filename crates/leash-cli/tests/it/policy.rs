@@ -76,3 +76,52 @@ fn without_a_policy_the_rules_on_what_harms_are_asked() {
     let cases = "{\"id\":1,\"args\":{\"sql\":\"DROP TABLE t\"},\"expect\":\"block\"}\n";
     assert_eq!(feed(&["policy", "test", "-"], cases.into()).code, 0);
 }
+
+#[test]
+fn a_line_that_cannot_be_read_fails_the_test_and_stops_none_of_the_others() {
+    let cases = "{\"id\":\"a\",\"args\":{\"sql\":\"DROP TABLE t\"},\"expect\":\"block\"}\n\
+                 {\"id\":\"b\",\"args\":\n\
+                 \n\
+                 {\"id\":\"c\",\"expect\":\"block\"}\n\
+                 [1]\n\
+                 {\"id\":\"d\",\"args\":{},\"expect\":\"perhaps\"}\n\
+                 {\"id\":\"e\",\"args\":{\"sql\":\"SELECT 1\"},\"expect\":\"allow\"}\n";
+    let rule = ["policy", "test", "--rule", "blocked_sql"];
+    let mut bytes = b"\xef\xbb\xbf".to_vec();
+    bytes.extend_from_slice(cases.as_bytes());
+    bytes.extend_from_slice(b"\xff\r\n\r\n");
+    let ran = feed(&[&rule[..], &["--json", "-"]].concat(), bytes);
+    assert_eq!(ran.code, 1);
+    let answers: Vec<Value> = ran
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let said: Vec<(String, &str)> = answers
+        .iter()
+        .map(|answer| (answer["id"].to_string(), answer["action"].as_str().unwrap()))
+        .collect();
+    let expected = [
+        ("\"a\"", "block"),
+        ("2", "error"),
+        ("\"c\"", "error"),
+        ("5", "error"),
+        ("\"d\"", "error"),
+        ("\"e\"", "allow"),
+        ("8", "error"),
+    ];
+    assert_eq!(said, expected.map(|(id, action)| (id.to_owned(), action)));
+    for (answer, place) in [
+        (1, "line 2: "),
+        (2, "line 4: `args`"),
+        (3, "line 5: "),
+        (4, "line 6: `expect`"),
+    ] {
+        let reason = answers[answer]["reason"].as_str().unwrap();
+        assert!(reason.starts_with(place), "{reason}");
+    }
+    assert!(ran.stderr.contains("2 right, 0 wrong") && ran.stderr.contains("5 that cannot be read"));
+
+    let table = feed(&[&rule[..], &["-"]].concat(), cases.into());
+    assert_eq!((table.code, table.text().lines().count()), (1, 7));
+}

@@ -281,6 +281,8 @@ fn verify_asks_for_signatures_where_keys_are_given() {
         &["--hmac-key", &named],
         &["--hmac-key", &rotated, "--hmac-key", &named],
         &["--hmac-key", &rotated, "--hmac-key", &right],
+        &["--hmac-key", &wrong, "--hmac-key", &right],
+        &["--hmac-key", &right, "--hmac-key", &wrong],
     ] {
         let ran = run(&[&["verify", &signed][..], keys].concat());
         assert_eq!((ran.code, ran.text(), &*ran.stderr), (0, ok, ""), "{keys:?}");
@@ -301,6 +303,10 @@ fn verify_asks_for_signatures_where_keys_are_given() {
         );
         assert!(!ran.stderr.contains("hunter2") && !ran.stderr.contains("a secret"));
     }
+    let again = format!("k1={wrong}");
+    let ran = run(&["verify", &signed, "--hmac-key", &named, "--hmac-key", &again]);
+    assert_eq!((ran.code, ran.text()), (64, ""));
+    assert!(ran.stderr.contains("`k1`"), "{}", ran.stderr);
     let ran = run(&["verify", &log("mixed.jsonl"), "--hmac-key", &right]);
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("there is no `hmac`"), "{}", ran.stderr);

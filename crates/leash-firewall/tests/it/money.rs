@@ -489,6 +489,13 @@ async fn counting_tokens_admits_what_the_bytes_alone_would_not() {
             u64::try_from(text.len() / 4).ok()
         }
     }
+    #[derive(Debug)]
+    struct Panics;
+    impl leash_budget::TokenCounter for Panics {
+        fn count(&self, _: &str, _: &str, _: &str) -> Option<u64> {
+            panic!("a tokenizer of somebody else");
+        }
+    }
     let input = ModelPrice::flat(Price::per_million(usd("10000")), Price::FREE);
     let prices = PriceTable::empty().with_price("p", "cent", input);
     let bytes = Firewall::builder()
@@ -498,12 +505,26 @@ async fn counting_tokens_admits_what_the_bytes_alone_would_not() {
         .unwrap();
     assert!(bytes.admit(call(&bytes, 1)).await.is_err());
     let tokens = Firewall::builder()
-        .prices(prices)
+        .prices(prices.clone())
         .budget_usd(0.30)
         .token_counter(Four)
         .build()
         .unwrap();
+    // An image takes more tokens than its bytes as text.
+    let mut pictured = call(&tokens, 1);
+    pictured.body = Some(pictured.messages.clone());
+    pictured.has_media = true;
+    let refused = tokens.admit(pictured).await.unwrap_err();
+    assert_eq!(refused.rule_id(), rule_ids::PRE_CALL_ESTIMATE);
     assert!(tokens.admit(call(&tokens, 1)).await.unwrap().bound().amount <= usd("0.30"));
+    let panics = Firewall::builder()
+        .prices(prices)
+        .budget_usd(0.30)
+        .token_counter(Panics)
+        .build()
+        .unwrap();
+    let refused = panics.admit(call(&panics, 1)).await.unwrap_err();
+    assert_eq!(refused.rule_id(), rule_ids::PRE_CALL_ESTIMATE);
 }
 
 #[derive(Clone, Copy, Debug)]

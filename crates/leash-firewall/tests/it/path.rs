@@ -259,6 +259,48 @@ async fn rules_redactors_and_rules_elsewhere_that_fail_refuse() {
 }
 
 #[tokio::test]
+async fn what_somebody_else_wrote_and_panics_refuses_and_the_log_says_so() {
+    #[derive(Debug)]
+    struct Panics;
+    impl Redactor for Panics {
+        fn redact(&self, _: &Json) -> Result<Option<Json>, RuleError> {
+            panic!("a redactor of somebody else");
+        }
+    }
+    #[async_trait::async_trait]
+    impl AsyncRule for Panics {
+        fn id(&self) -> &'static str {
+            "scanner"
+        }
+        async fn evaluate(&self, _: &Call, _: &PolicyContext) -> Result<Option<Decision>, RuleError> {
+            tokio::task::yield_now().await;
+            panic!("a rule of somebody else");
+        }
+    }
+    #[async_trait::async_trait]
+    impl HitlGate for Panics {
+        async fn request(&self, _: &ApprovalRequest) -> Result<HitlAnswer, StoreError> {
+            tokio::task::yield_now().await;
+            panic!("a gate of somebody else");
+        }
+    }
+    let log = Log::new();
+    for (set, rule_id) in [
+        (builder().redactor(Panics), rule_ids::REDACT),
+        (builder().async_rule(Panics), "scanner"),
+        (
+            builder().rule(On("t", Action::Hitl)).hitl_gate(Arc::new(Panics)),
+            rule_ids::HITL_GATE,
+        ),
+    ] {
+        let firewall = set.audit_log(log.path()).build().unwrap();
+        assert_eq!(refusal(run(&firewall, "t").await).rule_id(), rule_id);
+        firewall.close().await.unwrap();
+    }
+    assert_eq!(log.refusals(), 3);
+}
+
+#[tokio::test]
 async fn tool_calls_that_a_model_asks_for_are_judged_before_the_agent_sees_them() {
     let log = Log::new();
     let firewall = builder()

@@ -490,7 +490,7 @@ impl<'a> Finder<'a> {
                 .map_or(start, |group| group.end);
             // A parenthesis alone in front belongs to it only where the number needs it.
             let closes = self.text.get(start..end).is_some_and(|text| text.contains(')'));
-            let from = if number.paren && !number.plus && !closes {
+            let from = if self.char_at(start) == Some('(') && !closes {
                 start.saturating_add(1)
             } else {
                 start
@@ -583,7 +583,8 @@ impl<'a> Finder<'a> {
                 local.first().is_some_and(|&area| area >= 2)
                     && local.get(3).is_some_and(|&exchange| exchange >= 2)
             });
-            if american && (!spaced || number.paren) {
+            let slashed = number.separated(groups, Separator::Slash);
+            if american && !slashed && (!spaced || number.paren) {
                 return Some(("PHONE", groups));
             }
             let abroad = self.starts_plainly(start)
@@ -602,6 +603,7 @@ impl<'a> Finder<'a> {
                         "phone",
                         "tel",
                         "mobile",
+                        "mob",
                         "cell",
                         "fax",
                         "whatsapp",
@@ -663,6 +665,12 @@ impl<'a> Finder<'a> {
                 let rest = head.get(at.saturating_add(word.len())..).unwrap_or("");
                 let after = rest.chars().next();
                 let wide = !word.is_ascii();
+                // `sys_call` calls nobody, `user_phone` is one.
+                let verb =
+                    before == Some('_') && matches!(*word, "call" | "dial" | "cell" | "contact" | "handy");
+                if verb {
+                    return false;
+                }
                 (wide || !before.is_some_and(char::is_alphanumeric) || matches!(*word, "phone" | "version"))
                     && (wide || !after.is_some_and(char::is_alphabetic) || rest.starts_with("s "))
                     && !rest.chars().any(|c| c.is_ascii_digit())
@@ -902,8 +910,25 @@ impl<'a> Finder<'a> {
             // The mark hides the rest of the last label.
             Mark::Yes => domain = domain.rsplit_once('.')?.0,
         }
-        const FILES: [&str; 12] = [
-            "png", "jpg", "jpeg", "gif", "svg", "webp", "js", "css", "ts", "html", "ico", "json",
+        // Endings of files, and of units of systemd (`getty@tty1.service`), that are no domain.
+        const FILES: [&str; 17] = [
+            "png",
+            "jpg",
+            "jpeg",
+            "gif",
+            "svg",
+            "webp",
+            "js",
+            "css",
+            "ts",
+            "html",
+            "ico",
+            "json",
+            "service",
+            "socket",
+            "timer",
+            "slice",
+            "automount",
         ];
         loop {
             domain = domain.trim_end_matches(['.', '-']);
@@ -1085,6 +1110,10 @@ impl<'a> Finder<'a> {
             return None;
         }
         let colons = token.bytes().filter(|&byte| byte == b':').count();
+        // Eight pairs name a port of a storage network; an address leaves zeros out.
+        if colons == 7 && token.split(':').all(|group| group.len() == 2) {
+            return None;
+        }
         if colons < 2
             || !token.bytes().any(|byte| byte.is_ascii_digit())
             || token.parse::<Ipv6Addr>().is_err()

@@ -198,9 +198,8 @@ const DELETES: [&str; 25] = [
     "os.remove",
 ];
 
-const NETWORK: [&str; 12] = [
+const NETWORK: [&str; 11] = [
     "socket",
-    "connect(",
     "/inet/tcp",
     "TCPSocket",
     "fsockopen",
@@ -213,12 +212,13 @@ const NETWORK: [&str; 12] = [
     "/dev/tcp",
 ];
 
-const FETCHES: [&str; 20] = [
+const FETCHES: [&str; 21] = [
     "require(\"https\")",
     "require('https')",
     "require(\"http\")",
     "require('http')",
     "urlopen",
+    "urlretrieve",
     "requests.get",
     "urllib",
     "http.get",
@@ -357,7 +357,38 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
         }
     }
     let fetches = has(code, &FETCHES);
-    if has(code, &NETWORK)
+    if fetches
+        && has(
+            code,
+            &[
+                "urlretrieve",
+                "createWriteStream",
+                "'wb'",
+                "\"wb\"",
+                "File.write",
+                "file_put_contents",
+            ],
+        )
+    {
+        // What is written comes from the network, under one of the names in the code.
+        for name in found.iter().map(|literal| literal.text.as_str()).take(32) {
+            if name.contains(['.', '/']) && !name.contains("://") && !name.contains(char::is_whitespace) {
+                let file = machine.file_name(name);
+                machine
+                    .files
+                    .insert(file, super::expand::mark(super::marks::NETWORK).to_owned());
+            }
+        }
+    }
+    // Databases are connected to as well.
+    let connects = code.contains("connect(")
+        && !has(
+            code,
+            &[
+                "sql", "psycopg", "asyncpg", "duckdb", "mongo", "redis", "odbc", "oracledb", "mariadb",
+            ],
+        );
+    if (connects || has(code, &NETWORK))
         && (executes
             || has(
                 code,

@@ -192,6 +192,16 @@ impl Reader<'_> {
                 continue;
             }
             let word = rest.trim_start_matches(['-', ' ', '\t']);
+            let quoted = word
+                .strip_prefix(['\'', '"'])
+                .and_then(|rest| rest.split(['\'', '"']).next())
+                .filter(|end| !end.is_empty());
+            if let Some(end) = quoted
+                && self.bodies.len() < 8
+            {
+                self.bodies.push_back(end.to_owned());
+                continue;
+            }
             let end = word
                 .find(|c: char| c.is_whitespace() || matches!(c, ';' | '&' | '|' | ')' | '<' | '>'))
                 .unwrap_or(word.len());
@@ -250,9 +260,9 @@ impl Reader<'_> {
                         plain &= !self.matters(word);
                         if let Some(words) = only_with {
                             let base = word.rsplit('/').next().unwrap_or(word);
-                            plain &= !words.contains(&word)
-                                && !self.names.contains(base)
-                                && !(words.is_empty() && word.starts_with(['/', '-']));
+                            plain &= !(words.contains(&word)
+                                || self.names.contains(base)
+                                || words.is_empty() && word.starts_with(['/', '-']));
                         }
                     }
                     first = false;
@@ -441,7 +451,7 @@ const KEYWORDS: [&str; 20] = [
 
 /// The programs that the judge has something to say about, and the words of the shell that change what others mean,
 /// in order.
-const KNOWN: [&str; 390] = [
+const KNOWN: [&str; 404] = [
     "7z",
     "Rscript",
     "adduser",
@@ -495,15 +505,19 @@ const KNOWN: [&str; 390] = [
     "clear-disk",
     "clear-eventlog",
     "clickhouse-client",
+    "clush",
     "cmd",
     "command",
     "complete",
     "coproc",
     "cp",
     "cqlsh",
+    "crictl",
     "crontab",
     "cryptsetup",
     "cscript",
+    "csrutil",
+    "cssh",
     "curl",
     "dbus-run-session",
     "dbus-send",
@@ -525,6 +539,7 @@ const KNOWN: [&str; 390] = [
     "dotenv",
     "dotnet",
     "dropdb",
+    "dsh",
     "dumb-init",
     "eatmydata",
     "ed",
@@ -538,6 +553,7 @@ const KNOWN: [&str; 390] = [
     "expect",
     "export",
     "fakeroot",
+    "fallocate",
     "fd",
     "fdfind",
     "fdisk",
@@ -616,6 +632,7 @@ const KNOWN: [&str; 390] = [
     "lvremove",
     "lwp-request",
     "lxc",
+    "machinectl",
     "mail",
     "mailx",
     "make",
@@ -672,10 +689,12 @@ const KNOWN: [&str; 390] = [
     "openssl",
     "osascript",
     "parallel",
+    "parallel-ssh",
     "parted",
     "pass",
     "passwd",
     "pdm",
+    "pdsh",
     "perl",
     "php",
     "ping",
@@ -692,6 +711,7 @@ const KNOWN: [&str; 390] = [
     "proxychains",
     "proxychains4",
     "psql",
+    "pssh",
     "pulumi",
     "pushd",
     "pvremove",
@@ -720,6 +740,9 @@ const KNOWN: [&str; 390] = [
     "runuser",
     "rye",
     "s3cmd",
+    "salt",
+    "salt-call",
+    "salt-ssh",
     "sc",
     "schtasks",
     "scp",
@@ -751,6 +774,7 @@ const KNOWN: [&str; 390] = [
     "sk",
     "skill",
     "socat",
+    "spctl",
     "sponge",
     "sqlcmd",
     "sqlite3",

@@ -190,7 +190,7 @@ impl<'r> Machine<'r> {
 
     /// Runs `text` as a shell would, and then what it defined and did not call.
     ///
-    /// Where it is no command, a text of its own that breaks the grammar ends like one that a shell stops at.
+    /// In what may be no command, a script within it that breaks the grammar ends itself alone.
     pub(super) fn run_all(&mut self, text: &str, strict: bool) -> Result<End> {
         self.strict = strict;
         self.run_text(text, "", strict)?;
@@ -380,6 +380,10 @@ impl<'r> Machine<'r> {
                         }
                     }
                     None => values.extend(machine.env.args.iter().skip(1).cloned()),
+                }
+                if values.is_empty() {
+                    // Nobody said what it goes over; what it does is met all the same.
+                    values.push("x".to_owned());
                 }
                 // One number means what another does.
                 let mut numbers = 0_u32;

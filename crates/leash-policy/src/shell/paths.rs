@@ -48,6 +48,11 @@ pub(super) struct Path<'a> {
     pub(super) parts: Vec<&'a str>,
 }
 
+/// Folders of the root that hardly any project has, too.
+const TOP: [&str; 10] = [
+    "etc", "usr", "var", "boot", "proc", "sys", "dev", "root", "sbin", "lib64",
+];
+
 impl<'a> Path<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let mut absolute = text.starts_with('/');
@@ -70,9 +75,6 @@ impl<'a> Path<'a> {
             }
         }
         // Whoever climbs that far means the root.
-        const TOP: [&str; 10] = [
-            "etc", "usr", "var", "boot", "proc", "sys", "dev", "root", "sbin", "lib64",
-        ];
         if up >= 3 && parts.first().is_some_and(|first| TOP.contains(first)) {
             absolute = true;
         }
@@ -271,7 +273,8 @@ pub(super) fn place(text: &str, cwd: &str) -> Place {
         return Place::Ordinary;
     }
     if text.starts_with(marks::is) {
-        return if text.starts_with(marks::HARMLESS) {
+        // Below a folder of one's own, unless it climbs out of it.
+        return if text.starts_with(marks::HARMLESS) && text.matches("/..").count() < 3 {
             Place::Ordinary
         } else {
             Place::Unknown
@@ -387,19 +390,22 @@ fn on_a_drive(text: &str) -> Option<Place> {
     }
     let rest = rest.replace('\\', "/").to_ascii_lowercase();
     let rest = rest.trim_matches('/');
-    Some(if rest.is_empty() || is_all(rest) {
-        Place::Root
-    } else if rest.starts_with("windows")
-        || rest.starts_with("program")
-        || rest == "users"
-        || rest
-            .strip_prefix("users/")
-            .is_some_and(|rest| !rest.contains('/'))
-    {
-        Place::System
-    } else {
-        Place::Ordinary
-    })
+    // `C:\ -Recurse`: a shell joins what the backslash stands before.
+    Some(
+        if rest.is_empty() || is_all(rest) || rest.trim_start().starts_with('-') {
+            Place::Root
+        } else if rest.starts_with("windows")
+            || rest.starts_with("program")
+            || rest == "users"
+            || rest
+                .strip_prefix("users/")
+                .is_some_and(|rest| !rest.contains('/'))
+        {
+            Place::System
+        } else {
+            Place::Ordinary
+        },
+    )
 }
 
 /// A name that stands for everything in a folder.

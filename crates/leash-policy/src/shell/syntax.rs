@@ -592,6 +592,10 @@ impl<'a> Parser<'a> {
                 }
                 Command { kind, redirects }
             }
+            // A word that closes what nothing opened.
+            None if ["}", "fi", "done", "esac"].iter().any(|word| self.stands(word)) => {
+                return Err("has a word or an operator where none can stand");
+            }
             None => self.simple()?,
         };
         self.shallower();

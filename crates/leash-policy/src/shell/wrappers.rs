@@ -333,7 +333,8 @@ pub(super) fn open(
                 output
             }
         }
-        "docker" | "docker-compose" | "kubectl" | "oc" | "lxc" | "vagrant" | "gcloud" | "nix-shell" => {
+        "docker" | "docker-compose" | "crictl" | "kubectl" | "oc" | "lxc" | "vagrant" | "gcloud"
+        | "nix-shell" => {
             if program == "vagrant" || program == "gcloud" {
                 if let Some(command) = option(args, "-c", "--command") {
                     machine.run_text(&command.to_owned(), input, true)?;
@@ -406,6 +407,39 @@ pub(super) fn open(
             }
             let command = after.to_vec();
             machine.run(&command, input)?
+        }
+        "salt" | "salt-call" | "salt-ssh" => {
+            let Some(at) = args.iter().position(|arg| arg.starts_with("cmd.")) else {
+                return Ok(None);
+            };
+            let text = args.get(at.saturating_add(1)..).unwrap_or(&[]).join(" ");
+            machine.run_text(&text, input, true)?
+        }
+        "pdsh" | "pssh" | "parallel-ssh" | "clush" | "dsh" | "cssh" => {
+            let (_, command) = rest(
+                &shape("whlptoegxfuHOB", &["--hosts", "--host", "--user"], 0, false),
+                args,
+            );
+            let text = command.join(" ");
+            machine.run_text(&text, input, true)?
+        }
+        "machinectl" if first == "shell" => {
+            let command = args.get(2..).unwrap_or(&[]).to_vec();
+            machine.run(&command, input)?
+        }
+        "aws" if args.iter().any(|arg| arg == "send-command") => {
+            for arg in args {
+                if let Some((_, list)) = arg
+                    .split_once("commands=")
+                    .or_else(|| arg.split_once("\"commands\":"))
+                {
+                    for command in list.trim_matches(['[', ']', '{', '}', ' ']).split("\",") {
+                        let command = command.trim_matches(['"', '\'', ' ']).to_owned();
+                        machine.run_text(&command, "", false)?;
+                    }
+                }
+            }
+            return Ok(None);
         }
         "git" => return git(machine, args, input),
         "python" | "perl" | "ruby" | "node" | "php" | "lua" | "deno" | "bun" | "osascript" | "awk"
@@ -581,6 +615,25 @@ pub(super) fn open(
             }
             if program == "systemd-run" && args.iter().any(|arg| arg.starts_with("--on-")) {
                 return Err(Stop::Danger("makes something run or log in later"));
+            }
+            // The folder that the command begins in.
+            if matches!(program, "env" | "sudo") {
+                let own = args
+                    .get(..args.len().saturating_sub(command.len()))
+                    .unwrap_or(args);
+                let folder = if program == "env" {
+                    option(own, "-C", "--chdir")
+                } else {
+                    option(own, "-D", "--chdir")
+                };
+                if let Some(folder) = folder {
+                    let folder = folder.to_owned();
+                    let command = command.to_vec();
+                    let outer = std::mem::replace(&mut machine.env_mut().cwd, folder);
+                    let output = machine.run(&command, input);
+                    machine.env_mut().cwd = outer;
+                    return output.map(Some);
+                }
             }
             if program == "nsenter" && enters_host(args) {
                 return Err(Stop::Danger("hands the machine's files to a container"));
@@ -1021,6 +1074,11 @@ fn powershell(machine: &mut Machine<'_>, text: &str) -> Result<()> {
     {
         return Err(Stop::Danger("runs what it downloads"));
     }
+    if has(&["downloadfile", "-outfile"])
+        && has(&["start-process", "invoke-item", "saps ", "; ./", ";./", "; .\\"])
+    {
+        return Err(Stop::Danger("runs what it downloads"));
+    }
     // A backslash parts folders here, and quotes nothing.
     let lower = lower.replace('\\', "/");
     for line in lower.split([';', '\n', '|', '{', '}']) {
@@ -1137,6 +1195,10 @@ fn container(
     if command.is_empty() {
         return Ok(None);
     }
+    // The first process of a container is the container.
+    if matches!(command.as_slice(), [program, .., process] if program == "kill" && process == "1") {
+        return Ok(None);
+    }
     let entry = option(args, "", "--entrypoint").map(str::to_owned);
     let command = match entry {
         Some(entry) if !entry.is_empty() => std::iter::once(entry).chain(command).collect(),
@@ -1153,6 +1215,22 @@ fn container(
     Ok(None)
 }
 
+/// Whether git runs the value of a setting; names are in lower case.
+fn runs_value(name: &str) -> bool {
+    matches!(
+        name,
+        "core.sshcommand"
+            | "core.pager"
+            | "core.editor"
+            | "core.fsmonitor"
+            | "credential.helper"
+            | "diff.external"
+            | "sequence.editor"
+            | "core.gitproxy"
+            | "core.askpass"
+    )
+}
+
 fn git(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<Option<String>> {
     for pair in args.windows(2) {
         let [flag, value] = pair else { continue };
@@ -1164,18 +1242,7 @@ fn git(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<Option
                 if let Some(command) = command.strip_prefix('!') {
                     machine.run_text(command, "", true)?;
                 }
-            } else if matches!(
-                name.as_str(),
-                "core.sshcommand"
-                    | "core.pager"
-                    | "core.editor"
-                    | "core.fsmonitor"
-                    | "credential.helper"
-                    | "diff.external"
-                    | "sequence.editor"
-                    | "core.gitproxy"
-                    | "core.askpass"
-            ) {
+            } else if runs_value(&name) {
                 machine.run_text(command.trim_start_matches('!'), "", false)?;
             }
         }
@@ -1222,11 +1289,17 @@ fn git(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<Option
             }
         }
         Some("config") => {
-            if let [.., name, command] = args
-                && name.starts_with("alias.")
-                && let Some(command) = command.strip_prefix('!')
-            {
-                machine.run_text(command, "", true)?;
+            if let [.., name, command] = args {
+                let name = name.to_ascii_lowercase();
+                if name.starts_with("alias.")
+                    && let Some(command) = command.strip_prefix('!')
+                {
+                    machine.run_text(command, "", true)?;
+                } else if runs_value(&name) {
+                    machine.run_text(command.trim_start_matches('!'), "", false)?;
+                } else if name == "core.hookspath" && machine.place(command) == Place::Temporary {
+                    return Err(Stop::Danger("makes something run or log in later"));
+                }
             }
         }
         Some("clone" | "fetch" | "pull" | "ls-remote") => {

@@ -2,7 +2,7 @@
 //!
 //! In front of every operand the parser tries whether a type stands there (`DATE '2024-01-01'`), and writes an error message
 //! when none does. That is most of what parsing costs. Here the operands that cannot be one are read at once: names, numbers,
-//! strings and calls of functions.
+//! strings and calls of functions. So are lists behind `IN`, at which the parser tries a query first.
 
 use std::any::TypeId;
 use std::iter::Peekable;
@@ -75,7 +75,9 @@ impl<D: Dialect> Dialect for Quick<D> {
         expr: &Expr,
         precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
-        self.0.parse_infix(parser, expr, precedence)
+        self.0
+            .parse_infix(parser, expr, precedence)
+            .or_else(|| list(parser, expr))
     }
 
     fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<Result<u8, ParserError>> {
@@ -324,6 +326,39 @@ const PLAIN_KEYWORDS: &[Keyword] = &[
     Keyword::VERSION,
 ];
 
+/// `IN` and its list, if the first of it is a value, and so no query. Only behind a name: what is in front has to be copied, which
+/// would take quadratic time over a chain of them.
+fn list(parser: &mut Parser<'_>, expr: &Expr) -> Option<Result<Expr, ParserError>> {
+    let is_in = matches!(
+        &parser.peek_token_ref().token,
+        Token::Word(word) if word.keyword == Keyword::IN && word.quote_style.is_none()
+    );
+    let of_values = is_in
+        && matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+        && parser.peek_nth_token_ref(1).token == Token::LParen
+        && matches!(
+            parser.peek_nth_token_ref(2).token,
+            Token::Number(..) | Token::SingleQuotedString(_)
+        );
+    if !of_values {
+        return None;
+    }
+    parser.advance_token();
+    parser.advance_token();
+    let list = match parser.parse_comma_separated(Parser::parse_expr) {
+        Ok(list) => list,
+        Err(error) => return Some(Err(error)),
+    };
+    if let Err(error) = parser.expect_token(&Token::RParen) {
+        return Some(Err(error));
+    }
+    Some(Ok(Expr::InList {
+        expr: Box::new(expr.clone()),
+        list,
+        negated: false,
+    }))
+}
+
 /// Whether the parentheses behind the name at which the parser stands have few tokens in them, and none that nest. What nests
 /// is left to the parser, which remembers where it failed and so does not try the same again at every level.
 fn is_flat(parser: &Parser<'_>) -> bool {
@@ -436,6 +471,8 @@ mod tests {
             "SELECT _utf8'x', name 'alias', status, value -> 1, id[1], plan::text, key -> 'a' FROM t",
             "SELECT list_transform(l, x -> x + 1), count(*), count(DISTINCT a), f(), f(a => 1), f(SELECT 1) FROM t",
             "SELECT 1 AS a, 'x' 'y', 'x' AS b, 1.5e3, -1, +name, a.b.c, t.* FROM t",
+            "SELECT a IN (1), b IN ('x', (SELECT 1)), c NOT IN (1, 2), d IN (-1), e IN ('x' || 'y') AND f IN (1) OR g IN (1,)",
+            "SELECT POSITION('x' IN a), NOT b IN (1) IS NULL, c + 1 IN (2, 3) = d, e IN (1 FROM t",
             "SELECT max(a) OVER (PARTITION BY b), sum(a) FILTER (WHERE b) FROM t",
         ];
         let mut disagreed = Vec::new();

@@ -1,5 +1,7 @@
 //! SQL as text: limits, versioned comments, place holders. What has to be known before a parser is let at it.
 
+use std::cell::Cell;
+
 use sqlparser::dialect::{Dialect, MsSqlDialect};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -18,6 +20,9 @@ const MAX_SET_OPERATIONS: usize = 100;
 /// Deepest parentheses. The parser looks ahead at each, which costs time that is exponential in the depth.
 const MAX_PARENS: usize = 40;
 
+/// Most tokens for which a thread keeps room, of some hundred bytes each.
+const MAX_KEPT: usize = 2_000;
+
 /// Why a text is not given to the parser, or what the tokenizer could not read. Quotes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
@@ -27,13 +32,27 @@ pub(super) enum Refused {
     Unreadable(u64, u64),
 }
 
+thread_local! {
+    /// Room for tokens, empty while nobody parses: a large allocation each time costs more than what is put into it.
+    static BUFFER: Cell<Vec<TokenWithSpan>> = const { Cell::new(Vec::new()) };
+}
+
+/// Keeps the room of tokens that were parsed for the next text, if it is not too much; the tokens themselves are forgotten.
+pub(super) fn give_back(mut tokens: Vec<TokenWithSpan>) {
+    tokens.clear();
+    if tokens.capacity() <= MAX_KEPT {
+        BUFFER.set(tokens);
+    }
+}
+
 /// The tokens of `text`, within limits.
 pub(super) fn tokens(dialect: &dyn Dialect, text: &str) -> Result<Vec<TokenWithSpan>, Refused> {
     if text.len() > MAX_BYTES {
         return Err(Refused::Limit("the statement is longer than 64 KiB"));
     }
+    let mut tokens = BUFFER.take();
     // Words and the space between them are about as long as this, and growing moves all of them.
-    let mut tokens = Vec::with_capacity((text.len() / 3).saturating_add(16));
+    tokens.reserve((text.len() / 3).saturating_add(16));
     Tokenizer::new(dialect, text)
         .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|error| Refused::Unreadable(error.location.line, error.location.column))?;
@@ -156,7 +175,8 @@ pub(super) fn smooth(dialect: &dyn Dialect, tokens: Vec<TokenWithSpan>) -> Vec<T
         let next = tokens.get(i.saturating_add(1));
         let is_word =
             |token: Option<&TokenWithSpan>| matches!(token.map(|token| &token.token), Some(Token::Word(_)));
-        if starts && is(Some(token), "table") && is_word(next) {
+        let opens = starts || matches!(out.last().map(|token| &token.token), Some(Token::LParen));
+        if opens && is(Some(token), "table") && is_word(next) {
             for new in [
                 Token::make_keyword("SELECT"),
                 Token::Mul,
@@ -1097,7 +1117,7 @@ fn template(text: &str) -> Option<(&'static str, usize)> {
     let plain = |inner: &str| {
         inner
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_-. ,='\"()[]:+|!<>\n".contains(&byte))
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-. ,='\"()[]:+|!<>%/\n".contains(&byte))
             && !args::words(inner)
                 .iter()
                 .any(|word| RUNNING.contains(&word.as_str()))
@@ -1125,8 +1145,10 @@ fn template(text: &str) -> Option<(&'static str, usize)> {
     let rest = text.strip_prefix("{{")?;
     let (inner, after) = rest.split_once("}}")?;
     let len = text.len().saturating_sub(after.len());
-    let call = inner.trim_matches('-').trim();
-    if !plain(inner) {
+    // Filters (`| join(', ')`) change how a value is written.
+    let (call, filters) = inner.split_once('|').unwrap_or((inner, ""));
+    let call = call.trim_matches('-').trim();
+    if !plain(inner) || !are_quoted_well(filters) {
         return None;
     }
     let is_name = |name: &str| {
@@ -1163,15 +1185,16 @@ fn are_quoted_well(arguments: &str) -> bool {
         let Some((quoted, after)) = inside.split_once(quote) else {
             return false;
         };
-        let first = quoted
-            .split_whitespace()
-            .next()
-            .unwrap_or_default()
-            .to_ascii_lowercase();
         let plain = quoted
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_-. :".contains(&byte));
-        if !plain || quoted.contains(' ') && STATEMENTS.contains(&first.as_str()) {
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-. :,%/".contains(&byte));
+        let reads_as_sql = quoted.contains(' ')
+            && quoted.split_whitespace().any(|word| {
+                let word = word.to_ascii_lowercase();
+                STATEMENTS.contains(&word.as_str())
+                    || matches!(word.as_str(), "from" | "where" | "union" | "or" | "and")
+            });
+        if !plain || reads_as_sql {
             return false;
         }
         rest = after;
@@ -1203,7 +1226,23 @@ mod tests {
         assert_eq!(fill_in("a = %(id)s").as_deref(), Some("a =  NULL "));
         assert_eq!(fill_in("a %sum"), None);
         assert_eq!(fill_in("from {{ ref('x') }}").as_deref(), Some("from dbt_model"));
-        assert_eq!(fill_in("from {{ run_query('x') }}"), None);
+        assert_eq!(
+            fill_in("in ({{ ids | join(', ') }})").as_deref(),
+            Some("in (dbt_model)")
+        );
+        assert_eq!(
+            fill_in("from ${a}, {b.c}").as_deref(),
+            Some("from filled_in, filled_in")
+        );
+        for text in [
+            "from {{ run_query('x') }}",
+            "{{ config(pre_hook='delete from t') }}",
+            "{{ f('drop table t') }}",
+            "{{ x | replace('a', 'b from c') }}",
+            "{% do run_query('x') %}",
+        ] {
+            assert_eq!(fill_in(text), None, "{text}");
+        }
         assert_eq!(fill_in("'{{ var(' INTO t FROM u WHERE a=') }}'"), None);
     }
 }

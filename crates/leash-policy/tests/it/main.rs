@@ -1,7 +1,9 @@
 //! The rules over their cases, and what must hold of them for any input.
 
+mod commands;
 mod content;
 mod file;
+mod places;
 #[cfg(feature = "scanners")]
 mod scanners;
 mod shell;

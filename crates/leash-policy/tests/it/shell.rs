@@ -59,6 +59,180 @@ fn every_case_is_decided_as_it_says() {
     );
 }
 
+/// A text of at least `length` bytes, of whole lines.
+fn filled(line: impl Fn(usize) -> String, length: usize) -> String {
+    let mut text = String::new();
+    for at in 0.. {
+        if text.len() >= length {
+            break;
+        }
+        text.push_str(&line(at));
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn padding_hides_no_command() {
+    let rule = BlockedShell::new();
+    let block = |text: &str| evaluate(&rule, "note", json!({"text": text})) == Some(Action::Block);
+    let length = 70_000;
+    let paddings = [
+        filled(|_| "echo hello world".into(), length),
+        filled(
+            |at| format!("INFO request {at} took {}ms: done", at % 300),
+            length,
+        ),
+        filled(|at| at.to_string(), length),
+        filled(|_| "# only a remark".into(), length),
+        filled(|_| "a=1".into(), length),
+        filled(|_| "echo $(echo a)".into(), length),
+        filled(|_| "eval 'echo a'".into(), length),
+        filled(|at| format!("f{at}() {{ echo a; }}"), length),
+        format!("#{}\n", "x".repeat(length)),
+        format!(": {}\n", "x".repeat(length)),
+        format!(": '{}'\n", filled(|_| "line of text".into(), length)),
+        format!("cat <<E\n{}E\n", filled(|_| "line of text".into(), length)),
+        format!("cat <<'E X'\n{}E X\n", filled(|_| "line of text".into(), length)),
+        format!("if true; then\n{}fi\n", filled(|_| "echo a".into(), length)),
+        format!("{}true{}\n", "( ".repeat(64), " )".repeat(64)),
+        format!("echo {{1..100000}}\n{}", filled(|_| "true; true".into(), length)),
+        "bash -c '('\n".into(),
+        "echo ${a b}\n".into(),
+    ];
+    let endings = [
+        "rm -rf /",
+        "a=rm\n$a -rf /",
+        "f() {\n  rm -rf \"$1\"\n}\nf /",
+        "alias foo='rm -rf /'\nfoo",
+        "bash <<Q\nrm -rf /\nQ",
+        "for i in /\ndo\n  rm -rf \"$i\"\ndone",
+        "a=(rm\n-rf\n/)\n\"${a[@]}\"",
+        "cp /bin/rm ./zz\n./zz -rf /",
+        "echo 'rm -rf /' > zz.x\nsh zz.x",
+        "rm \\\n -rf \\\n /",
+        "echo 'a\nb'\nrm -rf /",
+        "foo ~/.ssh/id_rsa",
+    ];
+    for (at, padding) in paddings.iter().enumerate() {
+        for ending in endings.iter().skip(at % 3).step_by(3) {
+            assert!(
+                block(&format!("{padding}{ending}\n")),
+                "{ending:?} behind {:?}",
+                padding.get(..40)
+            );
+        }
+    }
+    // Every command that is harmful in a text is so behind padding, and before it.
+    let mut met = 0_usize;
+    for cases in CASES {
+        let cases: Vec<Value> = serde_json::from_str(cases).unwrap();
+        for case in cases
+            .iter()
+            .filter(|case| case["should_block"] == true && case["options"].is_null())
+        {
+            let Some(command) = case["args"]["command"].as_str().filter(|command| block(command)) else {
+                continue;
+            };
+            met += 1;
+            if met.is_multiple_of(60) {
+                let padding = &paddings[met / 60 % 7];
+                assert!(block(&format!("{padding}{command}\n{padding}")), "{command:?}");
+            }
+        }
+    }
+    assert!(met > 1000, "{met}");
+}
+
+#[test]
+fn long_texts_that_are_no_commands_pass() {
+    let length = 1 << 18;
+    let source = include_str!("shell.rs");
+    let texts = [
+        filled(
+            |at| {
+                format!(
+                    "2024-05-01T12:00:{:02}Z INFO [worker-{at}] status=OK path=/api/v1/{at} in {}ms",
+                    at % 60,
+                    at % 300
+                )
+            },
+            length,
+        ),
+        filled(
+            |at| {
+                format!(
+                    "{{\"level\":30,\"time\":{at},\"msg\":\"request completed\",\"url\":\"/a/{at}?x=1&y=2\"}}"
+                )
+            },
+            length,
+        ),
+        filled(
+            |at| {
+                format!(
+                    "  {{\n    \"id\": {at},\n    \"tags\": [\"rm\", \"kill\"],\n    \"b\": {{\n      \"c\": 1\n    }}\n  }},"
+                )
+            },
+            length,
+        ),
+        filled(
+            |at| format!("{at},\"Name {at}\",user{at}@example.com,{at}.50,active"),
+            length,
+        ),
+        filled(|at| at.to_string(), length),
+        filled(
+            |at| format!("gcc -Wall -O2 -c -o build/f{at}.o src/f{at}.c\n/usr/bin/ld -o x{at} f{at}.o"),
+            length,
+        ),
+        filled(
+            |at| {
+                format!(
+                    "npm warn deprecated pkg{at}@1.0.{at}: no longer supported\nadded {at} packages in 3s"
+                )
+            },
+            length,
+        ),
+        filled(
+            |at| {
+                format!(
+                    "[[package]]\nname = \"p{at}\"\nversion = \"1.0.{at}\"\nsource = \"registry+https://example.com\"\ndependencies = [\n \"a\",\n]\n"
+                )
+            },
+            length,
+        ),
+        filled(
+            |at| {
+                format!(
+                    "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p{at}\n  command: [\"sh\", \"-c\", \"exec node\"]\n---"
+                )
+            },
+            length,
+        ),
+        filled(
+            |_| {
+                "resource \"aws_instance\" \"web\" {\n  ami = \"ami-123\"\n  tags = {\n    Name = \"x\"\n  }\n}".into()
+            },
+            length,
+        ),
+        filled(
+            |_| "It says that nobody reads this, but rm and kill are mentioned.\n".into(),
+            length,
+        ),
+        format!("don't panic\n{}", filled(|_| "Nobody reads this".into(), length)),
+        filled(|_| source.to_owned(), length),
+        "QUJD".repeat(length / 4),
+    ];
+    let rule = BlockedShell::new();
+    for text in texts {
+        assert_eq!(
+            evaluate(&rule, "note", json!({"text": text})),
+            None,
+            "{:?}",
+            text.get(..80)
+        );
+    }
+}
+
 #[test]
 fn what_is_not_known_is_asked_about_where_that_is_set() {
     let rule = BlockedShell::new().with_option("unknown", "hitl").unwrap();

@@ -964,3 +964,35 @@ fn a_tool_whose_name_would_fill_the_log_is_an_error() {
         WireErrorKind::Limit
     );
 }
+
+#[test]
+fn an_answer_that_says_something_and_counts_nothing_has_no_usage() {
+    let chunk = |content: &str| json!({"choices": [{"index": 0, "delta": {"content": content}}]});
+    let counted = json!({"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0}});
+    for (content, is_believed) in [("a long answer", false), ("", true)] {
+        let events = format!("data: {}\n\ndata: {counted}\n\ndata: [DONE]\n\n", chunk(content));
+        let streamed = whole(Format::OpenAiChat, events.as_bytes());
+        assert!(streamed.is_complete);
+        assert_eq!(streamed.usage.is_some(), is_believed, "{content}");
+        for (format, body) in [
+            (
+                Format::OpenAiChat,
+                json!({"choices": [{"index": 0, "message": {"content": content}}], "usage": counted["usage"]}),
+            ),
+            (
+                Format::AnthropicMessages,
+                json!({"content": if is_believed { json!([]) } else { json!([{"type": "text", "text": content}]) },
+                    "usage": {"input_tokens": 9, "output_tokens": 0}}),
+            ),
+            (
+                Format::OpenAiResponses,
+                json!({"output": if is_believed { json!([]) } else { json!([{"type": "message", "content": content}]) },
+                    "usage": {"input_tokens": 9, "output_tokens": 0}}),
+            ),
+        ] {
+            let answer = Response::parse(format, body.to_string().as_bytes(), &Limits::default()).unwrap();
+            assert_eq!(answer.usage().is_some(), is_believed, "{body}");
+            assert_eq!(answer.usage_untrusted(), !is_believed);
+        }
+    }
+}

@@ -264,6 +264,9 @@ impl Machine<'_> {
         {
             self.copy_program(target, name);
         }
+        if sources.contains(&"/dev/null") && target.ends_with("_history") {
+            return Err(TRACES);
+        }
         if program == "cp" || program == "install" {
             let mut content = String::new();
             for source in sources {
@@ -532,6 +535,9 @@ fn only_exports(content: &str) -> bool {
         if line.is_empty() || line.starts_with('#') {
             return true;
         }
+        if sets_up_a_tool(line) {
+            return true;
+        }
         if line.contains(['`', ';', '|', '&', '<', '>']) || line.contains("$(") {
             return false;
         }
@@ -589,4 +595,40 @@ fn is_plain_alias(name: &str, value: &str) -> bool {
         && value
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-' | b'_' | b'.' | b'='))
+}
+
+/// Whether a line of a start-up file takes over what a tool prints for it: `eval "$(tool init bash)"`,
+/// `source <(tool completion bash)`.
+fn sets_up_a_tool(line: &str) -> bool {
+    let inner = line
+        .strip_prefix("eval \"$(")
+        .and_then(|rest| rest.strip_suffix(")\""))
+        .or_else(|| {
+            line.strip_prefix("source <(")
+                .and_then(|rest| rest.strip_suffix(')'))
+        })
+        .or_else(|| line.strip_prefix(". <(").and_then(|rest| rest.strip_suffix(')')));
+    let Some(inner) = inner else { return false };
+    let mut words = inner.split_whitespace();
+    let tool = words.next().unwrap_or("");
+    const PRINTS: [&str; 8] = [
+        "init",
+        "hook",
+        "shellenv",
+        "completion",
+        "completions",
+        "env",
+        "activate",
+        "virtualenv-init",
+    ];
+    words.next().is_some_and(|word| PRINTS.contains(&word))
+        && !tool.starts_with("/tmp")
+        && !tool.starts_with('.')
+        && !matches!(
+            super::canonical(tool),
+            "sh" | "curl" | "wget" | "nc" | "ssh" | "python" | "perl" | "node" | "ruby"
+        )
+        && inner
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-' | b'_' | b'.' | b'/'))
 }

@@ -304,6 +304,20 @@ impl Machine<'_> {
         Ok(())
     }
 
+    /// A pod that is given the machine's files, its processes or all rights.
+    pub(super) fn judge_pod(args: &[String]) -> Result<()> {
+        for arg in args.iter().filter(|arg| arg.starts_with("--overrides")) {
+            let plain = arg.replace([' ', '"'], "");
+            if plain.contains("hostPID:true")
+                || plain.contains("privileged:true")
+                || plain.contains("hostPath:{path:/}")
+            {
+                return Err(HOST);
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn judge_docker(&mut self, args: &[String]) -> Result<()> {
         let host_processes = args.iter().any(|arg| arg == "--pid=host")
             || args

@@ -186,7 +186,8 @@ impl Machine<'_> {
             "pgrep"
                 if operands(args, "uUgGPtsFd")
                     .iter()
-                    .any(|name| matches!(*name, "" | "." | ".*")) =>
+                    .any(|name| matches!(*name, "" | "." | ".*"))
+                    || has_flag(args, 'v') =>
             {
                 out(marks::SENSITIVE)
             }
@@ -234,7 +235,14 @@ impl Machine<'_> {
             "find" | "fd" | "fdfind" | "ls" | "locate" => {
                 let folder = operands(args, "").first().copied().unwrap_or(".").to_owned();
                 // Whoever looks for keys by name finds keys.
-                if let Some(name) = option(args, "-name", "").filter(|name| paths::is_credential(name, "")) {
+                if let Some(name) = args
+                    .windows(2)
+                    .filter_map(|pair| match pair {
+                        [flag, name] if matches!(flag.as_str(), "-name" | "-iname") => Some(name),
+                        _ => None,
+                    })
+                    .find(|name| paths::is_credential(name, ""))
+                {
                     return format!("{}/{name}\n", folder.trim_end_matches('/'));
                 }
                 // Files that are named are what is listed.

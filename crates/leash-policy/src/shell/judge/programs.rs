@@ -81,10 +81,17 @@ impl Machine<'_> {
                     }
                 }
             }
+            "fallocate"
+                if operands(args, "lo")
+                    .iter()
+                    .any(|path| self.place(path) == Place::Disk) =>
+            {
+                return Err(DISK);
+            }
             "dd" => {
                 for arg in args {
                     if let Some(path) = arg.strip_prefix("of=") {
-                        if path.starts_with(marks::is) && !path.starts_with(marks::HARMLESS) {
+                        if path.starts_with(marks::is) {
                             self.unknown("writes to what is not known before it runs");
                         }
                         let content = match args.iter().find_map(|arg| arg.strip_prefix("if=")) {
@@ -428,6 +435,7 @@ impl Machine<'_> {
             "getent" if args.iter().any(|arg| arg == "shadow" || arg == "gshadow") => return Err(READS),
             "unshadow" | "mimikatz" | "mimipenguin" | "lazagne" => return Err(READS),
             "kubectl" | "oc" => {
+                Self::judge_pod(args)?;
                 let words = operands(args, "nolfc");
                 let secret = words
                     .iter()

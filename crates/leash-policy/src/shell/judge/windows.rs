@@ -87,6 +87,8 @@ impl Machine<'_> {
             {
                 return Err(OPENS);
             }
+            "csrutil" if is(first, "disable") => return Err(DISARMS),
+            "spctl" if args.iter().any(|arg| arg.ends_with("-disable")) => return Err(DISARMS),
             "tsshutdn" => return Err(STOPS),
             _ => {}
         }
