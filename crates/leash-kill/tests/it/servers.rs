@@ -97,7 +97,7 @@ async fn said(registry: &RedisKillRegistry, caller: &Caller) -> Option<KillOrder
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), asking)
+    tokio::time::timeout(Duration::from_mins(1), asking)
         .await
         .unwrap()
 }
