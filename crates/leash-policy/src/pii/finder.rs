@@ -16,6 +16,9 @@ use std::net::Ipv6Addr;
 
 /// How many digits of one number are looked at.
 const MAX_DIGITS: usize = 40;
+/// How many groups of one number are looked at: a phone number has eight at most, and what separates it from the next
+/// says whether it ends there.
+const MAX_GROUPS: usize = 9;
 /// How far an address reaches: RFC 5321 allows 64 bytes before the `@` and 255 after it.
 const MAX_LOCAL: usize = 64;
 const MAX_DOMAIN: usize = 255;
@@ -71,6 +74,9 @@ pub(super) struct Finder<'a> {
     decided: usize,
     /// Where the last finding ended: what stands before is as good as redacted.
     after: usize,
+    /// How many digits and words were looked at.
+    #[cfg(test)]
+    steps: std::cell::Cell<usize>,
 }
 
 /// What a byte may begin.
@@ -163,7 +169,7 @@ const fn is_unspaced(character: char) -> bool {
 /// A number: its digits, and how they are grouped.
 struct Number {
     digits: [u8; MAX_DIGITS],
-    groups: [Group; MAX_DIGITS],
+    groups: [Group; MAX_GROUPS],
     count: usize,
     plus: bool,
     paren: bool,
@@ -218,6 +224,8 @@ impl<'a> Finder<'a> {
             short: false,
             decided: 0,
             after: 0,
+            #[cfg(test)]
+            steps: std::cell::Cell::new(0),
         }
     }
 
@@ -312,6 +320,14 @@ impl<'a> Finder<'a> {
         start
     }
 
+    /// Counts, so that a test can say how much is looked at.
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "only tests count"))]
+    #[inline]
+    fn step(&self) {
+        #[cfg(test)]
+        self.steps.set(self.steps.get().saturating_add(1));
+    }
+
     fn char_at(&self, at: usize) -> Option<char> {
         match self.bytes.get(at) {
             Some(byte) if byte.is_ascii() => Some(char::from(*byte)),
@@ -368,26 +384,18 @@ impl<'a> Finder<'a> {
 
     fn number(&mut self, floor: usize) -> Option<Found> {
         let start = self.at;
-        let mut number = Number {
-            digits: [0; MAX_DIGITS],
-            groups: [Group::default(); MAX_DIGITS],
-            count: 0,
-            plus: false,
-            paren: false,
-            mark: None,
-        };
+        let (mut plus, mut paren) = (false, false);
         let mut at = start;
-        let mut before = start;
         loop {
             match self.char_at(at) {
-                Some('+') if !number.plus => number.plus = true,
-                Some('(') if !number.paren => number.paren = true,
+                Some('+') if !plus => plus = true,
+                Some('(') if !paren => paren = true,
                 None if !self.last => return self.wait(start, floor),
                 _ => break,
             }
             at = at.saturating_add(1);
         }
-        if !self.begins(before) {
+        if !self.begins(start) {
             // In a word; but an IBAN begins with letters.
             if at == start {
                 if let Some(found) = self.iban(floor) {
@@ -405,10 +413,21 @@ impl<'a> Finder<'a> {
             }
             return None;
         }
+        if !self.char_at(at).is_some_and(|next| digit(next).is_some()) {
+            return None;
+        }
+        let mut number = Number {
+            digits: [0; MAX_DIGITS],
+            groups: [Group::default(); MAX_GROUPS],
+            count: 0,
+            plus,
+            paren,
+            mark: None,
+        };
         let mut total = 0_usize;
         let mut separator = Separator::None;
         let mut end_short = false;
-        'groups: while number.count < MAX_DIGITS {
+        'groups: while number.count < MAX_GROUPS {
             let group_start = at;
             let first = total;
             while let Some(character) = self.char_at(at)
@@ -417,6 +436,7 @@ impl<'a> Finder<'a> {
                 let Some(slot) = number.digits.get_mut(total) else {
                     break 'groups;
                 };
+                self.step();
                 *slot = value;
                 total = total.saturating_add(1);
                 at = at.saturating_add(character.len_utf8());
@@ -435,7 +455,6 @@ impl<'a> Finder<'a> {
             }
             number.count = number.count.saturating_add(1);
             // What separates this group from the next.
-            before = at;
             let mut signs = 0_u32;
             separator = Separator::None;
             loop {
@@ -479,7 +498,6 @@ impl<'a> Finder<'a> {
         if end_short {
             return self.wait(start, floor);
         }
-        let _ = before;
         if number.count == 0 {
             return None;
         }
@@ -534,7 +552,6 @@ impl<'a> Finder<'a> {
     }
 
     fn judge(&self, number: &Number, start: usize) -> Option<(&'static str, usize)> {
-        let counts = |groups: usize| number.counts(groups);
         if !number.plus && !number.paren && self.is_ipv4(number) {
             return Some(("IP_ADDRESS", 4));
         }
@@ -573,10 +590,12 @@ impl<'a> Finder<'a> {
                 }
                 continue;
             }
-            let local = match counts(groups).collect::<Vec<_>>().as_slice() {
-                [3, 3, 4] => Some(digits),
-                [1, 3, 3, 4] if digits.first() == Some(&1) => digits.get(1..),
-                _ => None,
+            let local = if number.counts(groups).eq([3, 3, 4]) {
+                Some(digits)
+            } else if digits.first() == Some(&1) && number.counts(groups).eq([1, 3, 3, 4]) {
+                digits.get(1..)
+            } else {
+                None
             };
             let spaced = number.separated(groups, Separator::Space);
             let american = local.is_some_and(|local| {
@@ -656,26 +675,52 @@ impl<'a> Finder<'a> {
         while !self.text.is_char_boundary(from) {
             from = from.saturating_add(1);
         }
-        let head = self.text.get(from..start).unwrap_or("").to_lowercase();
-        // Neither another line nor what was redacted says what this is.
+        let head = self.text.get(from..start).unwrap_or("");
+        // Neither another line nor what was redacted says what this is, nor does what stands before another number.
         let head = head.rsplit(['\n', ']']).next().unwrap_or("");
-        words.iter().any(|word| {
-            head.match_indices(word).any(|(at, _)| {
-                let before = head.get(..at).and_then(|head| head.chars().next_back());
-                let rest = head.get(at.saturating_add(word.len())..).unwrap_or("");
-                let after = rest.chars().next();
-                let wide = !word.is_ascii();
-                // `sys_call` calls nobody, `user_phone` is one.
-                let verb =
-                    before == Some('_') && matches!(*word, "call" | "dial" | "cell" | "contact" | "handy");
-                if verb {
-                    return false;
-                }
-                (wide || !before.is_some_and(char::is_alphanumeric) || matches!(*word, "phone" | "version"))
-                    && (wide || !after.is_some_and(char::is_alphabetic) || rest.starts_with("s "))
-                    && !rest.chars().any(|c| c.is_ascii_digit())
+        let head = head
+            .rfind(|character: char| character.is_ascii_digit())
+            .and_then(|digit| head.get(digit..))
+            .unwrap_or(head);
+        if !head
+            .bytes()
+            .any(|byte| byte.is_ascii_alphabetic() || !byte.is_ascii())
+        {
+            return false;
+        }
+        let head = head.to_lowercase();
+        // By their first bytes, so that most places are passed over at once.
+        let bit = |byte: u8| 1_u64 << (byte & 63);
+        let firsts = words
+            .iter()
+            .filter_map(|word| word.bytes().next())
+            .fold(0, |firsts, byte| firsts | bit(byte));
+        head.bytes()
+            .enumerate()
+            .filter(|&(_, byte)| firsts & bit(byte) != 0)
+            .filter_map(|(at, _)| head.get(..at).zip(head.get(at..)))
+            .any(|(front, tail)| {
+                self.step();
+                let before = front.chars().next_back();
+                words.iter().any(|word| {
+                    let Some(rest) = tail.strip_prefix(word) else {
+                        return false;
+                    };
+                    let after = rest.chars().next();
+                    let wide = !word.is_ascii();
+                    // `sys_call` calls nobody, `user_phone` is one.
+                    let verb = before == Some('_')
+                        && matches!(*word, "call" | "dial" | "cell" | "contact" | "handy");
+                    if verb {
+                        return false;
+                    }
+                    (wide
+                        || !before.is_some_and(char::is_alphanumeric)
+                        || matches!(*word, "phone" | "version"))
+                        && (wide || !after.is_some_and(char::is_alphabetic) || rest.starts_with("s "))
+                        && !rest.chars().any(|c| c.is_ascii_digit())
+                })
             })
-        })
     }
 
     fn is_ipv4(&self, number: &Number) -> bool {
@@ -1140,11 +1185,13 @@ fn is_card(number: &Number, groups: usize) -> bool {
         let spaced = number.separated(groups, Separator::Space)
             || number.separated(groups, Separator::Dash)
             || number.separated(groups, Separator::Dot);
-        let counts: Vec<usize> = number.counts(groups).collect();
-        let fours = counts
-            .split_last()
-            .is_some_and(|(last, rest)| rest.iter().all(|&count| count == 4) && (1..=4).contains(last));
-        if !spaced || !(fours || matches!(counts.as_slice(), [4, 6, 4 | 5])) {
+        // Fours and a rest, or four, six and a rest.
+        let fours = number
+            .counts(groups)
+            .enumerate()
+            .all(|(at, count)| count == 4 || (at.saturating_add(1) == groups && (1..=4).contains(&count)));
+        let six = number.counts(groups).eq([4, 6, 4]) || number.counts(groups).eq([4, 6, 5]);
+        if !spaced || !(fours || six) {
             return false;
         }
     }
@@ -1225,4 +1272,33 @@ const fn iban_length(country: [u8; 2]) -> Option<usize> {
         b"RU" => 33,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Finder;
+
+    #[test]
+    fn what_is_looked_at_grows_with_the_text_and_not_faster() {
+        for piece in [
+            "1 ",
+            "12 ",
+            "123 ",
+            "1234 ",
+            "12345 ",
+            "1.2.3.4-",
+            "a 1234567 ",
+            "+",
+            "1+",
+            "(1 ",
+            "1 - ",
+            "１ ",
+        ] {
+            let text = piece.repeat(4096);
+            let mut finder = Finder::new(&text, true);
+            while finder.next_span(0).is_some() {}
+            let steps = finder.steps.get();
+            assert!(steps <= text.len().saturating_mul(10), "{piece:?}: {steps} steps");
+        }
+    }
 }
