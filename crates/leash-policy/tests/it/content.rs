@@ -237,6 +237,21 @@ fn a_secret_is_found_named_and_never_quoted() {
 }
 
 #[test]
+fn a_form_without_entropy_hides_no_secret_beside_it() {
+    let rule = SecretsRule::new();
+    let found = rule.scan("AKIAAAAAAAAAAAAAAAAA AKIAQ4ZT7WNXR2L5KD3J");
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].start, found[0].end), (21, 41));
+}
+
+#[test]
+fn forms_within_forms_are_looked_at_so_long_and_then_taken_for_secrets() {
+    let rule = SecretsRule::new();
+    assert!(rule.scan(&"xoxb-".repeat(40)).is_empty());
+    assert!(!rule.scan(&"xoxb-".repeat(20_000)).is_empty());
+}
+
+#[test]
 fn what_only_looks_like_a_secret_is_none() {
     for text in [
         "api_key: YOUR_API_KEY_HERE_PLEASE",
