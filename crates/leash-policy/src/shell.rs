@@ -104,6 +104,9 @@ struct Verdict {
     blocked: Option<&'static str>,
     refused: Option<&'static str>,
     unknown: Option<&'static str>,
+    /// What was done for the call so far: to follow its texts as they are, and what remains of them.
+    steps: u32,
+    condensed: u32,
 }
 
 impl BlockedShell {
@@ -321,8 +324,15 @@ impl BlockedShell {
             judge_condensed(text, used, verdict);
             return;
         }
-        let mut machine = Machine::new(used);
-        match machine.run_all(text, strict) {
+        // What is no command is followed as a whole as long as there is not too much of it in one call.
+        if !strict && verdict.steps >= machine::MAX_STEPS {
+            judge_condensed(text, used, verdict);
+            return;
+        }
+        let mut machine = Machine::new(used, verdict.steps);
+        let run = machine.run_all(text, strict);
+        verdict.steps = machine.steps();
+        match run {
             Ok(_) => {}
             Err(Stop::Danger(reason)) => {
                 verdict.blocked = Some(reason);
@@ -446,8 +456,10 @@ impl BlockedShell {
 /// that can do nothing must be followed to its end, or to where a shell would stop.
 fn judge_condensed(text: &str, settings: &Settings, verdict: &mut Verdict) {
     let condensed = long::condense(text, settings);
-    let mut machine = Machine::new(settings);
-    match machine.run_all(&condensed.text, false) {
+    let mut machine = Machine::new(settings, verdict.condensed);
+    let run = machine.run_all(&condensed.text, false);
+    verdict.condensed = machine.steps();
+    match run {
         Ok(End::Broken) => {}
         Ok(_) if condensed.whole => {}
         Ok(End::Whole | End::Open) => {
@@ -725,7 +737,7 @@ mod tests {
     /// What the judge takes `script` to write; nothing where it does not claim to know.
     fn judged(script: &str) -> Option<String> {
         let settings = Settings::default();
-        let mut machine = Machine::new(&settings);
+        let mut machine = Machine::new(&settings, 0);
         let output = machine.run_text(script, "", true).ok()?;
         (!marks::any(&output)).then_some(output)
     }

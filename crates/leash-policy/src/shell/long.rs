@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
+use std::sync::LazyLock;
 
 use super::Settings;
 use super::judge::{canonical, is_verb_noun};
@@ -366,7 +367,10 @@ impl Reader<'_> {
             return !self.matters(word);
         }
         // The glob of a path may be any program.
-        if assigns || word.contains('/') && word.contains(['*', '?', '[']) || KEYWORDS.contains(&base) {
+        if assigns || word.contains('/') && word.contains(['*', '?', '[']) {
+            return false;
+        }
+        if may_be_known(base) && KEYWORDS.contains(&base) {
             return false;
         }
         let lower;
@@ -378,8 +382,8 @@ impl Reader<'_> {
         };
         let program = canonical(base);
         !(self.names.contains(base)
-            || KNOWN.binary_search(&program).is_ok()
-            || KNOWN.binary_search(&base).is_ok()
+            || is_known(program)
+            || base != program && is_known(base)
             || program.starts_with("mkfs.")
             || program.starts_with("newfs_")
             || self
@@ -400,7 +404,9 @@ impl Reader<'_> {
         {
             return true;
         }
-        if !word.contains(['/', '.', '~']) && !word.contains("id_") {
+        if !word.bytes().any(|byte| matches!(byte, b'/' | b'.' | b'~' | b'_'))
+            || !word.contains(['/', '.', '~']) && !word.contains("id_")
+        {
             return false;
         }
         let word: Cow<'_, str> = if word.contains(['\'', '"', '\\']) {
@@ -441,6 +447,39 @@ fn quote_after(line: &str, mut quote: Option<u8>) -> Option<u8> {
         }
     }
     quote
+}
+
+/// How long [`KNOWN`] and [`KEYWORDS`] are that begin with a letter, as bits: most words are none of them at a glance.
+static LENGTHS: LazyLock<[u64; 256]> = LazyLock::new(|| {
+    let mut lengths = [0; 256];
+    for word in KNOWN.iter().chain(&KEYWORDS) {
+        let first = word.bytes().next().unwrap_or(0);
+        if let Some(entry) = lengths.get_mut(usize::from(first)) {
+            *entry |= bit(word);
+        }
+    }
+    lengths
+});
+
+/// The bit that stands for the length of a word; none for one that is too long.
+fn bit(word: &str) -> u64 {
+    let length = u32::try_from(word.len()).unwrap_or(u32::MAX);
+    1_u64.checked_shl(length).unwrap_or(0)
+}
+
+/// Whether a word begins as one of [`KNOWN`] or [`KEYWORDS`] does, and is as long.
+fn may_be_known(word: &str) -> bool {
+    let lengths = word
+        .bytes()
+        .next()
+        .and_then(|first| LENGTHS.get(usize::from(first)))
+        .copied()
+        .unwrap_or(0);
+    lengths & bit(word) != 0
+}
+
+fn is_known(word: &str) -> bool {
+    may_be_known(word) && KNOWN.binary_search(&word).is_ok()
 }
 
 /// Words that are part of the shell's grammar.
@@ -860,12 +899,15 @@ const KNOWN: [&str; 404] = [
 
 #[cfg(test)]
 mod tests {
-    use super::{KNOWN, condense};
+    use super::{KEYWORDS, KNOWN, condense, is_known, may_be_known};
     use crate::shell::Settings;
 
     #[test]
     fn the_known_programs_are_in_order() {
         assert!(KNOWN.is_sorted());
+        assert!(KNOWN.iter().all(|program| is_known(program)));
+        assert!(KEYWORDS.iter().all(|word| may_be_known(word)));
+        assert!(!is_known("") && !is_known("a") && !is_known(&"r".repeat(130)));
     }
 
     #[test]
