@@ -412,7 +412,7 @@ impl BlockedUrls {
         let end = text.find(['/', '?', '#', '\\']).unwrap_or(text.len());
         let authority = text.get(..end)?;
         if !above.place {
-            return self.unnamed(authority, text.len() > end);
+            return self.unnamed(authority, text.len() > end, work);
         }
         work.bytes = work.bytes.saturating_add(VALUE_BYTES);
         if work.bytes > MAX_HOST_BYTES {
@@ -437,7 +437,7 @@ impl BlockedUrls {
     }
 
     /// An address under a name that says nothing: judged where nothing else is written so.
-    fn unnamed(&self, authority: &str, more: bool) -> Option<&'static str> {
+    fn unnamed(&self, authority: &str, more: bool, work: &mut Work) -> Option<&'static str> {
         let (host, port) = split_port(authority);
         // Most strings are words, and no address is written so.
         if !authority.starts_with('[') && !may_be_near(host, port.is_some()) {
@@ -449,6 +449,10 @@ impl BlockedUrls {
         let address = host.matches('.').count() == 3 && host.parse::<Ipv4Addr>().is_ok();
         let surely = is_metadata(&host) && (address || host.contains(':') || more || port.is_some());
         if surely || port.is_some() && (address || authority.starts_with('[') || host == "localhost") {
+            work.bytes = work.bytes.saturating_add(VALUE_BYTES);
+            if work.bytes > MAX_HOST_BYTES {
+                return Some(TOO_MANY);
+            }
             return self.authority(authority, Scheme::default(), Where::Here);
         }
         None
@@ -605,6 +609,9 @@ pub(crate) fn percent(text: &str) -> String {
 
 /// A host as clients compare it: lower case, look-alike forms of ASCII as ASCII, other alphabets in Punycode.
 fn ascii(host: &str) -> String {
+    if host.is_ascii() {
+        return host.trim().to_ascii_lowercase();
+    }
     let mapped: String = host
         .trim()
         .chars()
@@ -1143,6 +1150,38 @@ mod tests {
             "mailto:a@b.example",
         ] {
             assert_eq!(rule.judge(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_address_under_a_name_that_says_nothing_is_found_in_every_spelling() {
+        let rule = BlockedUrls::new();
+        let near = |authority: &str| rule.unnamed(authority, false, &mut Work::default()).is_some();
+        for authority in [
+            "169.254.169.254",
+            "１６９.254.169.254",
+            "①69.254.169.254:80",
+            "+169.254.169.254",
+            "[fd00:ec2::254]",
+            "［fd00:ec2::254］",
+            "fd00：ec2：：254",
+            "10.0.0.1:22",
+            "LocalHost:8080",
+            "[::1]:80",
+        ] {
+            assert!(near(authority), "{authority}");
+        }
+        for authority in [
+            "a@b.co",
+            "10.0.0.1",
+            "metadata",
+            "localhost",
+            "word",
+            "漢字:1",
+            "1.5",
+            "a:1",
+        ] {
+            assert!(!near(authority), "{authority}");
         }
     }
 

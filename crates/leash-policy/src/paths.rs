@@ -369,6 +369,11 @@ fn normal(path: &str) -> Normal<'_> {
             device: false,
         };
     }
+    taken_apart(path)
+}
+
+/// A path of any spelling, part by part.
+fn taken_apart(path: &str) -> Normal<'_> {
     let (decoded, overlong) = decoded(path);
     let hidden = overlong || decoded.contains('\0');
     let mut elsewhere = false;
@@ -817,6 +822,43 @@ mod tests {
             ("/home/me/project/README.md", true),
         ] {
             assert_eq!(rule.judge(path).is_none(), allowed, "{path}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_path_that_is_left_as_it_is_needs_no_change(path in "([a-c./: ~;$%\\\\?…é-]|//|file:|\\.\\.){0,12}") {
+            let path = path.trim();
+            if is_normal(path) {
+                let slow = taken_apart(path);
+                proptest::prop_assert_eq!(slow.text.as_ref(), path);
+                proptest::prop_assert!(!slow.climbs && !slow.hidden && !slow.elsewhere && !slow.device);
+            }
+            if !may_climb(path) {
+                proptest::prop_assert!(!taken_apart(path).climbs);
+            }
+        }
+
+        #[test]
+        fn one_expression_finds_what_the_patterns_do(
+            parts in proptest::collection::vec(proptest::sample::select(&[
+                "", "a", "etc", "shadow", ".aws", "credentials", "x.pem", ".pem", ".ssh", "id_rsa_x", "proc", "1", "environ",
+                ".config", "gcloud", "private", "ssl", ".cargo", "credentials.toml", "login data", "keychains", "key", "xkubeconfig",
+            ][..]), 0..6),
+        ) {
+            let path = parts.join("/");
+            let one_by_one = CREDENTIALS.iter().any(|pattern| {
+                if pattern.contains('/') {
+                    let deep = format!("*/{pattern}");
+                    let path = format!("/{path}");
+                    matches(&deep, &path) || matches(&format!("{deep}/*"), &path)
+                } else {
+                    path.split('/').any(|part| matches(pattern, part))
+                }
+            });
+            proptest::prop_assert_eq!(holds_credentials(&path), one_by_one);
+            let marked = MARKS.as_ref().unwrap().is_match(&path);
+            proptest::prop_assert!(marked || !one_by_one);
         }
     }
 

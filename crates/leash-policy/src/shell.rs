@@ -713,8 +713,60 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::machine::Machine;
-    use super::{Settings, marks};
+    use leash_core::Action;
+    use serde_json::json;
+
+    use super::machine::{MAX_STEPS, Machine, Stop};
+    use super::{BlockedShell, Reading, Settings, Verdict, marks};
+
+    #[test]
+    fn what_grows_with_a_script_counts_as_work() {
+        let settings = Settings::default();
+        let variables: String = (0..4_000).map(|at| format!("v{at}=b;")).collect();
+        for script in [
+            // Each command looks at all variables; here it copies them, too.
+            format!("{variables}{}", "a=b c;".repeat(2_000)),
+            format!("{variables}{}", "b=c|d;".repeat(2_000)),
+            // Nobody would follow so many, and none of them need be read to know that.
+            "a;".repeat(30_000),
+            format!("a=x;{}", "a=$a$a;".repeat(9_000)),
+        ] {
+            let mut machine = Machine::new(&settings, 0);
+            let run = machine.run_all(&script, true);
+            assert!(matches!(run, Err(Stop::Refuse(_))), "{}", &script[..20]);
+            assert!(machine.steps() < MAX_STEPS * 2, "{}", machine.steps());
+        }
+        let mut machine = Machine::new(&settings, 0);
+        let script = "name=value; other=\"$name\"\nls -l | sort\nfoo=bar make_it\n".repeat(800);
+        assert!(machine.run_all(&script, true).is_ok(), "{}", machine.steps());
+    }
+
+    #[test]
+    fn the_texts_of_a_call_share_what_may_be_done_for_them() {
+        let rule = BlockedShell::new();
+        let mut verdict = Verdict::default();
+        let mut left = super::MAX_STRINGS;
+        let args = json!({"notes": vec!["a b;".repeat(8_000); 30]});
+        rule.walk(&args, Reading::Text, "", 0, &mut left, &mut verdict);
+        assert!(verdict.steps < MAX_STEPS * 2, "{}", verdict.steps);
+        assert!(verdict.condensed < MAX_STEPS * 2, "{}", verdict.condensed);
+        // What comes behind many harmless texts is judged all the same.
+        let mut texts = vec!["some words\nand more\n".repeat(1_500); 30];
+        texts.push("rm -rf /".into());
+        let mut verdict = Verdict::default();
+        let mut left = super::MAX_STRINGS;
+        rule.walk(
+            &json!({"notes": texts}),
+            Reading::Text,
+            "",
+            0,
+            &mut left,
+            &mut verdict,
+        );
+        assert!(verdict.steps >= MAX_STEPS, "{}", verdict.steps);
+        assert_eq!(rule.decide(&verdict).map(|said| said.action), Some(Action::Block));
+        assert!(verdict.blocked.is_some() && verdict.refused.is_none());
+    }
 
     /// What `script` writes in a shell that finds no program, in an empty folder.
     fn bash(script: &str) -> Option<String> {

@@ -39,8 +39,23 @@ enum Line {
 
 /// Leaves out of `text` what can do nothing by itself.
 pub(super) fn condense(text: &str, settings: &Settings) -> Condensed {
+    // What the text does not hold no word of it does; quotes may stand within a word.
+    let unquoted = if text.contains(['\'', '"']) {
+        Cow::Owned(text.replace(['\'', '"'], ""))
+    } else {
+        Cow::Borrowed(text)
+    };
+    let protected = settings.protected.iter().map(|path| path.trim_matches('/'));
     let mut reader = Reader {
         settings,
+        protected: protected
+            .filter(|path| text.contains(path) || unquoted.contains(path))
+            .collect(),
+        denied: settings
+            .deny
+            .iter()
+            .map(|name| (name.as_str(), canonical(name)))
+            .collect(),
         out: String::new(),
         names: HashSet::new(),
         quote: None,
@@ -75,6 +90,10 @@ pub(super) fn condense(text: &str, settings: &Settings) -> Condensed {
 
 struct Reader<'s> {
     settings: &'s Settings,
+    /// The paths that are protected and stand in the text.
+    protected: Vec<&'s str>,
+    /// The programs that are denied, by their own names and by those of what they are.
+    denied: Vec<(&'s str, &'s str)>,
     out: String,
     /// Names that the text may have given to programs: functions, aliases, copies, files that it wrote.
     names: HashSet<String>,
@@ -336,6 +355,11 @@ impl Reader<'_> {
 
     /// Whether `word`, in the place of a program, runs none that anybody has a word to say about.
     fn is_nobody(&self, word: &str) -> bool {
+        if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+            return !(may_be_known(word) && KEYWORDS.contains(&word)
+                || self.is_somebody(word)
+                || self.matters(word));
+        }
         let word: Cow<'_, str> = if word.contains(['\'', '"']) {
             Cow::Owned(word.replace(['\'', '"'], ""))
         } else {
@@ -380,27 +404,28 @@ impl Reader<'_> {
         } else {
             base
         };
-        let program = canonical(base);
-        !(self.names.contains(base)
+        !(self.is_somebody(base) || self.matters(word))
+    }
+
+    /// Whether somebody has a word to say about a program of this name.
+    fn is_somebody(&self, name: &str) -> bool {
+        let program = canonical(name);
+        self.names.contains(name)
             || is_known(program)
-            || base != program && is_known(base)
+            || name != program && is_known(name)
             || program.starts_with("mkfs.")
             || program.starts_with("newfs_")
             || self
-                .settings
-                .deny
+                .denied
                 .iter()
-                .any(|denied| denied == base || canonical(denied) == program)
-            || self.matters(word))
+                .any(|(own, denied)| *own == name || *denied == program)
     }
 
     /// Whether a word that is an argument may decide something whatever the program is.
     fn matters(&self, word: &str) -> bool {
-        if self
-            .settings
-            .protected
-            .iter()
-            .any(|path| word.contains(path.trim_matches('/')) || word.contains(['*', '?', '[']))
+        let globs = || word.bytes().any(|byte| matches!(byte, b'*' | b'?' | b'['));
+        if !self.settings.protected.is_empty()
+            && (self.protected.iter().any(|path| word.contains(path)) || globs())
         {
             return true;
         }
@@ -908,6 +933,19 @@ mod tests {
         assert!(KNOWN.iter().all(|program| is_known(program)));
         assert!(KEYWORDS.iter().all(|word| may_be_known(word)));
         assert!(!is_known("") && !is_known("a") && !is_known(&"r".repeat(130)));
+    }
+
+    #[test]
+    fn a_protected_path_is_met_in_a_long_text_however_it_is_quoted() {
+        let settings = Settings {
+            protected: vec!["/srv/keys".into()],
+            ..Settings::default()
+        };
+        for line in ["foo /srv/keys/a", "'/srv'/keys", "foo *", "/srv/\"keys\""] {
+            let text = format!("{}{line}\n", "foo bar\n".repeat(100));
+            assert_eq!(condense(&text, &settings).text, format!(":\n{line}\n"), "{line}");
+        }
+        assert_eq!(condense("foo /srv/other\n", &settings).text, ":\n");
     }
 
     #[test]

@@ -271,7 +271,8 @@ impl<'r> Machine<'r> {
         if self.calls > MAX_CALLS {
             return Err(Stop::Refuse("is nested too deeply"));
         }
-        let left = MAX_STEPS.saturating_sub(self.steps);
+        // A command takes two steps, so that no more of them could be followed.
+        let left = MAX_STEPS.saturating_sub(self.steps) / 2;
         let (parsed, error) = syntax::parse(text, left);
         // What is read costs as well, whether it runs or not.
         self.count(text.len(), 32);
