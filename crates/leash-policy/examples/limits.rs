@@ -327,13 +327,21 @@ fn texts() -> Vec<(String, Make<String>)> {
         (
             "shell of variables",
             Box::new(|| {
-                let all: String = (0..4_000).map(|at| format!("v{at}=b;")).collect();
+                let all = (0..4_000)
+                    .map(|at| format!("v{at}=b;"))
+                    .collect::<Vec<_>>()
+                    .concat();
                 format!("{all}{}", "a=b c;".repeat(4_000))
             }),
         ),
         (
             "shell of functions called",
-            Box::new(|| (0..4_000).map(|at| format!("f{at}(){{ :;}};")).collect()),
+            Box::new(|| {
+                (0..4_000)
+                    .map(|at| format!("f{at}(){{ :;}};"))
+                    .collect::<Vec<_>>()
+                    .concat()
+            }),
         ),
         (
             "a host of 1 MiB",

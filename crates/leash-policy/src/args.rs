@@ -244,11 +244,11 @@ impl<T: Copy> Kept<T> {
     /// What `make` says of the names above `leaf`: for one walk.
     pub(crate) fn get(&mut self, leaf: &Leaf<'_>, make: impl FnOnce() -> T) -> T {
         match self.last {
-            Some((member, made)) if member == leaf.member => return made,
+            Some((member, known)) if member == leaf.member => return known,
             _ => std::mem::swap(&mut self.last, &mut self.before),
         }
         match self.last {
-            Some((member, made)) if member == leaf.member => made,
+            Some((member, known)) if member == leaf.member => known,
             _ => self.last.insert((leaf.member, make())).1,
         }
     }
