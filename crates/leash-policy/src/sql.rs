@@ -701,8 +701,11 @@ impl Rule for BlockedSql {
         // Where a statement has place holders, what is bound to them is data.
         let bound = args::walk(call.args.value(), &mut |leaf: Leaf<'_>| {
             let is_statement = leaf.role == Role::Value
-                && kept.get(&leaf, || Above::new(database, &leaf, &self.fields)).hint == Hint::Yes
-                && guess::has_place_holders(leaf.text);
+                && guess::has_place_holders(leaf.text)
+                && kept
+                    .get(&leaf, || Above::new(database, &leaf, &self.fields))
+                    .hint
+                    == Hint::Yes;
             if is_statement {
                 ControlFlow::Break(())
             } else {

@@ -146,6 +146,10 @@ impl Reader<'_> {
             Line::Other(_) if body.trim() == "{" => self.keep("{\n"),
             Line::Other(quote) => {
                 self.keep(line);
+                if self.out.len() > MAX_KEPT {
+                    // Nothing behind it is read.
+                    return;
+                }
                 self.quote = quote;
                 self.goes_on = body.ends_with(['\\', '|']) || body.ends_with("&&");
                 self.list = (self.list || body.contains("=(")) && !body.ends_with(')');
@@ -238,7 +242,10 @@ impl Reader<'_> {
                 .split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '=' | '>' | ';' | '\'' | '"'))
             {
                 let base = word.rsplit('/').next().unwrap_or(word);
-                if !base.is_empty() && self.names.len() <= MAX_NAMES {
+                if self.names.len() > MAX_NAMES {
+                    return;
+                }
+                if !base.is_empty() && !self.names.contains(base) {
                     self.names.insert(base.to_owned());
                 }
             }

@@ -202,7 +202,7 @@ pub(super) struct Parsed {
     pub(super) bodies: Vec<Word>,
     /// Whether it holds a parameter that is not read: some shells stop there, and some go on.
     pub(super) unread: bool,
-    /// How many commands were read.
+    /// How many commands were read, and redirections of them.
     pub(super) commands: u32,
 }
 
@@ -851,6 +851,7 @@ impl<'a> Parser<'a> {
         loop {
             self.blanks();
             if let Some(redirect) = self.redirect()? {
+                self.left = self.left.checked_sub(1).ok_or(TOO_LONG)?;
                 redirects.push(redirect);
                 continue;
             }
