@@ -513,8 +513,11 @@ impl Shared {
             spent_before: session.spent(),
             permit: Some(permit),
         };
-        let is_free_tool = matches!(call, Call::Tool(_)) && bound.amount.is_zero();
-        if scopes.is_empty() || is_free_tool {
+        if scopes.is_empty() {
+            return Ok(Tried::Reserved(reserved));
+        }
+        if matches!(call, Call::Tool(_)) && bound.amount.is_zero() {
+            self.free_passes(session, scopes).await?;
             return Ok(Tried::Reserved(reserved));
         }
         let what = match call {
@@ -559,6 +562,25 @@ impl Shared {
                 Stage::Budget,
                 LeashError::unavailable(rule_ids::BUDGET_STORE, error),
             )),
+        }
+    }
+
+    /// Whether a call that costs nothing may pass: under a cap that is broken, or that is zero, nothing may.
+    ///
+    /// It sets nothing aside, so what is asked here cannot be overtaken.
+    async fn free_passes(&self, session: &Session, scopes: &[Scope]) -> Result<(), LeashError> {
+        let unavailable = |error| {
+            let error = LeashError::unavailable(rule_ids::BUDGET_STORE, error);
+            self.refuse(session, Stage::Budget, error)
+        };
+        let balances = self.store.balances(scopes).await.map_err(unavailable)?;
+        let broken = scopes.iter().zip(balances).find_map(|(scope, balance)| {
+            let cap = scope.cap?;
+            (cap.is_zero() || balance.spent > cap).then_some(Refused { cap, balance })
+        });
+        match broken {
+            Some(refused) => Err(self.refuse_for_money(session, Usd::ZERO, &refused, None)),
+            None => Ok(()),
         }
     }
 

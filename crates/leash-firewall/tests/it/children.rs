@@ -34,6 +34,7 @@ async fn children_in_other_processes_and_their_parent_never_pass_its_cap() {
     }
     assert!(parent.give(usd("0.61")).await.is_err());
     let mut tasks = Vec::new();
+    let mut logs = Vec::new();
     for (child, token) in (0_u64..).zip(&tokens) {
         // A firewall of its own, as another process has.
         let log = Log::new();
@@ -62,8 +63,9 @@ async fn children_in_other_processes_and_their_parent_never_pass_its_cap() {
         }
         tasks.push(tokio::spawn(async move {
             firewall.flush().await.unwrap();
-            drop(log);
         }));
+        // A log that is removed while somebody writes to it is an error, so they stay until all have ended.
+        logs.push(log);
     }
     let own = parent.clone();
     tasks.push(tokio::spawn(async move { while spend(&own, 7).await {} }));

@@ -7,7 +7,8 @@ use std::time::Duration;
 use leash_budget::{BudgetStore, MemoryStore, ModelPrice, Price, PriceTable, Scope, ScopeKey};
 use leash_core::{AgentName, Digest, Json, LeashError, ModelCall, TenantId, Usage, Usd, rule_ids};
 use leash_firewall::{
-    Admission, Answer, BuildError, Charge, Firewall, ModelAnswer, ModelFailure, Outcome, Over, Window,
+    Admission, Answer, BuildError, Charge, Firewall, GuardedError, ModelAnswer, ModelFailure, Outcome, Over,
+    Window,
 };
 use proptest::prelude::*;
 
@@ -54,6 +55,42 @@ async fn a_thousand_calls_at_once_stop_at_the_cap_and_all_are_in_the_log() {
         .map(|line| line["cumulative_usd"].as_f64().unwrap())
         .collect();
     assert!(cumulative.iter().all(|sum| *sum <= 1.0) && cumulative.contains(&1.0));
+}
+
+/// Also what costs nothing: an agent whose provider bills above its bound, or who may spend nothing, does nothing more.
+#[tokio::test]
+async fn under_a_broken_cap_and_under_a_cap_of_zero_no_tool_runs_either() {
+    let log = Log::new();
+    let firewall = builder().budget_usd(0.05).audit_log(log.path()).build().unwrap();
+    let run = async |firewall: &Firewall| {
+        firewall
+            .tool("clean_up", Json::null(), async |_| {
+                Ok::<_, LeashError>(Json::null())
+            })
+            .await
+    };
+    let admission = firewall.admit(call(&firewall, 5)).await.unwrap();
+    admission.settle(used(5)).await;
+    assert!(run(&firewall).await.is_ok(), "a cap that is spent exactly holds");
+
+    let charge = Charge {
+        provider: "p".into(),
+        model: "cent".into(),
+        usage: Usage {
+            output_tokens: 1,
+            ..Usage::default()
+        },
+    };
+    assert!(firewall.charge(charge).await.unwrap().broke_cap);
+    let GuardedError::Refused(refused) = run(&firewall).await.unwrap_err() else {
+        panic!("the tool ran");
+    };
+    assert_eq!(refused.rule_id(), rule_ids::HARD_CAP);
+    firewall.close().await.unwrap();
+    assert_eq!(log.refusals(), 1);
+
+    let nothing = builder().budget_usd(0.0).build().unwrap();
+    assert!(run(&nothing).await.is_err());
 }
 
 #[tokio::test]
