@@ -702,10 +702,7 @@ impl Rule for BlockedSql {
         let bound = args::walk(call.args.value(), &mut |leaf: Leaf<'_>| {
             let is_statement = leaf.role == Role::Value
                 && guess::has_place_holders(leaf.text)
-                && kept
-                    .get(&leaf, || Above::new(database, &leaf, &self.fields))
-                    .hint
-                    == Hint::Yes;
+                && kept.get(&leaf, || Above::new(database, &leaf, &self.fields)).hint == Hint::Yes;
             if is_statement {
                 ControlFlow::Break(())
             } else {
