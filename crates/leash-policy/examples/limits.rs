@@ -78,6 +78,12 @@ fn repeated(piece: &str) -> String {
     piece.repeat(LENGTH.checked_div(piece.len()).unwrap_or(1))
 }
 
+/// A list of values of which none is the other, as JSON.
+fn different(value: impl Fn(usize) -> String) -> String {
+    let values: Vec<String> = (0..80_000).map(value).collect();
+    json!(values).to_string()
+}
+
 /// Texts that cost much, by name.
 fn texts() -> Vec<(String, Make<String>)> {
     let mut all: Vec<(String, Make<String>)> = Vec::new();
@@ -292,13 +298,59 @@ fn texts() -> Vec<(String, Make<String>)> {
         ("patterns", "rm ", "* ", 30_000, ""),
         ("defaults", "", "${a:-", 12_000, ""),
         ("downloads", "", "curl a|sh;", 6_000, ""),
+        ("short commands", "", "a;", 32_000, ""),
+        ("commands and no end", "", "a;", 32_000, "("),
+        ("words and no end", "", "a ", 32_000, "("),
     ] {
         all.push((
             format!("shell of {name}"),
             Box::new(move || format!("{before}{}{after}", piece.repeat(count))),
         ));
     }
-    let others: [(&str, Make<String>); 9] = [
+    let others: [(&str, Make<String>); 17] = [
+        (
+            "different names in a string",
+            Box::new(|| different(|at| format!("n{at}"))),
+        ),
+        (
+            "different keys in a string",
+            Box::new(|| different(|at| format!("n{at}.keys"))),
+        ),
+        (
+            "different paths in a string",
+            Box::new(|| different(|at| format!("/{at}/"))),
+        ),
+        (
+            "different codes in a string",
+            Box::new(|| different(|at| format!("%61{at}"))),
+        ),
+        (
+            "different addresses in a string",
+            Box::new(|| different(|at| format!("1.2.{at}:1"))),
+        ),
+        (
+            "different signs in a string",
+            Box::new(|| different(|at| format!("１{at}…"))),
+        ),
+        (
+            "shell of variables",
+            Box::new(|| {
+                let all = (0..4_000)
+                    .map(|at| format!("v{at}=b;"))
+                    .collect::<Vec<_>>()
+                    .concat();
+                format!("{all}{}", "a=b c;".repeat(4_000))
+            }),
+        ),
+        (
+            "shell of functions called",
+            Box::new(|| {
+                (0..4_000)
+                    .map(|at| format!("f{at}(){{ :;}};"))
+                    .collect::<Vec<_>>()
+                    .concat()
+            }),
+        ),
         (
             "a host of 1 MiB",
             Box::new(|| format!("http://{}/", repeated("a"))),
@@ -342,7 +394,32 @@ fn texts() -> Vec<(String, Make<String>)> {
 
 /// Arguments that cost much by their shape.
 fn shapes() -> Vec<(String, Make<Value>)> {
-    let all: [(&str, Make<Value>); 9] = [
+    let all: [(&str, Make<Value>); 14] = [
+        (
+            "names that say nothing",
+            Box::new(|| (0..400).fold(json!(vec!["ab c"; 100_000]), |inner, _| json!({"x": inner}))),
+        ),
+        (
+            "objects below names that say nothing",
+            Box::new(|| {
+                (0..400).fold(
+                    json!(vec![json!({"x": "ab c"}); 60_000]),
+                    |inner, _| json!({"x": inner}),
+                )
+            }),
+        ),
+        (
+            "paths of 16 KiB",
+            Box::new(|| json!({"paths": vec![format!("/{}.keys/.pem.d", "a/id_x/".repeat(2_300)); 64]})),
+        ),
+        (
+            "scripts of 64 KiB",
+            Box::new(|| json!({"notes": vec!["a;".repeat(32_000); 16]})),
+        ),
+        (
+            "scripts of 30 KiB",
+            Box::new(|| json!({"commands": vec!["a b ;".repeat(6_000); 32]})),
+        ),
         (
             "400 levels",
             Box::new(|| (0..400).fold(json!("rm -rf /tmp/x"), |inner, _| json!([inner]))),

@@ -20,6 +20,10 @@ const MAX_UNFOLDED: usize = 8;
 pub(crate) struct Leaf<'a> {
     /// The names of the members it is in, the outermost first. Arrays add nothing.
     pub(crate) names: &'a [&'a str],
+    /// The name that tells most about it: the innermost that says anything, or else the innermost.
+    pub(crate) told: Option<&'a str>,
+    /// A number of the innermost member that it is in; no other member of the same walk has it.
+    pub(crate) member: usize,
     /// The string.
     pub(crate) text: &'a str,
     /// What it is.
@@ -62,8 +66,9 @@ pub(crate) fn walk<B>(
     let mut walker = Walker {
         look,
         too_deep: false,
+        members: 0,
     };
-    let broke = walker.value(Node::Json(value), &mut Vec::new(), 0, 0);
+    let broke = walker.value(Node::Json(value), &mut Vec::new(), Above::default(), 0);
     if walker.too_deep {
         return Err(RuleError::new("the arguments are nested too deeply"));
     }
@@ -93,6 +98,29 @@ enum Node<'a> {
 struct Walker<'f, B> {
     look: &'f mut dyn FnMut(Leaf<'_>) -> ControlFlow<B>,
     too_deep: bool,
+    /// How many members there were so far.
+    members: usize,
+}
+
+/// What is known of the names above a value, so that nobody has to look through all of them for each string.
+#[derive(Clone, Copy, Default)]
+struct Above<'a> {
+    /// The innermost name that says anything.
+    said: Option<&'a str>,
+    member: usize,
+    depth: usize,
+}
+
+impl<'a> Above<'a> {
+    fn leaf(self, names: &'a [&'a str], text: &'a str, role: Role) -> Leaf<'a> {
+        Leaf {
+            names,
+            told: self.said.or_else(|| names.last().copied()),
+            member: self.member,
+            text,
+            role,
+        }
+    }
 }
 
 impl<B> Walker<'_, B> {
@@ -100,29 +128,32 @@ impl<B> Walker<'_, B> {
         &mut self,
         node: Node<'a>,
         names: &mut Vec<&'a str>,
-        depth: usize,
+        above: Above<'a>,
         unfolded: usize,
     ) -> ControlFlow<B> {
-        if depth > MAX_DEPTH {
+        if above.depth > MAX_DEPTH {
             self.too_deep = true;
             return ControlFlow::Continue(());
         }
-        let below = depth.saturating_add(1);
+        let below = Above {
+            depth: above.depth.saturating_add(1),
+            ..above
+        };
         match node {
             Node::Json(Value::String(text)) | Node::Tree(Tree::Text(text)) => {
-                self.text(text, names, unfolded)
+                self.text(text, names, above, unfolded)
             }
             Node::Json(Value::Array(items)) => {
                 for item in items {
                     self.value(Node::Json(item), names, below, unfolded)?;
                 }
-                self.joined(items.iter().map(Value::as_str), names)
+                self.joined(items.iter().map(Value::as_str), names, above)
             }
             Node::Tree(Tree::List(items)) => {
                 for item in items {
                     self.value(Node::Tree(item), names, below, unfolded)?;
                 }
-                self.joined(items.iter().map(Tree::as_str), names)
+                self.joined(items.iter().map(Tree::as_str), names, above)
             }
             Node::Json(Value::Object(members)) => {
                 for (name, value) in members {
@@ -145,46 +176,42 @@ impl<B> Walker<'_, B> {
         name: &'a str,
         value: Node<'a>,
         names: &mut Vec<&'a str>,
-        depth: usize,
+        above: Above<'a>,
         unfolded: usize,
     ) -> ControlFlow<B> {
-        (self.look)(Leaf {
-            names,
-            text: name,
-            role: Role::Key,
-        })?;
+        (self.look)(above.leaf(names, name, Role::Key))?;
+        self.members = self.members.saturating_add(1);
+        let inner = Above {
+            said: if says(name) { Some(name) } else { above.said },
+            member: self.members,
+            ..above
+        };
         names.push(name);
-        let flow = self.value(value, names, depth, unfolded);
+        let flow = self.value(value, names, inner, unfolded);
         names.pop();
         flow
     }
 
-    fn text(&mut self, text: &str, names: &[&str], unfolded: usize) -> ControlFlow<B> {
+    fn text(&mut self, text: &str, names: &[&str], above: Above<'_>, unfolded: usize) -> ControlFlow<B> {
         let Some(tree) = unfold(text) else {
-            return (self.look)(Leaf {
-                names,
-                text,
-                role: Role::Value,
-            });
+            return (self.look)(above.leaf(names, text, Role::Value));
         };
         if unfolded >= MAX_UNFOLDED {
             self.too_deep = true;
             return ControlFlow::Continue(());
         }
-        (self.look)(Leaf {
-            names,
-            text,
-            role: Role::Folded,
-        })?;
+        (self.look)(above.leaf(names, text, Role::Folded))?;
         let mut inner = names.to_vec();
         // The parser of JSON bounds the depth of a tree, so that levels are counted anew.
-        self.value(Node::Tree(&tree), &mut inner, 0, unfolded.saturating_add(1))
+        let above = Above { depth: 0, ..above };
+        self.value(Node::Tree(&tree), &mut inner, above, unfolded.saturating_add(1))
     }
 
     fn joined<'a>(
         &mut self,
         items: impl ExactSizeIterator<Item = Option<&'a str>>,
         names: &[&str],
+        above: Above<'_>,
     ) -> ControlFlow<B> {
         if items.len() < 2 {
             return ControlFlow::Continue(());
@@ -192,11 +219,38 @@ impl<B> Walker<'_, B> {
         let Some(words) = items.collect::<Option<Vec<&str>>>() else {
             return ControlFlow::Continue(());
         };
-        (self.look)(Leaf {
-            names,
-            text: &words.join(" "),
-            role: Role::Joined,
-        })
+        (self.look)(above.leaf(names, &words.join(" "), Role::Joined))
+    }
+}
+
+/// What a rule made of the names above a string, kept for the strings beside it: a list may hold many, and an object's names
+/// come in turn with what is under them.
+#[derive(Debug)]
+pub(crate) struct Kept<T> {
+    last: Option<(usize, T)>,
+    before: Option<(usize, T)>,
+}
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self {
+            last: None,
+            before: None,
+        }
+    }
+}
+
+impl<T: Copy> Kept<T> {
+    /// What `make` says of the names above `leaf`: for one walk.
+    pub(crate) fn get(&mut self, leaf: &Leaf<'_>, make: impl FnOnce() -> T) -> T {
+        match self.last {
+            Some((member, known)) if member == leaf.member => return known,
+            _ => std::mem::swap(&mut self.last, &mut self.before),
+        }
+        match self.last {
+            Some((member, known)) if member == leaf.member => known,
+            _ => self.last.insert((leaf.member, make())).1,
+        }
     }
 }
 
@@ -337,7 +391,8 @@ const EMPTY_NAMES: &[&str] = &[
     "msg",
 ];
 
-/// The name that tells most about a leaf: the innermost that says anything.
+/// The name that tells most about a leaf, found the long way round.
+#[cfg(test)]
 pub(crate) fn telling<'a>(names: &[&'a str]) -> Option<&'a str> {
     let found = names.iter().rev().find(|name| says(name));
     found.or_else(|| names.last()).copied()
@@ -345,7 +400,7 @@ pub(crate) fn telling<'a>(names: &[&'a str]) -> Option<&'a str> {
 
 /// Whether a name says anything about what is in it.
 pub(crate) fn says(name: &str) -> bool {
-    !EMPTY_NAMES.contains(&name.to_ascii_lowercase().as_str())
+    !EMPTY_NAMES.iter().any(|empty| empty.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -387,6 +442,50 @@ mod tests {
         assert!(walk::<()>(&folded, &mut |_: Leaf<'_>| ControlFlow::Continue(())).is_err());
         let deep = (0..600).fold(json!("x"), |inner, _| json!([inner]));
         assert!(walk::<()>(&deep, &mut |_: Leaf<'_>| ControlFlow::Continue(())).is_err());
+    }
+
+    #[test]
+    fn what_names_tell_is_known_at_each_string() {
+        let args =
+            json!({"a": {"x": ["one", "two", {"b": "three"}], "text": "{\"list\": \"four\"}"}, "x": "five"});
+        walk::<()>(&args, &mut |leaf: Leaf<'_>| {
+            assert_eq!(leaf.told, telling(leaf.names), "{}", leaf.text);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn names_are_asked_once_for_all_strings_of_a_member() {
+        let args = json!({"a": vec!["x"; 1000], "b": [{"c": ["x", "y"]}, "z", "z"], "d": "[\"x\", \"x\"]"});
+        let mut kept: Kept<usize> = Kept::default();
+        let mut asked = 0;
+        walk::<()>(&args, &mut |leaf: Leaf<'_>| {
+            let length = leaf.names.concat().len();
+            let known = kept.get(&leaf, || {
+                asked += 1;
+                length
+            });
+            assert_eq!(known, length);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        // Once for each of the four members, the top and what it goes back to.
+        assert!(asked <= 7, "{asked}");
+
+        let many: serde_json::Map<String, Value> =
+            (0..100).map(|at| (format!("name{at}"), json!("x"))).collect();
+        let mut kept: Kept<usize> = Kept::default();
+        let mut asked = 0;
+        walk::<()>(&json!({"a": many}), &mut |leaf: Leaf<'_>| {
+            kept.get(&leaf, || {
+                asked += 1;
+                leaf.names.len()
+            });
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(asked, 102);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use leash_core::{Action, Call, Decision, PolicyContext, Rule, RuleError};
 
-use crate::args::{self, Leaf, Role, telling, words};
+use crate::args::{self, Kept, Leaf, Role, words};
 use crate::registry::{OptionError, OptionKind, RuleKind, Shape};
 use crate::tools::matches;
 
@@ -109,6 +109,29 @@ const VALUE_BYTES: usize = 256;
 struct Work {
     seen: HashSet<(String, bool, Option<u32>, Where)>,
     bytes: usize,
+    above: Kept<Above>,
+}
+
+/// What the names above a string say of it.
+#[derive(Clone, Copy, Debug)]
+struct Above {
+    /// It is the text of a file or a message.
+    talk: bool,
+    /// It says where something is.
+    place: bool,
+}
+
+impl Above {
+    fn new(leaf: &Leaf<'_>) -> Self {
+        let said = leaf.names.last().map(|name| words(name)).unwrap_or_default();
+        let told = leaf.told.map(words).unwrap_or_default();
+        Self {
+            talk: said.iter().any(|word| TALK.contains(&word.as_str())),
+            place: told.iter().map(String::as_str).any(|name| {
+                PLACES.contains(&name) || name != "curl" && (name.ends_with("url") || name.ends_with("uri"))
+            }),
+        }
+    }
 }
 
 impl Default for BlockedUrls {
@@ -373,9 +396,8 @@ impl BlockedUrls {
         }
         let text = leaf.text.trim();
         let spaced = text.contains(char::is_whitespace);
-        let said = leaf.names.last().map(|name| words(name)).unwrap_or_default();
-        let talk =
-            spaced && leaf.role == Role::Value && said.iter().any(|word| TALK.contains(&word.as_str()));
+        let above = work.above.get(leaf, || Above::new(leaf));
+        let talk = spaced && leaf.role == Role::Value && above.talk;
         let place = if talk { Where::Talk } else { Where::Here };
         if let Some(reason) = self.text(leaf.text, place, work) {
             return Some(reason);
@@ -383,18 +405,14 @@ impl BlockedUrls {
         if leaf.role != Role::Value || text.contains("://") || text.len() > 2048 || spaced {
             return None;
         }
-        let words = telling(leaf.names).map(words).unwrap_or_default();
-        let named = words.iter().map(String::as_str).any(|name| {
-            PLACES.contains(&name) || name != "curl" && (name.ends_with("url") || name.ends_with("uri"))
-        });
         if text.starts_with('/') && !text.starts_with("//") || text.starts_with(['#', '?', '.']) {
             return None;
         }
         let text = text.trim_start_matches(['/', '\\']);
         let end = text.find(['/', '?', '#', '\\']).unwrap_or(text.len());
         let authority = text.get(..end)?;
-        if !named {
-            return self.unnamed(authority, text.len() > end);
+        if !above.place {
+            return self.unnamed(authority, text.len() > end, work);
         }
         work.bytes = work.bytes.saturating_add(VALUE_BYTES);
         if work.bytes > MAX_HOST_BYTES {
@@ -419,17 +437,47 @@ impl BlockedUrls {
     }
 
     /// An address under a name that says nothing: judged where nothing else is written so.
-    fn unnamed(&self, authority: &str, more: bool) -> Option<&'static str> {
+    fn unnamed(&self, authority: &str, more: bool, work: &mut Work) -> Option<&'static str> {
         let (host, port) = split_port(authority);
+        // Most strings are words, and no address is written so.
+        if !authority.starts_with('[') && !may_be_near(host, port.is_some()) {
+            return None;
+        }
         let host = canonical(&ascii(host));
         let port = port.filter(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
         // Four numbers alone may be a version, and with a slash a network.
         let address = host.matches('.').count() == 3 && host.parse::<Ipv4Addr>().is_ok();
         let surely = is_metadata(&host) && (address || host.contains(':') || more || port.is_some());
         if surely || port.is_some() && (address || authority.starts_with('[') || host == "localhost") {
+            work.bytes = work.bytes.saturating_add(VALUE_BYTES);
+            if work.bytes > MAX_HOST_BYTES {
+                return Some(TOO_MANY);
+            }
             return self.authority(authority, Scheme::default(), Where::Here);
         }
         None
+    }
+}
+
+/// Whether a host, once its spelling is undone, may be a service that hands out credentials, or an address or `localhost`
+/// that a port stands behind. Looks no further than it must: most strings are words.
+fn may_be_near(host: &str, port: bool) -> bool {
+    let mut spelled = host
+        .trim()
+        .chars()
+        .flat_map(unglued)
+        .filter_map(plain)
+        .flat_map(char::to_lowercase);
+    let first = spelled.next();
+    // An address of IPv6, with its brackets or without.
+    let colon = || host.contains([':', '：']);
+    match first {
+        Some('[' | ':') => true,
+        Some('a'..='f') => colon(),
+        // An address of IPv4, `metadata` or `instance-data`.
+        Some('0'..='9' | '+' | 'm' | 'i') => colon() || spelled.all(|c| c.is_ascii()),
+        Some('l') => port,
+        _ => false,
     }
 }
 
@@ -561,6 +609,9 @@ pub(crate) fn percent(text: &str) -> String {
 
 /// A host as clients compare it: lower case, look-alike forms of ASCII as ASCII, other alphabets in Punycode.
 fn ascii(host: &str) -> String {
+    if host.is_ascii() {
+        return host.trim().to_ascii_lowercase();
+    }
     let mapped: String = host
         .trim()
         .chars()
@@ -1099,6 +1150,38 @@ mod tests {
             "mailto:a@b.example",
         ] {
             assert_eq!(rule.judge(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_address_under_a_name_that_says_nothing_is_found_in_every_spelling() {
+        let rule = BlockedUrls::new();
+        let near = |authority: &str| rule.unnamed(authority, false, &mut Work::default()).is_some();
+        for authority in [
+            "169.254.169.254",
+            "１６９.254.169.254",
+            "①69.254.169.254:80",
+            "+169.254.169.254",
+            "[fd00:ec2::254]",
+            "［fd00:ec2::254］",
+            "fd00：ec2：：254",
+            "10.0.0.1:22",
+            "LocalHost:8080",
+            "[::1]:80",
+        ] {
+            assert!(near(authority), "{authority}");
+        }
+        for authority in [
+            "a@b.co",
+            "10.0.0.1",
+            "metadata",
+            "localhost",
+            "word",
+            "漢字:1",
+            "1.5",
+            "a:1",
+        ] {
+            assert!(!near(authority), "{authority}");
         }
     }
 

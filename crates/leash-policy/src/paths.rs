@@ -3,12 +3,16 @@
 //! A path is judged as a string, after what a program makes of it: percent signs, back slashes, `.` and `..`, `file://`, `~`, the
 //! long forms of Windows, characters that look like dots and slashes. What the rule does not promise: it does not look at the disk, so that a link inside a root may lead out of it.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+
+use aho_corasick::AhoCorasick;
+use regex::Regex;
 
 use leash_core::{Action, Call, Decision, PolicyContext, Rule, RuleError};
 
-use crate::args::{self, Leaf, Role, telling, words};
+use crate::args::{self, Kept, Leaf, Role, words};
 use crate::net::percent;
 use crate::registry::{OptionError, OptionKind, RuleKind, Shape};
 use crate::tools::matches;
@@ -67,7 +71,10 @@ impl BlockedPaths {
     /// Only below these folders.
     #[must_use]
     pub fn roots<I: IntoIterator<Item: Into<String>>>(mut self, roots: I) -> Self {
-        self.roots = roots.into_iter().map(|root| normal(&root.into()).text).collect();
+        self.roots = roots
+            .into_iter()
+            .map(|root| normal(&root.into()).text.into_owned())
+            .collect();
         self
     }
 
@@ -108,15 +115,17 @@ impl BlockedPaths {
         if path.climbs {
             return Some("it climbs out of where it starts");
         }
-        let lower = path.text.to_lowercase();
+        let lower = lower(&path.text);
         let inside = |root: &String| {
             // Windows does not look at case.
+            let lower_root;
             let (text, root) = if has_drive(root) {
-                (&lower, &root.to_lowercase())
+                lower_root = root.to_lowercase();
+                (lower.as_ref(), lower_root.as_str())
             } else {
-                (&path.text, root)
+                (path.text.as_ref(), root.as_str())
             };
-            let below = text.strip_prefix(root.as_str());
+            let below = text.strip_prefix(root);
             !root.is_empty()
                 && (text == root || below.is_some_and(|rest| root == "/" || rest.starts_with('/')))
         };
@@ -144,14 +153,16 @@ impl BlockedPaths {
         None
     }
 
-    fn look(&self, leaf: &Leaf<'_>) -> Option<&'static str> {
+    fn look(&self, leaf: &Leaf<'_>, named: &mut Kept<bool>) -> Option<&'static str> {
         let text = leaf.text.trim();
         let key = leaf.role == Role::Key;
         if !key && leaf.role != Role::Value || text.is_empty() {
             return None;
         }
-        let words = telling(leaf.names).map(words).unwrap_or_default();
-        let named = words.iter().any(|word| NAMES.contains(&word.as_str()));
+        let named = named.get(leaf, || {
+            let words = leaf.told.map(words).unwrap_or_default();
+            words.iter().any(|word| NAMES.contains(&word.as_str()))
+        });
         if text.len() > MAX_PATH_BYTES {
             let path = named || !text.contains(char::is_whitespace) && text.starts_with(['/', '.', '~']);
             return (path && !key).then_some("it is too long to be judged");
@@ -162,7 +173,7 @@ impl BlockedPaths {
                 .is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:"))
         {
             // A program that joins it to a folder takes the scheme for a folder, too.
-            let climbs = !text.contains(char::is_whitespace) && normal(text).climbs;
+            let climbs = may_climb(text) && !text.contains(char::is_whitespace) && normal(text).climbs;
             return climbs.then_some("it climbs out of where it starts");
         }
         if named {
@@ -200,7 +211,7 @@ fn looks_like_path(text: &str, key: bool) -> bool {
     {
         return true;
     }
-    let decoded = plain(&percent(text));
+    let decoded = plain(decode(text));
     let begins = decoded.starts_with(['/', '~'])
         || decoded.starts_with("./")
         || decoded.starts_with("../")
@@ -217,7 +228,7 @@ fn looks_like_path(text: &str, key: bool) -> bool {
         || decoded.contains("/../")
         || decoded.ends_with("/..")
         || decoded == ".."
-        || has_credentials(&normal(text).text.to_lowercase()) && (!key || decoded.contains(['/', '.']))
+        || (!key || decoded.contains(['/', '.'])) && has_credentials(&lower(&normal(text).text))
 }
 
 /// A path as a program reads it.
@@ -225,8 +236,8 @@ fn looks_like_path(text: &str, key: bool) -> bool {
     clippy::struct_excessive_bools,
     reason = "each says something else of the same path"
 )]
-struct Normal {
-    text: String,
+struct Normal<'a> {
+    text: Cow<'a, str>,
     /// Whether it goes above where it starts.
     climbs: bool,
     /// Whether it holds a NUL, or bytes that some programs take for a dot or a slash.
@@ -237,8 +248,16 @@ struct Normal {
     device: bool,
 }
 
+/// Characters that look like slashes and dots, in UTF-8, begin with one of these two bytes.
+fn may_look_alike(byte: u8) -> bool {
+    matches!(byte, 0xe2 | 0xef | b'\\')
+}
+
 /// Slashes and dots, whatever they look like.
-fn plain(text: &str) -> String {
+fn plain(text: Cow<'_, str>) -> Cow<'_, str> {
+    if !text.bytes().any(may_look_alike) {
+        return text;
+    }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -249,48 +268,118 @@ fn plain(text: &str) -> String {
             c => out.push(c),
         }
     }
-    out
+    Cow::Owned(out)
+}
+
+/// Percent signs decoded, where there are any.
+fn decode(text: &str) -> Cow<'_, str> {
+    if text.contains('%') {
+        Cow::Owned(percent(text))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+fn lower(text: &str) -> Cow<'_, str> {
+    if text
+        .bytes()
+        .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
+    {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(text.to_lowercase())
+    }
 }
 
 /// Percent signs decoded, those of IIS (`%u002e`) too; and whether an encoding is one that no encoder makes, which some decoders
 /// take for a dot or a slash.
-fn decoded(path: &str) -> (String, bool) {
-    let mut text = path.to_owned();
+fn decoded(path: &str) -> (Cow<'_, str>, bool) {
+    if !path.contains('%') {
+        return (Cow::Borrowed(path), false);
+    }
+    let mut text = Cow::Borrowed(path);
     if path.contains("%u") || path.contains("%U") {
         let mut parts = path.split("%u").flat_map(|part| part.split("%U"));
-        parts.next().unwrap_or("").clone_into(&mut text);
+        let mut signs = parts.next().unwrap_or("").to_owned();
         for part in parts {
             let sign = part
                 .get(..4)
                 .and_then(|digits| u32::from_str_radix(digits, 16).ok())
                 .and_then(char::from_u32);
             if let Some(sign) = sign {
-                text.push(sign);
-                text.push_str(part.get(4..).unwrap_or(""));
+                signs.push(sign);
+                signs.push_str(part.get(4..).unwrap_or(""));
             } else {
-                text.push_str("%u");
-                text.push_str(part);
+                signs.push_str("%u");
+                signs.push_str(part);
             }
         }
+        text = Cow::Owned(signs);
     }
-    let lower = text.to_ascii_lowercase();
-    let overlong = ["%c0%", "%c1%", "%e0%80%", "%f0%80%", "%25c0%", "%25c1%"]
-        .iter()
-        .any(|bytes| lower.contains(bytes));
-    (percent(&text), overlong)
+    let overlong = ["%c0%", "%c1%", "%e0%80%", "%f0%80%", "%25c0%", "%25c1%"];
+    let overlong = text.match_indices('%').any(|(at, _)| {
+        let rest = text.as_bytes().get(at..).unwrap_or(&[]);
+        overlong.iter().any(|bytes| {
+            rest.get(..bytes.len())
+                .is_some_and(|head| head.eq_ignore_ascii_case(bytes.as_bytes()))
+        })
+    });
+    (Cow::Owned(percent(&text)), overlong)
+}
+
+/// Whether a path may go up: two dots do, and whatever looks like them once it is decoded.
+fn may_climb(path: &str) -> bool {
+    path.contains("..") || path.bytes().any(|byte| byte == b'%' || may_look_alike(byte))
 }
 
 fn has_drive(path: &str) -> bool {
     matches!(path.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic())
 }
 
-fn normal(path: &str) -> Normal {
-    let (decoded, overlong) = decoded(path.trim());
+/// Whether a path is spelled as [`normal`] spells it. Where it cannot tell at a glance, it is not.
+fn is_normal(path: &str) -> bool {
+    let mut before = b'/';
+    for (at, byte) in path.bytes().enumerate() {
+        let odd = match byte {
+            // Nothing between two slashes, and what Windows drops, or goes up, at the end of a name.
+            b'/' => at > 0 && matches!(before, b'/' | b'.' | b' '),
+            // A name of dots begins with one.
+            b'.' => before == b'.',
+            b'%' | b'\\' | b'$' | b';' | b'?' | b'\0' => true,
+            // `file:`
+            b':' => at == 4,
+            byte => may_look_alike(byte),
+        };
+        if odd {
+            return false;
+        }
+        before = byte;
+    }
+    !matches!(before, b'/' | b'.' | b' ')
+}
+
+fn normal(path: &str) -> Normal<'_> {
+    let path = path.trim();
+    if is_normal(path) {
+        return Normal {
+            text: Cow::Borrowed(path),
+            climbs: false,
+            hidden: false,
+            elsewhere: false,
+            device: false,
+        };
+    }
+    taken_apart(path)
+}
+
+/// A path of any spelling, part by part.
+fn taken_apart(path: &str) -> Normal<'_> {
+    let (decoded, overlong) = decoded(path);
     let hidden = overlong || decoded.contains('\0');
     let mut elsewhere = false;
     let mut device = false;
     let back = decoded.starts_with(r"\\");
-    let mut text = plain(&decoded);
+    let mut text = plain(decoded);
     // `\\?\C:\x` is a file, `\\?\UNC\host\x` and `\\host\x` are of another machine, `\\.\x` is a device.
     let long = ["//?/", "//./", "/??/"]
         .iter()
@@ -303,9 +392,9 @@ fn normal(path: &str) -> Normal {
         elsewhere = share;
         device = !share && !has_drive(rest) && (back || *form == "//?/");
         text = if has_drive(rest) {
-            rest.to_owned()
+            Cow::Owned(rest.to_owned())
         } else {
-            format!("/{rest}")
+            Cow::Owned(format!("/{rest}"))
         };
     } else if back {
         elsewhere = true;
@@ -328,15 +417,15 @@ fn normal(path: &str) -> Normal {
             }
             _ => rest.trim_start_matches('/').to_owned(),
         };
-        text = if has_drive(&local) {
+        text = Cow::Owned(if has_drive(&local) {
             local
         } else {
             format!("/{local}")
-        };
+        });
     }
     for home in ["$HOME", "${HOME}", "%USERPROFILE%", "%HOMEPATH%"] {
         if let Some(rest) = text.strip_prefix(home) {
-            text = format!("~{rest}");
+            text = Cow::Owned(format!("~{rest}"));
             break;
         }
     }
@@ -372,7 +461,7 @@ fn normal(path: &str) -> Normal {
     }
     let joined = parts.join("/");
     Normal {
-        text: if absolute { format!("/{joined}") } else { joined },
+        text: Cow::Owned(if absolute { format!("/{joined}") } else { joined }),
         climbs,
         hidden,
         elsewhere,
@@ -497,6 +586,9 @@ fn has_credentials(path: &str) -> bool {
         .and_then(|at| path.get(..last.saturating_add(at)))
         .unwrap_or(path);
     let path = path.trim_end_matches(['~', ' ', '.']);
+    if MARKS.as_ref().is_some_and(|marks| !marks.is_match(path)) {
+        return false;
+    }
     let name = path.rsplit('/').next().unwrap_or(path);
     let harmless = [
         ".pub",
@@ -513,31 +605,45 @@ fn has_credentials(path: &str) -> bool {
     {
         return false;
     }
-    let mut parts = path.split('/');
     let environment = name == ".env"
         || name.starts_with(".env.")
         || matches("*.env", name)
             && !["example", "sample", "template"]
                 .iter()
                 .any(|word| name.contains(word));
-    environment
-        || parts.any(|part| part == ".ssh")
-        || CREDENTIALS.iter().any(|pattern| {
-            // Most patterns are told apart by how they begin.
-            let head = pattern.split('*').next().unwrap_or("");
-            if !path.contains(head) {
-                return false;
-            }
-            if pattern.contains('/') {
-                let deep = format!("*/{pattern}");
-                matches(pattern, path.trim_start_matches('/'))
-                    || matches(&deep, path)
-                    || matches(&format!("{deep}/*"), path)
-                    || matches(&format!("{pattern}/*"), path.trim_start_matches('/'))
-            } else {
-                path.split('/').any(|part| matches(pattern, part))
-            }
+    environment || path.split('/').any(|part| part == ".ssh") || holds_credentials(path)
+}
+
+/// What of a pattern stands between its stars and slashes, at its longest: nothing that it names is without it.
+fn mark<'a>(pattern: &&'a str) -> &'a str {
+    pattern
+        .split(['*', '/'])
+        .max_by_key(|part| part.len())
+        .unwrap_or("")
+}
+
+/// Finds whether a path may be of [`CREDENTIALS`] at all, before anything is made of it.
+static MARKS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let marks = CREDENTIALS.iter().map(mark).chain([".env", ".ssh"]);
+    AhoCorasick::new(marks).ok()
+});
+
+/// [`CREDENTIALS`] as one expression, so that a path of many parts is read once, and not once for each pattern.
+static HOLDERS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let patterns: Vec<String> = CREDENTIALS
+        .iter()
+        .map(|pattern| {
+            let star = if pattern.contains('/') { ".*" } else { "[^/]*" };
+            regex::escape(pattern).replace(r"\*", star)
         })
+        .collect();
+    Regex::new(&format!("(?s)(?:^|/)(?:{})(?:/|$)", patterns.join("|"))).ok()
+});
+
+/// Whether a path is one of [`CREDENTIALS`], or below one.
+fn holds_credentials(path: &str) -> bool {
+    // An expression that could not be made would let everything through.
+    HOLDERS.as_ref().is_none_or(|holders| holders.is_match(path))
 }
 
 /// Folders of the system.
@@ -610,10 +716,14 @@ impl Rule for BlockedPaths {
 
     fn evaluate(&self, call: &Call, _: &PolicyContext) -> Result<Option<Decision>, RuleError> {
         let Call::Tool(call) = call else { return Ok(None) };
-        let reason = args::walk(call.args.value(), &mut |leaf: Leaf<'_>| match self.look(&leaf) {
-            Some(reason) => ControlFlow::Break(reason),
-            None => ControlFlow::Continue(()),
-        })?;
+        let mut named = Kept::default();
+        let reason = args::walk(
+            call.args.value(),
+            &mut |leaf: Leaf<'_>| match self.look(&leaf, &mut named) {
+                Some(reason) => ControlFlow::Break(reason),
+                None => ControlFlow::Continue(()),
+            },
+        )?;
         Ok(reason.map(|reason| Decision::new(Action::Block, self.id.clone(), format!("path: {reason}"))))
     }
 }
@@ -712,6 +822,43 @@ mod tests {
             ("/home/me/project/README.md", true),
         ] {
             assert_eq!(rule.judge(path).is_none(), allowed, "{path}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_path_that_is_left_as_it_is_needs_no_change(path in "([a-c./: ~;$%\\\\?…é-]|//|file:|\\.\\.){0,12}") {
+            let path = path.trim();
+            if is_normal(path) {
+                let slow = taken_apart(path);
+                proptest::prop_assert_eq!(slow.text.as_ref(), path);
+                proptest::prop_assert!(!slow.climbs && !slow.hidden && !slow.elsewhere && !slow.device);
+            }
+            if !may_climb(path) {
+                proptest::prop_assert!(!taken_apart(path).climbs);
+            }
+        }
+
+        #[test]
+        fn one_expression_finds_what_the_patterns_do(
+            parts in proptest::collection::vec(proptest::sample::select(&[
+                "", "a", "etc", "shadow", ".aws", "credentials", "x.pem", ".pem", ".ssh", "id_rsa_x", "proc", "1", "environ",
+                ".config", "gcloud", "private", "ssl", ".cargo", "credentials.toml", "login data", "keychains", "key", "xkubeconfig",
+            ][..]), 0..6),
+        ) {
+            let path = parts.join("/");
+            let one_by_one = CREDENTIALS.iter().any(|pattern| {
+                if pattern.contains('/') {
+                    let deep = format!("*/{pattern}");
+                    let path = format!("/{path}");
+                    matches(&deep, &path) || matches(&format!("{deep}/*"), &path)
+                } else {
+                    path.split('/').any(|part| matches(pattern, part))
+                }
+            });
+            proptest::prop_assert_eq!(holds_credentials(&path), one_by_one);
+            let marked = MARKS.as_ref().unwrap().is_match(&path);
+            proptest::prop_assert!(marked || !one_by_one);
         }
     }
 

@@ -104,6 +104,9 @@ struct Verdict {
     blocked: Option<&'static str>,
     refused: Option<&'static str>,
     unknown: Option<&'static str>,
+    /// What was done for the call so far: to follow its texts as they are, and what remains of them.
+    steps: u32,
+    condensed: u32,
 }
 
 impl BlockedShell {
@@ -321,8 +324,15 @@ impl BlockedShell {
             judge_condensed(text, used, verdict);
             return;
         }
-        let mut machine = Machine::new(used);
-        match machine.run_all(text, strict) {
+        // What is no command is followed as a whole as long as there is not too much of it in one call.
+        if !strict && verdict.steps >= machine::MAX_STEPS {
+            judge_condensed(text, used, verdict);
+            return;
+        }
+        let mut machine = Machine::new(used, verdict.steps);
+        let run = machine.run_all(text, strict);
+        verdict.steps = machine.steps();
+        match run {
             Ok(_) => {}
             Err(Stop::Danger(reason)) => {
                 verdict.blocked = Some(reason);
@@ -446,8 +456,10 @@ impl BlockedShell {
 /// that can do nothing must be followed to its end, or to where a shell would stop.
 fn judge_condensed(text: &str, settings: &Settings, verdict: &mut Verdict) {
     let condensed = long::condense(text, settings);
-    let mut machine = Machine::new(settings);
-    match machine.run_all(&condensed.text, false) {
+    let mut machine = Machine::new(settings, verdict.condensed);
+    let run = machine.run_all(&condensed.text, false);
+    verdict.condensed = machine.steps();
+    match run {
         Ok(End::Broken) => {}
         Ok(_) if condensed.whole => {}
         Ok(End::Whole | End::Open) => {
@@ -701,8 +713,63 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::machine::Machine;
-    use super::{Settings, marks};
+    use leash_core::Action;
+    use serde_json::json;
+
+    use super::machine::{MAX_STEPS, Machine, Stop};
+    use super::{BlockedShell, Reading, Settings, Verdict, marks};
+
+    #[test]
+    fn what_grows_with_a_script_counts_as_work() {
+        let settings = Settings::default();
+        let variables = (0..4_000)
+            .map(|at| format!("v{at}=b;"))
+            .collect::<Vec<_>>()
+            .concat();
+        for script in [
+            // Each command looks at all variables; here it copies them, too.
+            format!("{variables}{}", "a=b c;".repeat(2_000)),
+            format!("{variables}{}", "b=c|d;".repeat(2_000)),
+            // Nobody would follow so many, and none of them need be read to know that.
+            "a;".repeat(30_000),
+            format!("a=x;{}", "a=$a$a;".repeat(9_000)),
+        ] {
+            let mut machine = Machine::new(&settings, 0);
+            let run = machine.run_all(&script, true);
+            assert!(matches!(run, Err(Stop::Refuse(_))), "{}", script.len());
+            assert!(machine.steps() < MAX_STEPS * 2, "{}", machine.steps());
+        }
+        let mut machine = Machine::new(&settings, 0);
+        let script = "name=value; other=\"$name\"\nls -l | sort\nfoo=bar make_it\n".repeat(800);
+        assert!(machine.run_all(&script, true).is_ok(), "{}", machine.steps());
+    }
+
+    #[test]
+    fn the_texts_of_a_call_share_what_may_be_done_for_them() {
+        let rule = BlockedShell::new();
+        let mut verdict = Verdict::default();
+        let mut left = super::MAX_STRINGS;
+        let args = json!({"notes": vec!["a b;".repeat(8_000); 30]});
+        rule.walk(&args, Reading::Text, "", 0, &mut left, &mut verdict);
+        assert!(verdict.steps < MAX_STEPS * 2, "{}", verdict.steps);
+        assert!(verdict.condensed < MAX_STEPS * 2, "{}", verdict.condensed);
+        // What comes behind many harmless texts is judged all the same.
+        let mut texts = vec!["some words\nand more\n".repeat(1_500); 30];
+        texts.push("rm -rf /".into());
+        let mut verdict = Verdict::default();
+        let mut left = super::MAX_STRINGS;
+        rule.walk(
+            &json!({"notes": texts}),
+            Reading::Text,
+            "",
+            0,
+            &mut left,
+            &mut verdict,
+        );
+        assert!(verdict.steps >= MAX_STEPS, "{}", verdict.steps);
+        assert_eq!(rule.decide(&verdict).map(|said| said.action), Some(Action::Block));
+        assert!(verdict.blocked.is_some() && verdict.refused.is_none());
+    }
 
     /// What `script` writes in a shell that finds no program, in an empty folder.
     fn bash(script: &str) -> Option<String> {
@@ -725,7 +792,7 @@ mod tests {
     /// What the judge takes `script` to write; nothing where it does not claim to know.
     fn judged(script: &str) -> Option<String> {
         let settings = Settings::default();
-        let mut machine = Machine::new(&settings);
+        let mut machine = Machine::new(&settings, 0);
         let output = machine.run_text(script, "", true).ok()?;
         (!marks::any(&output)).then_some(output)
     }

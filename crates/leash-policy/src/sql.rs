@@ -25,7 +25,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 use self::dialects::Quick;
 use self::judge::{Class, Findings};
 use self::text::Refused;
-use crate::args::{self, Hint, Leaf, Role};
+use crate::args::{self, Hint, Kept, Leaf, Role};
 use crate::registry::{OptionKind, RuleKind, Shape};
 
 /// A dialect that may be used on another thread.
@@ -345,15 +345,15 @@ impl BlockedSql {
     }
 
     /// Why the string of an argument must not be given to a tool.
-    fn look(&self, tool: &str, leaf: &Leaf<'_>, bound: bool, left: &mut usize) -> Option<String> {
+    fn look(&self, leaf: &Leaf<'_>, above: Above, bound: bool, left: &mut usize) -> Option<String> {
         if leaf.role == Role::Folded || leaf.text.len() < 3 {
             return None;
         }
         let hint = match leaf.role {
             Role::Key => Hint::None,
-            _ => guess::hint(tool, leaf.names, &self.fields),
+            _ => above.hint,
         };
-        if bound && guess::is_bound(leaf.names) && guess::hint("", leaf.names, &self.fields) == Hint::None {
+        if bound && above.bound {
             return None;
         }
         let sql = guess::unfenced(leaf.text);
@@ -371,7 +371,7 @@ impl BlockedSql {
             return self.judge(sql);
         }
         let starts = guess::starts_as_sql(sql);
-        if starts || guess::may_start_sql(sql) && !guess::is_for_people(leaf.names) {
+        if starts || guess::may_start_sql(sql) && !above.for_people {
             // What is longer than one statement may be costs nothing: it is not parsed.
             if sql.len() <= text::MAX_BYTES
                 && let Some(reason) = pay(sql)
@@ -382,7 +382,7 @@ impl BlockedSql {
             // Words in an array are a statement only where they are written as one.
             let written = starts
                 && (leaf.role != Role::Joined || hint != Hint::None)
-                && (marks > 0 || !guess::is_for_people(leaf.names));
+                && (marks > 0 || !above.for_people);
             match self.read(sql) {
                 Read::Parsed(findings) if written || marks > 0 => {
                     return findings.iter().find_map(|findings| self.objects(findings));
@@ -390,7 +390,7 @@ impl BlockedSql {
                 Read::Failed(reason)
                     if leaf.role == Role::Value
                         && starts
-                        && !guess::is_for_people(leaf.names)
+                        && !above.for_people
                         && (marks > 0 && marks >= guess::prose(sql)
                             || guess::starts_as_nothing_else(sql)) =>
                 {
@@ -403,7 +403,7 @@ impl BlockedSql {
             return None;
         }
         let pieces = sql.split(';').skip(1).take(64);
-        let told = if hint == Hint::None && !guess::runs_client(sql) || guess::is_for_people(leaf.names) {
+        let told = if hint == Hint::None && !guess::runs_client(sql) || above.for_people {
             Vec::new()
         } else {
             let mut told = guess::fences(sql);
@@ -421,6 +421,26 @@ impl BlockedSql {
         match self.read(piece) {
             Read::Parsed(findings) => findings.iter().find_map(|findings| self.objects(findings)),
             Read::Failed(_) => None,
+        }
+    }
+}
+
+/// What the names above a string say of it.
+#[derive(Clone, Copy, Debug)]
+struct Above {
+    hint: Hint,
+    for_people: bool,
+    /// Whether it is bound to a place holder, in a statement that has any.
+    bound: bool,
+}
+
+impl Above {
+    fn new(database: bool, leaf: &Leaf<'_>, fields: &[String]) -> Self {
+        Self {
+            hint: guess::hint(database, leaf.names, leaf.told, fields),
+            for_people: guess::is_for_people(leaf.told),
+            bound: guess::is_bound(leaf.names)
+                && guess::hint(false, leaf.names, leaf.told, fields) == Hint::None,
         }
     }
 }
@@ -676,11 +696,13 @@ impl Rule for BlockedSql {
     fn evaluate(&self, call: &Call, _: &PolicyContext) -> Result<Option<Decision>, RuleError> {
         let Call::Tool(call) = call else { return Ok(None) };
         let mut left = MAX_CALL_BYTES;
+        let database = guess::is_database(&call.tool);
+        let mut kept = Kept::default();
         // Where a statement has place holders, what is bound to them is data.
         let bound = args::walk(call.args.value(), &mut |leaf: Leaf<'_>| {
             let is_statement = leaf.role == Role::Value
                 && guess::has_place_holders(leaf.text)
-                && guess::hint(&call.tool, leaf.names, &self.fields) == Hint::Yes;
+                && kept.get(&leaf, || Above::new(database, &leaf, &self.fields)).hint == Hint::Yes;
             if is_statement {
                 ControlFlow::Break(())
             } else {
@@ -688,11 +710,13 @@ impl Rule for BlockedSql {
             }
         })?
         .is_some();
-        let reason = args::walk(call.args.value(), &mut |leaf: Leaf<'_>| match self
-            .look(&call.tool, &leaf, bound, &mut left)
-        {
-            Some(reason) => ControlFlow::Break(reason),
-            None => ControlFlow::Continue(()),
+        let mut kept = Kept::default();
+        let reason = args::walk(call.args.value(), &mut |leaf: Leaf<'_>| {
+            let above = kept.get(&leaf, || Above::new(database, &leaf, &self.fields));
+            match self.look(&leaf, above, bound, &mut left) {
+                Some(reason) => ControlFlow::Break(reason),
+                None => ControlFlow::Continue(()),
+            }
         })?;
         Ok(reason.map(|reason| Decision::new(Action::Block, self.id.clone(), format!("SQL: {reason}"))))
     }

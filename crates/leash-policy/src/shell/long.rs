@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
+use std::sync::LazyLock;
 
 use super::Settings;
 use super::judge::{canonical, is_verb_noun};
@@ -38,8 +39,23 @@ enum Line {
 
 /// Leaves out of `text` what can do nothing by itself.
 pub(super) fn condense(text: &str, settings: &Settings) -> Condensed {
+    // What the text does not hold no word of it does; quotes may stand within a word.
+    let unquoted = if text.contains(['\'', '"']) {
+        Cow::Owned(text.replace(['\'', '"'], ""))
+    } else {
+        Cow::Borrowed(text)
+    };
+    let protected = settings.protected.iter().map(|path| path.trim_matches('/'));
     let mut reader = Reader {
         settings,
+        protected: protected
+            .filter(|path| text.contains(path) || unquoted.contains(path))
+            .collect(),
+        denied: settings
+            .deny
+            .iter()
+            .map(|name| (name.as_str(), canonical(name)))
+            .collect(),
         out: String::new(),
         names: HashSet::new(),
         quote: None,
@@ -74,6 +90,10 @@ pub(super) fn condense(text: &str, settings: &Settings) -> Condensed {
 
 struct Reader<'s> {
     settings: &'s Settings,
+    /// The paths that are protected and stand in the text.
+    protected: Vec<&'s str>,
+    /// The programs that are denied, by their own names and by those of what they are.
+    denied: Vec<(&'s str, &'s str)>,
     out: String,
     /// Names that the text may have given to programs: functions, aliases, copies, files that it wrote.
     names: HashSet<String>,
@@ -126,6 +146,10 @@ impl Reader<'_> {
             Line::Other(_) if body.trim() == "{" => self.keep("{\n"),
             Line::Other(quote) => {
                 self.keep(line);
+                if self.out.len() > MAX_KEPT {
+                    // Nothing behind it is read.
+                    return;
+                }
                 self.quote = quote;
                 self.goes_on = body.ends_with(['\\', '|']) || body.ends_with("&&");
                 self.list = (self.list || body.contains("=(")) && !body.ends_with(')');
@@ -218,7 +242,10 @@ impl Reader<'_> {
                 .split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '=' | '>' | ';' | '\'' | '"'))
             {
                 let base = word.rsplit('/').next().unwrap_or(word);
-                if !base.is_empty() && self.names.len() <= MAX_NAMES {
+                if self.names.len() > MAX_NAMES {
+                    return;
+                }
+                if !base.is_empty() && !self.names.contains(base) {
                     self.names.insert(base.to_owned());
                 }
             }
@@ -335,6 +362,11 @@ impl Reader<'_> {
 
     /// Whether `word`, in the place of a program, runs none that anybody has a word to say about.
     fn is_nobody(&self, word: &str) -> bool {
+        if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+            return !(may_be_known(word) && KEYWORDS.contains(&word)
+                || self.is_somebody(word)
+                || self.matters(word));
+        }
         let word: Cow<'_, str> = if word.contains(['\'', '"']) {
             Cow::Owned(word.replace(['\'', '"'], ""))
         } else {
@@ -366,7 +398,10 @@ impl Reader<'_> {
             return !self.matters(word);
         }
         // The glob of a path may be any program.
-        if assigns || word.contains('/') && word.contains(['*', '?', '[']) || KEYWORDS.contains(&base) {
+        if assigns || word.contains('/') && word.contains(['*', '?', '[']) {
+            return false;
+        }
+        if may_be_known(base) && KEYWORDS.contains(&base) {
             return false;
         }
         let lower;
@@ -376,31 +411,34 @@ impl Reader<'_> {
         } else {
             base
         };
-        let program = canonical(base);
-        !(self.names.contains(base)
-            || KNOWN.binary_search(&program).is_ok()
-            || KNOWN.binary_search(&base).is_ok()
+        !(self.is_somebody(base) || self.matters(word))
+    }
+
+    /// Whether somebody has a word to say about a program of this name.
+    fn is_somebody(&self, name: &str) -> bool {
+        let program = canonical(name);
+        self.names.contains(name)
+            || is_known(program)
+            || name != program && is_known(name)
             || program.starts_with("mkfs.")
             || program.starts_with("newfs_")
             || self
-                .settings
-                .deny
+                .denied
                 .iter()
-                .any(|denied| denied == base || canonical(denied) == program)
-            || self.matters(word))
+                .any(|(own, denied)| *own == name || *denied == program)
     }
 
     /// Whether a word that is an argument may decide something whatever the program is.
     fn matters(&self, word: &str) -> bool {
-        if self
-            .settings
-            .protected
-            .iter()
-            .any(|path| word.contains(path.trim_matches('/')) || word.contains(['*', '?', '[']))
+        let globs = || word.bytes().any(|byte| matches!(byte, b'*' | b'?' | b'['));
+        if !self.settings.protected.is_empty()
+            && (self.protected.iter().any(|path| word.contains(path)) || globs())
         {
             return true;
         }
-        if !word.contains(['/', '.', '~']) && !word.contains("id_") {
+        if !word.bytes().any(|byte| matches!(byte, b'/' | b'.' | b'~' | b'_'))
+            || !word.contains(['/', '.', '~']) && !word.contains("id_")
+        {
             return false;
         }
         let word: Cow<'_, str> = if word.contains(['\'', '"', '\\']) {
@@ -441,6 +479,39 @@ fn quote_after(line: &str, mut quote: Option<u8>) -> Option<u8> {
         }
     }
     quote
+}
+
+/// How long [`KNOWN`] and [`KEYWORDS`] are that begin with a letter, as bits: most words are none of them at a glance.
+static LENGTHS: LazyLock<[u64; 256]> = LazyLock::new(|| {
+    let mut lengths = [0; 256];
+    for word in KNOWN.iter().chain(&KEYWORDS) {
+        let first = word.bytes().next().unwrap_or(0);
+        if let Some(entry) = lengths.get_mut(usize::from(first)) {
+            *entry |= bit(word);
+        }
+    }
+    lengths
+});
+
+/// The bit that stands for the length of a word; none for one that is too long.
+fn bit(word: &str) -> u64 {
+    let length = u32::try_from(word.len()).unwrap_or(u32::MAX);
+    1_u64.checked_shl(length).unwrap_or(0)
+}
+
+/// Whether a word begins as one of [`KNOWN`] or [`KEYWORDS`] does, and is as long.
+fn may_be_known(word: &str) -> bool {
+    let lengths = word
+        .bytes()
+        .next()
+        .and_then(|first| LENGTHS.get(usize::from(first)))
+        .copied()
+        .unwrap_or(0);
+    lengths & bit(word) != 0
+}
+
+fn is_known(word: &str) -> bool {
+    may_be_known(word) && KNOWN.binary_search(&word).is_ok()
 }
 
 /// Words that are part of the shell's grammar.
@@ -860,12 +931,28 @@ const KNOWN: [&str; 404] = [
 
 #[cfg(test)]
 mod tests {
-    use super::{KNOWN, condense};
+    use super::{KEYWORDS, KNOWN, condense, is_known, may_be_known};
     use crate::shell::Settings;
 
     #[test]
     fn the_known_programs_are_in_order() {
         assert!(KNOWN.is_sorted());
+        assert!(KNOWN.iter().all(|program| is_known(program)));
+        assert!(KEYWORDS.iter().all(|word| may_be_known(word)));
+        assert!(!is_known("") && !is_known("a") && !is_known(&"r".repeat(130)));
+    }
+
+    #[test]
+    fn a_protected_path_is_met_in_a_long_text_however_it_is_quoted() {
+        let settings = Settings {
+            protected: vec!["/srv/keys".into()],
+            ..Settings::default()
+        };
+        for line in ["foo /srv/keys/a", "'/srv'/keys", "foo *", "/srv/\"keys\""] {
+            let text = format!("{}{line}\n", "foo bar\n".repeat(100));
+            assert_eq!(condense(&text, &settings).text, format!(":\n{line}\n"), "{line}");
+        }
+        assert_eq!(condense("foo /srv/other\n", &settings).text, ":\n");
     }
 
     #[test]

@@ -8,7 +8,7 @@
     reason = "a grammar or a table, read best in one place and as it is written"
 )]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::Settings;
@@ -22,7 +22,7 @@ use super::syntax::{
 /// How many values a variable may have at once.
 pub(super) const MAX_ALTERNATIVES: usize = 8;
 /// How much may be run: commands, and rounds of expansion.
-const MAX_STEPS: u32 = 20_000;
+pub(super) const MAX_STEPS: u32 = 20_000;
 /// How much text all expansions together may make.
 const MAX_BYTES: usize = 4 << 20;
 /// How deep scripts in scripts and functions in functions may go.
@@ -79,6 +79,23 @@ pub(super) struct Env {
     pub(super) cwd: String,
 }
 
+impl Env {
+    /// What a copy of it costs: one for each value, and for each 64 bytes of them.
+    fn weight(&self) -> usize {
+        let values = self
+            .vars
+            .values()
+            .flat_map(|var| var.alternatives.iter().flatten())
+            .chain(&self.args)
+            .map(|value| (value.len() >> 6).saturating_add(1))
+            .fold(0, usize::saturating_add);
+        values
+            .saturating_add(self.vars.len())
+            .saturating_add(self.functions.len())
+            .saturating_add(self.aliases.len())
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Function {
     body: Rc<Command>,
@@ -109,7 +126,7 @@ pub(super) struct Machine<'r> {
     /// Whether the command that runs stands in a pipeline or in the background.
     pub(super) forks: bool,
     running: Vec<String>,
-    called: Vec<String>,
+    called: HashSet<String>,
     steps: u32,
     bytes: usize,
     calls: u32,
@@ -121,7 +138,8 @@ pub(super) struct Machine<'r> {
 }
 
 impl<'r> Machine<'r> {
-    pub(super) fn new(settings: &'r Settings) -> Self {
+    /// A machine that did `steps` already: for other texts of the same call.
+    pub(super) fn new(settings: &'r Settings, steps: u32) -> Self {
         Self {
             settings,
             env: Rc::new(Env {
@@ -139,8 +157,8 @@ impl<'r> Machine<'r> {
             input: String::new(),
             forks: false,
             running: Vec::new(),
-            called: Vec::new(),
-            steps: 0,
+            called: HashSet::new(),
+            steps,
             bytes: 0,
             calls: 0,
             loops: 0,
@@ -148,6 +166,19 @@ impl<'r> Machine<'r> {
             level: 0,
             end: End::Whole,
         }
+    }
+
+    /// How much was done so far.
+    pub(super) const fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// Counts what costs a step for each `share` of `count`.
+    fn count(&mut self, count: usize, share: usize) {
+        let steps = count.checked_div(share).unwrap_or(count);
+        self.steps = self
+            .steps
+            .saturating_add(u32::try_from(steps).unwrap_or(u32::MAX));
     }
 
     pub(super) fn step(&mut self) -> Result<()> {
@@ -168,6 +199,11 @@ impl<'r> Machine<'r> {
 
     /// The state of this shell, apart from those that it was copied to.
     pub(super) fn env_mut(&mut self) -> &mut Env {
+        // Now it is copied, with all that a script may have put there.
+        if Rc::strong_count(&self.env) > 1 {
+            let weight = self.env.weight();
+            self.count(weight, 16);
+        }
         Rc::make_mut(&mut self.env)
     }
 
@@ -200,7 +236,7 @@ impl<'r> Machine<'r> {
             .env
             .functions
             .iter()
-            .filter(|(name, _)| !self.called.contains(name))
+            .filter(|(name, _)| !self.called.contains(name.as_str()))
             .map(|(name, function)| (name.clone(), function.clone()))
             .collect();
         for (name, function) in rest {
@@ -235,7 +271,12 @@ impl<'r> Machine<'r> {
         if self.calls > MAX_CALLS {
             return Err(Stop::Refuse("is nested too deeply"));
         }
-        let (parsed, error) = syntax::parse(text);
+        // A command takes two steps, so that no more of them could be followed.
+        let left = MAX_STEPS.saturating_sub(self.steps) / 2;
+        let (parsed, error) = syntax::parse(text, left);
+        // What is read costs as well, whether it runs or not.
+        self.count(text.len(), 32);
+        self.count(usize::try_from(parsed.commands).unwrap_or(usize::MAX), 4);
         if self.calls == 1 {
             self.end = match &error {
                 None => End::Whole,
@@ -449,6 +490,7 @@ impl<'r> Machine<'r> {
 
     /// Runs `run` once for each set of values that variables may have.
     fn choices(&mut self, mut run: impl FnMut(&mut Self) -> Result<String>) -> Result<String> {
+        self.count(self.env.vars.len(), 128);
         let many = self
             .env
             .vars
@@ -549,6 +591,7 @@ impl<'r> Machine<'r> {
                 && !declares
             {
                 // What the program itself changed (`cd`, functions) stays.
+                self.count(saved.weight(), 16);
                 let vars = saved.vars.clone();
                 self.env_mut().vars = vars;
             }
@@ -589,8 +632,7 @@ impl<'r> Machine<'r> {
     pub(super) fn run(&mut self, argv: &[String], input: &str) -> Result<String> {
         self.step()?;
         // Many words are as much work as many commands.
-        let words = u32::try_from(argv.len() / 4).unwrap_or(u32::MAX);
-        self.steps = self.steps.saturating_add(words);
+        self.count(argv.len(), 4);
         self.deeper()?;
         let result = self.run_one(argv, input);
         self.shallower();
@@ -627,8 +669,8 @@ impl<'r> Machine<'r> {
     }
 
     fn call(&mut self, name: &str, function: &Function, argv: Vec<String>, input: &str) -> Result<String> {
-        if !self.called.iter().any(|called| called == name) {
-            self.called.push(name.to_owned());
+        if !self.called.contains(name) {
+            self.called.insert(name.to_owned());
         }
         if self.running.iter().any(|running| running == name) {
             if self.forks {

@@ -32,6 +32,8 @@ const TOO_DEEP: &str = "is nested too deeply";
 const UNREAD_END: &str = "has a here-document whose end is not read";
 const UNREAD_GLOB: &str = "has an extended glob that is not read";
 const TOO_MANY: &str = "has too many here-documents";
+/// More commands than anybody would follow.
+const TOO_LONG: &str = "does more than can be followed";
 
 /// Commands in the order in which they stand.
 pub(super) type Script = Vec<AndOr>;
@@ -200,12 +202,14 @@ pub(super) struct Parsed {
     pub(super) bodies: Vec<Word>,
     /// Whether it holds a parameter that is not read: some shells stop there, and some go on.
     pub(super) unread: bool,
+    /// How many commands were read, and redirections of them.
+    pub(super) commands: u32,
 }
 
-/// Parses `text` from its start. With an error comes what stands before the line it is on: a shell that reads line by
+/// Parses `text` from its start, and at most `most` commands of it. With an error comes what stands before the line it is on: a shell that reads line by
 /// line runs that first.
-pub(super) fn parse(text: &str) -> (Parsed, Option<SyntaxError>) {
-    let mut parser = Parser::new(text, 0, Vec::new());
+pub(super) fn parse(text: &str, most: u32) -> (Parsed, Option<SyntaxError>) {
+    let mut parser = Parser::new(text, 0, Vec::new(), most);
     let mut script = Script::new();
     let mut error = None;
     loop {
@@ -236,7 +240,7 @@ pub(super) fn parse(text: &str) -> (Parsed, Option<SyntaxError>) {
             TOO_DEEP => may_close(parser.rest()),
             // Without the option for them, a shell takes them for an error.
             UNREAD_GLOB => text.contains("extglob"),
-            UNREAD_END | TOO_MANY => true,
+            UNREAD_END | TOO_MANY | TOO_LONG => true,
             _ => false,
         },
     });
@@ -245,6 +249,7 @@ pub(super) fn parse(text: &str) -> (Parsed, Option<SyntaxError>) {
             script,
             bodies: parser.bodies,
             unread: parser.unread,
+            commands: most.saturating_sub(parser.left),
         },
         error,
     )
@@ -281,6 +286,8 @@ struct Parser<'a> {
     bodies: Vec<Word>,
     /// Whether a parameter was met that is not read.
     unread: bool,
+    /// How many more commands are read.
+    left: u32,
 }
 
 const fn is_name_start(byte: u8) -> bool {
@@ -301,7 +308,7 @@ const fn is_meta(byte: u8) -> bool {
 type Result<T> = std::result::Result<T, &'static str>;
 
 impl<'a> Parser<'a> {
-    const fn new(text: &'a str, depth: u32, bodies: Vec<Word>) -> Self {
+    const fn new(text: &'a str, depth: u32, bodies: Vec<Word>, left: u32) -> Self {
         Self {
             text,
             at: 0,
@@ -309,6 +316,7 @@ impl<'a> Parser<'a> {
             pending: Vec::new(),
             bodies,
             unread: false,
+            left,
         }
     }
 
@@ -432,10 +440,11 @@ impl<'a> Parser<'a> {
     /// Parses another text one level deeper, with the same store of here-documents.
     fn nested<T>(&mut self, text: &str, parse: impl FnOnce(&mut Parser<'_>) -> Result<T>) -> Result<T> {
         self.deeper()?;
-        let mut inner = Parser::new(text, self.depth, std::mem::take(&mut self.bodies));
+        let mut inner = Parser::new(text, self.depth, std::mem::take(&mut self.bodies), self.left);
         let result = parse(&mut inner);
         self.bodies = inner.bodies;
         self.unread |= inner.unread;
+        self.left = inner.left;
         self.shallower();
         result
     }
@@ -842,6 +851,7 @@ impl<'a> Parser<'a> {
         loop {
             self.blanks();
             if let Some(redirect) = self.redirect()? {
+                self.left = self.left.checked_sub(1).ok_or(TOO_LONG)?;
                 redirects.push(redirect);
                 continue;
             }
@@ -875,6 +885,7 @@ impl<'a> Parser<'a> {
         if assigns.is_empty() && words.is_empty() && redirects.is_empty() {
             return Err("misses a command");
         }
+        self.left = self.left.checked_sub(1).ok_or(TOO_LONG)?;
         Ok(Command {
             kind: Kind::Simple { assigns, words },
             redirects,

@@ -1,6 +1,6 @@
 //! Is this SQL? What a rule asks of a string whose name does not tell. Knows words, and no grammar.
 
-use crate::args::{Hint, says, telling, words};
+use crate::args::{Hint, says, words};
 
 /// Products whose name in a tool's name says that it talks to a database.
 const DATABASES: &[&str] = &[
@@ -102,16 +102,21 @@ const MAYBE: &[&str] = &[
     "q",
 ];
 
-/// What the names above a string, and the tool's name, say of it. `fields` are names that somebody told the rule.
-pub(super) fn hint(tool: &str, names: &[&str], fields: &[String]) -> Hint {
+/// Whether a tool's name says that it talks to a database.
+pub(super) fn is_database(tool: &str) -> bool {
+    words(tool).iter().any(|word| DATABASES.contains(&word.as_str()))
+}
+
+/// What the names above a string say of it; `told` is the one among them that tells most, `tool_has_database` what
+/// [`is_database`] says of the tool. `fields` are names that somebody told the rule.
+pub(super) fn hint(tool_has_database: bool, names: &[&str], told: Option<&str>, fields: &[String]) -> Hint {
     if names
         .iter()
         .any(|name| fields.iter().any(|field| field.eq_ignore_ascii_case(name)))
     {
         return Hint::Yes;
     }
-    let tool_has_database = words(tool).iter().any(|word| DATABASES.contains(&word.as_str()));
-    let Some(name) = telling(names) else {
+    let Some(name) = told else {
         return if tool_has_database {
             Hint::Maybe
         } else {
@@ -181,9 +186,9 @@ const PROSE: &[&str] = &[
     "keywords",
 ];
 
-/// Whether what is under these names is for people to read.
-pub(super) fn is_for_people(names: &[&str]) -> bool {
-    let last = telling(names).map(words).and_then(|mut words| words.pop());
+/// Whether what is under a name that tells this is for people to read.
+pub(super) fn is_for_people(told: Option<&str>) -> bool {
+    let last = told.map(words).and_then(|mut words| words.pop());
     last.is_some_and(|last| PROSE.contains(&last.as_str()))
 }
 
@@ -658,6 +663,7 @@ pub(super) fn prose(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::telling;
 
     #[test]
     fn names_tell_what_a_string_is() {
@@ -672,9 +678,16 @@ mod tests {
             ("web_search", &["query"], Hint::Maybe),
             ("t", &["prompt"], Hint::None),
         ] {
-            assert_eq!(hint(tool, names, &[]), expected, "{tool} {names:?}");
+            assert_eq!(
+                hint(is_database(tool), names, telling(names), &[]),
+                expected,
+                "{tool} {names:?}"
+            );
         }
-        assert_eq!(hint("t", &["weird"], &["weird".into()]), Hint::Yes);
+        assert_eq!(
+            hint(false, &["weird"], Some("weird"), &["weird".into()]),
+            Hint::Yes
+        );
     }
 
     #[test]
