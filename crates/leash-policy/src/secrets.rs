@@ -13,9 +13,11 @@ use crate::pii::Span;
 
 /// How deep a document may be nested.
 const MAX_DEPTH: u32 = 512;
-/// How far from a keyword its secret may begin and end, in bytes.
-const BEFORE: usize = 64;
+/// How far from a keyword its secret may end, in bytes.
 const AFTER: usize = 512;
+/// How many bytes of what has the form of a secret and is none are looked at, for each byte of a text. Only a text made
+/// for it, of forms within forms, has more; there the form alone counts.
+const DOUBTS: usize = 2;
 /// How long a web token may be, and the body of a private key.
 const TOKEN: usize = 8192;
 const KEY: usize = 16_384;
@@ -23,162 +25,259 @@ const KEY: usize = 16_384;
 /// What one kind of secret looks like.
 struct Pattern {
     kind: &'static str,
-    /// In lower case; one of them stands in or near every such secret.
+    /// In lower case; one of them stands in every such secret.
     keywords: &'static [&'static str],
-    /// The secret is its first group.
+    /// Where it begins, by a keyword.
+    begins: Begins,
+    /// Read from there on, and nowhere else. The secret is its first group. What comes next says everywhere which way
+    /// it goes, so that it is read once.
     regex: &'static str,
     /// The least Shannon entropy of the secret, in hundredths of bits a byte.
     entropy: u32,
 }
 
+/// Where a pattern begins that has a keyword at some place: one place at most for each keyword, so that what is read of
+/// a text does not grow faster than its keywords.
+#[derive(Clone, Copy)]
+enum Begins {
+    /// With the keyword, and not in a word.
+    Word,
+    /// With the keyword.
+    Here,
+    /// So many bytes before the keyword, and not in a word.
+    Back(usize),
+    /// With the eight to ten digits before the keyword.
+    Digits,
+    /// With the keyword, and not in a run of the characters of a token.
+    Token,
+    /// With the nearest `-----BEGIN ` before the keyword.
+    Header,
+    /// With the keyword, behind the name of a scheme.
+    Scheme,
+    /// Behind the keyword, which stands at most 40 characters of a name behind the border of a word.
+    Name,
+}
+
 const fn pattern(
     kind: &'static str,
     keywords: &'static [&'static str],
+    begins: Begins,
     regex: &'static str,
     entropy: u32,
 ) -> Pattern {
     Pattern {
         kind,
         keywords,
+        begins,
         regex,
         entropy,
     }
 }
 
 /// Forms as their issuers document them.
-static PATTERNS: [Pattern; 30] = [
+static PATTERNS: [Pattern; 31] = [
     pattern(
         "AWS_ACCESS_KEY",
         &["akia", "asia", "abia", "acca"],
-        r"\b((?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16})\b",
+        Begins::Word,
+        r"\A(A(?:KIA|SIA|BIA|CCA)[A-Z2-7]{16})\b",
         280,
     ),
     pattern(
         "GITHUB_TOKEN",
         &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"],
-        r"\b(gh[pousr]_[A-Za-z0-9]{36,251})\b",
+        Begins::Word,
+        r"\A(gh[pousr]_[A-Za-z0-9]{36,251})\b",
         300,
     ),
     pattern(
         "GITHUB_TOKEN",
         &["github_pat_"],
-        r"\b(github_pat_[A-Za-z0-9_]{60,90})\b",
+        Begins::Word,
+        r"\A(github_pat_[A-Za-z0-9_]{60,90})\b",
         300,
     ),
     pattern(
         "GITLAB_TOKEN",
         &["glpat-", "gldt-", "glrt-", "glcbt-"],
-        r"\b(gl(?:pat|dt|rt|cbt)-[A-Za-z0-9_-]{20,64})",
+        Begins::Word,
+        r"\A(gl(?:pat|dt|rt|cbt)-[A-Za-z0-9_-]{20,64})",
         300,
     ),
     pattern(
         "SLACK_TOKEN",
         &["xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-", "xoxe-", "xapp-"],
-        r"\b((?:xox[abeprs]|xapp)-[A-Za-z0-9-]{16,200})",
+        Begins::Word,
+        r"\A(x(?:ox[abeprs]|app)-[A-Za-z0-9-]{16,200})",
         250,
     ),
     pattern(
         "SLACK_WEBHOOK",
         &["hooks.slack.com"],
-        r"(hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9/+_-]{30,80})",
+        Begins::Here,
+        r"\A(hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9/+_-]{30,80})",
         300,
     ),
     pattern(
         "DISCORD_WEBHOOK",
         &["discord.com/api/webhooks", "discordapp.com/api/webhooks"],
-        r"(discord(?:app)?\.com/api/webhooks/[0-9]{15,22}/[A-Za-z0-9_-]{40,90})",
+        Begins::Here,
+        r"\A(discord(?:app)?\.com/api/webhooks/[0-9]{15,22}/[A-Za-z0-9_-]{40,90})",
         300,
     ),
-    pattern("GOOGLE_API_KEY", &["aiza"], r"\b(AIza[A-Za-z0-9_-]{35})\b", 300),
+    pattern(
+        "GOOGLE_API_KEY",
+        &["aiza"],
+        Begins::Word,
+        r"\A(AIza[A-Za-z0-9_-]{35})\b",
+        300,
+    ),
     pattern(
         "GOOGLE_OAUTH_TOKEN",
         &["ya29."],
-        r"\b(ya29\.[A-Za-z0-9_-]{20,300})",
+        Begins::Word,
+        r"\A(ya29\.[A-Za-z0-9_-]{20,300})",
         300,
     ),
     pattern(
         "GOOGLE_OAUTH_SECRET",
         &["gocspx-"],
-        r"\b(GOCSPX-[A-Za-z0-9_-]{28})",
+        Begins::Word,
+        r"\A(GOCSPX-[A-Za-z0-9_-]{28})",
         300,
     ),
     pattern(
         "STRIPE_KEY",
         &["sk_live_", "rk_live_", "sk_test_", "rk_test_", "whsec_"],
-        r"\b((?:[sr]k_(?:live|test)_|whsec_)[A-Za-z0-9]{20,200})\b",
+        Begins::Word,
+        r"\A((?:[sr]k_(?:live|test)_|whsec_)[A-Za-z0-9]{20,200})\b",
         300,
     ),
     pattern(
         "ANTHROPIC_KEY",
         &["sk-ant-"],
-        r"\b(sk-ant-[A-Za-z0-9_-]{20,200})",
+        Begins::Word,
+        r"\A(sk-ant-[A-Za-z0-9_-]{20,200})",
         300,
     ),
     pattern(
         "OPENAI_KEY",
-        &["sk-proj-", "sk-svcacct-", "sk-admin-", "t3blbkfj"],
-        r"\b(sk-(?:(?:proj|svcacct|admin)-[A-Za-z0-9_-]{20,220}|[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}))",
+        &["sk-proj-", "sk-svcacct-", "sk-admin-"],
+        Begins::Word,
+        r"\A(sk-(?:proj|svcacct|admin)-[A-Za-z0-9_-]{20,220})",
         300,
     ),
-    pattern("OPENAI_KEY", &["sk-"], r"\b(sk-[A-Za-z0-9]{40,64})\b", 400),
-    pattern("HUGGINGFACE_TOKEN", &["hf_"], r"\b(hf_[A-Za-z0-9]{30,40})\b", 300),
-    pattern("GROQ_KEY", &["gsk_"], r"\b(gsk_[A-Za-z0-9]{40,60})\b", 300),
-    pattern("NPM_TOKEN", &["npm_"], r"\b(npm_[A-Za-z0-9]{36})\b", 300),
-    pattern("PYPI_TOKEN", &["pypi-"], r"\b(pypi-[A-Za-z0-9_-]{50,300})", 300),
+    pattern(
+        "OPENAI_KEY",
+        &["t3blbkfj"],
+        Begins::Back(23),
+        r"\A(sk-[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20})",
+        300,
+    ),
+    pattern(
+        "OPENAI_KEY",
+        &["sk-"],
+        Begins::Word,
+        r"\A(sk-[A-Za-z0-9]{40,64})\b",
+        400,
+    ),
+    pattern(
+        "HUGGINGFACE_TOKEN",
+        &["hf_"],
+        Begins::Word,
+        r"\A(hf_[A-Za-z0-9]{30,40})\b",
+        300,
+    ),
+    pattern(
+        "GROQ_KEY",
+        &["gsk_"],
+        Begins::Word,
+        r"\A(gsk_[A-Za-z0-9]{40,60})\b",
+        300,
+    ),
+    pattern(
+        "NPM_TOKEN",
+        &["npm_"],
+        Begins::Word,
+        r"\A(npm_[A-Za-z0-9]{36})\b",
+        300,
+    ),
+    pattern(
+        "PYPI_TOKEN",
+        &["pypi-"],
+        Begins::Word,
+        r"\A(pypi-[A-Za-z0-9_-]{50,300})",
+        300,
+    ),
     pattern(
         "SENDGRID_KEY",
         &["sg."],
-        r"\b(SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{30,64})",
+        Begins::Word,
+        r"\A(SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{30,64})",
         300,
     ),
-    pattern("TWILIO_KEY", &["sk", "twilio"], r"\b(SK[0-9a-f]{32})\b", 300),
-    pattern("MAILGUN_KEY", &["key-"], r"\b(key-[0-9a-f]{32})\b", 300),
+    pattern("TWILIO_KEY", &["sk"], Begins::Word, r"\A(SK[0-9a-f]{32})\b", 300),
+    pattern(
+        "MAILGUN_KEY",
+        &["key-"],
+        Begins::Word,
+        r"\A(key-[0-9a-f]{32})\b",
+        300,
+    ),
     pattern(
         "DIGITALOCEAN_TOKEN",
         &["dop_v1_", "doo_v1_", "dor_v1_"],
-        r"\b(do[opr]_v1_[0-9a-f]{64})\b",
+        Begins::Word,
+        r"\A(do[opr]_v1_[0-9a-f]{64})\b",
         300,
     ),
     pattern(
         "SHOPIFY_TOKEN",
         &["shpat_", "shpca_", "shppa_", "shpss_"],
-        r"\b(shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32})\b",
+        Begins::Word,
+        r"\A(shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32})\b",
         300,
     ),
     pattern(
         "TELEGRAM_TOKEN",
         &[":aa"],
-        r"\b([0-9]{8,10}:AA[A-Za-z0-9_-]{33})\b",
+        Begins::Digits,
+        r"\A([0-9]{8,10}:AA[A-Za-z0-9_-]{33})\b",
         300,
     ),
     pattern(
         "VAULT_TOKEN",
         &["hvs.", "hvb."],
-        r"\b(hv[sb]\.[A-Za-z0-9_-]{24,300})",
+        Begins::Word,
+        r"\A(hv[sb]\.[A-Za-z0-9_-]{24,300})",
         300,
     ),
     pattern(
         "AGE_KEY",
         &["age-secret-key-"],
-        r"\b(AGE-SECRET-KEY-1[0-9A-Z]{58})\b",
+        Begins::Word,
+        r"\A(AGE-SECRET-KEY-1[0-9A-Z]{58})\b",
         300,
     ),
     pattern(
         "JWT",
         &["eyj"],
-        r"\b(eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,})",
+        Begins::Token,
+        r"\A(eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,})",
         300,
     ),
     pattern(
         "PRIVATE_KEY",
         &["private key"],
-        r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)",
+        Begins::Header,
+        r"\A(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)",
         0,
     ),
     pattern(
         "URL_PASSWORD",
         &["://"],
-        r"[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\x22<>]{1,64}:([^\s/@'\x22<>$\{\}\[\]]{3,128})@[A-Za-z0-9]",
+        Begins::Scheme,
+        r"\A://[^\s/:@'\x22<>]{1,64}:([^\s/@'\x22<>$\{\}\[\]]{3,128})@[A-Za-z0-9]",
         150,
     ),
     pattern(
@@ -192,14 +291,83 @@ static PATTERNS: [Pattern; 30] = [
             "apikey",
             "api-key",
             "access_key",
-            "auth",
+            "access-key",
+            "accesskey",
+            "auth_key",
+            "auth-key",
+            "authkey",
             "credential",
             "private_key",
+            "private-key",
+            "privatekey",
         ],
-        r#"(?i)\b[a-z0-9_.-]{0,40}(?:secret|token|passwd|password|api[_-]?key|access[_-]?key|auth[_-]?key|credential|private[_-]?key)[a-z0-9_.-]{0,20}["']?\s{0,3}(?:=>|:=|=|:)\s{0,3}["'`]?((?:[a-z0-9+/_.~!@#%^&*-]){12,256}={0,2})"#,
+        Begins::Name,
+        r#"(?i)\A[a-z0-9_.-]{0,20}["']?\s{0,3}(?:=>?|:=?)\s{0,3}["'`]?((?:[a-z0-9+/_.~!@#%^&*-]){12,256}={0,2})"#,
         340,
     ),
 ];
+
+/// Whether a word ends, or begins, at `at`.
+fn is_border(bytes: &[u8], at: usize) -> bool {
+    let word = |at: Option<usize>| {
+        at.and_then(|at| bytes.get(at))
+            .is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+    };
+    word(at.checked_sub(1)) != word(Some(at))
+}
+
+impl Begins {
+    /// Where a pattern begins that has a keyword from `at` to `end`, if it may.
+    fn at(self, bytes: &[u8], at: usize, end: usize) -> Option<usize> {
+        let before = bytes.get(..at)?;
+        let run = |most: usize, class: fn(u8) -> bool| {
+            before
+                .iter()
+                .rev()
+                .take(most)
+                .take_while(|&&byte| class(byte))
+                .count()
+        };
+        match self {
+            Self::Word => is_border(bytes, at).then_some(at),
+            Self::Here => Some(at),
+            Self::Back(count) => at.checked_sub(count).filter(|&start| is_border(bytes, start)),
+            Self::Digits => {
+                let count = run(11, |byte| byte.is_ascii_digit());
+                at.checked_sub(count)
+                    .filter(|&start| (8..=10).contains(&count) && is_border(bytes, start))
+            }
+            Self::Token => (run(1, |byte| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+            }) == 0)
+                .then_some(at),
+            Self::Header => {
+                let from = at.saturating_sub(51);
+                memchr::memmem::rfind(before.get(from..)?, b"-----BEGIN ")
+                    .map(|start| from.saturating_add(start))
+            }
+            Self::Scheme => {
+                // At least two characters, of which the first is a letter.
+                let count = run(21, |byte| {
+                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'+' | b'.' | b'-')
+                });
+                before
+                    .get(at.saturating_sub(count)..at.saturating_sub(1))?
+                    .iter()
+                    .any(u8::is_ascii_lowercase)
+                    .then_some(at)
+            }
+            Self::Name => {
+                let count = run(40, |byte| {
+                    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
+                });
+                (0..=count)
+                    .any(|back| at.checked_sub(back).is_some_and(|start| is_border(bytes, start)))
+                    .then_some(end)
+            }
+        }
+    }
+}
 
 struct Compiled {
     keywords: AhoCorasick,
@@ -307,7 +475,8 @@ impl SecretsRule {
         let mut spans = Vec::new();
         let Some(compiled) = compiled() else { return spans };
         let bytes = text.as_bytes();
-        // Up to where each pattern has looked: keywords close together are looked at once.
+        let mut doubts = bytes.len().saturating_mul(DOUBTS).saturating_add(KEY);
+        // Where the last secret of each pattern ended.
         let mut looked = [0_usize; PATTERNS.len()];
         for found in compiled.keywords.find_overlapping_iter(bytes) {
             let Some((&owner, at)) = compiled
@@ -324,43 +493,39 @@ impl SecretsRule {
             ) else {
                 continue;
             };
-            if found.start() < *seen {
+            let Some(from) = pattern
+                .begins
+                .at(bytes, at, found.end())
+                .filter(|&from| from >= *seen)
+            else {
                 continue;
-            }
-            let token = pattern.kind == "JWT";
-            // In the middle of a run of its own characters no token begins.
-            if token
-                && at
-                    .checked_sub(1)
-                    .and_then(|before| bytes.get(before))
-                    .is_some_and(|&byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-            {
-                continue;
-            }
-            let from = if token {
-                at
+            };
+            let reach = if matches!(pattern.begins, Begins::Token) {
+                TOKEN
             } else {
-                at.saturating_sub(BEFORE).max(*seen)
+                AFTER
             };
-            let to = found
-                .end()
-                .saturating_add(if token { TOKEN } else { AFTER })
-                .min(bytes.len());
-            // A word boundary is judged by the byte before; so the search begins in the whole text.
-            let Some(window) = bytes.get(..to) else { continue };
-            let Some(captures) = regex.captures_at(window, from) else {
+            let to = found.end().saturating_add(reach).min(bytes.len());
+            let Some(window) = bytes.get(from..to) else {
                 continue;
             };
-            let Some(secret) = captures.get(1) else { continue };
-            if captures.get(0).is_some_and(|whole| whole.start() > found.end()) {
+            // Most places are none, and to see that is cheaper than to ask for groups.
+            if !regex.is_match(window) {
                 continue;
             }
+            let Some(secret) = regex.captures(window).and_then(|captures| captures.get(1)) else {
+                continue;
+            };
+            let secret_start = from.saturating_add(secret.start());
             if !is_random(secret.as_bytes(), pattern.entropy)
                 || (pattern.kind == "GENERIC_SECRET" && is_reference(secret.as_bytes()))
             {
-                continue;
+                doubts = doubts.saturating_sub(secret.len());
+                if doubts > 0 {
+                    continue;
+                }
             }
-            let mut end = secret.end();
+            let mut end = from.saturating_add(secret.end());
             if pattern.kind == "PRIVATE_KEY" {
                 // What follows the header, up to its end or as far as a key may reach.
                 let body = bytes
@@ -385,7 +550,7 @@ impl SecretsRule {
             *seen = end;
             spans.push(Span {
                 kind: pattern.kind.into(),
-                start: secret.start(),
+                start: secret_start,
                 end,
             });
         }

@@ -16,6 +16,9 @@ use std::net::Ipv6Addr;
 
 /// How many digits of one number are looked at.
 const MAX_DIGITS: usize = 40;
+/// How many groups of one number are looked at: a phone number has eight at most, and what separates it from the next
+/// says whether it ends there.
+const MAX_GROUPS: usize = 9;
 /// How far an address reaches: RFC 5321 allows 64 bytes before the `@` and 255 after it.
 const MAX_LOCAL: usize = 64;
 const MAX_DOMAIN: usize = 255;
@@ -71,6 +74,11 @@ pub(super) struct Finder<'a> {
     decided: usize,
     /// Where the last finding ended: what stands before is as good as redacted.
     after: usize,
+    /// What was read last.
+    number: Number,
+    /// How many digits and words were looked at.
+    #[cfg(test)]
+    steps: std::cell::Cell<usize>,
 }
 
 /// What a byte may begin.
@@ -161,14 +169,18 @@ const fn is_unspaced(character: char) -> bool {
 }
 
 /// A number: its digits, and how they are grouped.
+#[derive(Debug)]
 struct Number {
     digits: [u8; MAX_DIGITS],
-    groups: [Group; MAX_DIGITS],
+    groups: [Group; MAX_GROUPS],
     count: usize,
     plus: bool,
     paren: bool,
     /// A mark stands where the next group would, behind this separator.
     mark: Option<Separator>,
+    /// Where reading ended, where it ended for the count of groups only: the number that begins with the next group goes
+    /// on from there. Behind which separator.
+    goes_on: Option<(usize, Separator)>,
 }
 
 /// Whether a mark begins somewhere.
@@ -181,6 +193,45 @@ enum Mark {
 }
 
 impl Number {
+    const fn new() -> Self {
+        Self {
+            digits: [0; MAX_DIGITS],
+            groups: [Group {
+                start: 0,
+                end: 0,
+                first: 0,
+                count: 0,
+                separator: Separator::None,
+            }; MAX_GROUPS],
+            count: 0,
+            plus: false,
+            paren: false,
+            mark: None,
+            goes_on: None,
+        }
+    }
+
+    /// Makes this the number that begins with the second group at `start`, if it is known so far; says how many digits
+    /// it has, and where and behind which separator it goes on.
+    fn shift(&mut self, start: usize) -> Option<(usize, usize, Separator)> {
+        let (at, separator) = self.goes_on.take()?;
+        let [first, second, ..] = self.groups;
+        if second.start != start || self.count != MAX_GROUPS || self.plus || self.paren {
+            return None;
+        }
+        let total = self.digits(self.count).len();
+        self.digits.copy_within(first.count..total, 0);
+        self.groups.copy_within(1.., 0);
+        self.count = self.count.saturating_sub(1);
+        for group in self.groups.iter_mut().take(self.count) {
+            group.first = group.first.saturating_sub(first.count);
+        }
+        if let Some(group) = self.groups.first_mut() {
+            group.separator = Separator::None;
+        }
+        Some((total.saturating_sub(first.count), at, separator))
+    }
+
     fn groups(&self) -> &[Group] {
         self.groups.get(..self.count).unwrap_or(&[])
     }
@@ -218,6 +269,9 @@ impl<'a> Finder<'a> {
             short: false,
             decided: 0,
             after: 0,
+            number: Number::new(),
+            #[cfg(test)]
+            steps: std::cell::Cell::new(0),
         }
     }
 
@@ -312,6 +366,14 @@ impl<'a> Finder<'a> {
         start
     }
 
+    /// Counts, so that a test can say how much is looked at.
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "only tests count"))]
+    #[inline]
+    fn step(&self) {
+        #[cfg(test)]
+        self.steps.set(self.steps.get().saturating_add(1));
+    }
+
     fn char_at(&self, at: usize) -> Option<char> {
         match self.bytes.get(at) {
             Some(byte) if byte.is_ascii() => Some(char::from(*byte)),
@@ -368,26 +430,18 @@ impl<'a> Finder<'a> {
 
     fn number(&mut self, floor: usize) -> Option<Found> {
         let start = self.at;
-        let mut number = Number {
-            digits: [0; MAX_DIGITS],
-            groups: [Group::default(); MAX_DIGITS],
-            count: 0,
-            plus: false,
-            paren: false,
-            mark: None,
-        };
+        let (mut plus, mut paren) = (false, false);
         let mut at = start;
-        let mut before = start;
         loop {
             match self.char_at(at) {
-                Some('+') if !number.plus => number.plus = true,
-                Some('(') if !number.paren => number.paren = true,
+                Some('+') if !plus => plus = true,
+                Some('(') if !paren => paren = true,
                 None if !self.last => return self.wait(start, floor),
                 _ => break,
             }
             at = at.saturating_add(1);
         }
-        if !self.begins(before) {
+        if !self.begins(start) {
             // In a word; but an IBAN begins with letters.
             if at == start {
                 if let Some(found) = self.iban(floor) {
@@ -405,26 +459,43 @@ impl<'a> Finder<'a> {
             }
             return None;
         }
-        let mut total = 0_usize;
-        let mut separator = Separator::None;
+        if !self.char_at(at).is_some_and(|next| digit(next).is_some()) {
+            return None;
+        }
+        let known = if at == start {
+            self.number.shift(start)
+        } else {
+            None
+        };
+        let (mut total, mut separator) = (0_usize, Separator::None);
+        if let Some((digits, end, behind)) = known {
+            (total, at, separator) = (digits, end, behind);
+        } else {
+            self.number.count = 0;
+            self.number.plus = plus;
+            self.number.paren = paren;
+            self.number.goes_on = None;
+        }
+        self.number.mark = None;
         let mut end_short = false;
-        'groups: while number.count < MAX_DIGITS {
+        'groups: while self.number.count < MAX_GROUPS {
             let group_start = at;
             let first = total;
             while let Some(character) = self.char_at(at)
                 && let Some(value) = digit(character)
             {
-                let Some(slot) = number.digits.get_mut(total) else {
+                let Some(slot) = self.number.digits.get_mut(total) else {
                     break 'groups;
                 };
                 *slot = value;
                 total = total.saturating_add(1);
                 at = at.saturating_add(character.len_utf8());
+                self.step();
             }
             if at == group_start {
                 break;
             }
-            if let Some(slot) = number.groups.get_mut(number.count) {
+            if let Some(slot) = self.number.groups.get_mut(self.number.count) {
                 *slot = Group {
                     start: group_start,
                     end: at,
@@ -433,9 +504,8 @@ impl<'a> Finder<'a> {
                     separator,
                 };
             }
-            number.count = number.count.saturating_add(1);
+            self.number.count = self.number.count.saturating_add(1);
             // What separates this group from the next.
-            before = at;
             let mut signs = 0_u32;
             separator = Separator::None;
             loop {
@@ -443,7 +513,9 @@ impl<'a> Finder<'a> {
                     end_short = !self.last;
                     break 'groups;
                 };
-                let kind = if is_space(character) {
+                let kind = if character.is_ascii_digit() {
+                    break;
+                } else if is_space(character) {
                     Separator::Space
                 } else if is_dash(character) {
                     Separator::Dash
@@ -465,7 +537,7 @@ impl<'a> Finder<'a> {
             if self.char_at(at) == Some('[') {
                 match self.mark_at(at) {
                     Mark::No => {}
-                    Mark::Yes => number.mark = Some(separator),
+                    Mark::Yes => self.number.mark = Some(separator),
                     Mark::Open => {
                         end_short = true;
                         break;
@@ -475,16 +547,19 @@ impl<'a> Finder<'a> {
             if signs == 0 {
                 break;
             }
+            if self.number.count == MAX_GROUPS && self.number.mark.is_none() {
+                self.number.goes_on = Some((at, separator));
+            }
         }
         if end_short {
             return self.wait(start, floor);
         }
-        let _ = before;
-        if number.count == 0 {
+        if self.number.count == 0 {
             return None;
         }
-        if let Some((kind, groups)) = self.judge(&number, start) {
-            let end = number
+        if let Some((kind, groups)) = self.judge(&self.number, start) {
+            let end = self
+                .number
                 .groups()
                 .get(groups.saturating_sub(1))
                 .map_or(start, |group| group.end);
@@ -501,8 +576,8 @@ impl<'a> Finder<'a> {
                 end,
             });
         }
-        self.at = number.groups().first().map_or(start, |group| group.end);
-        if number.plus || number.paren {
+        self.at = self.number.groups().first().map_or(start, |group| group.end);
+        if self.number.plus || self.number.paren {
             self.at = start.saturating_add(1);
         }
         None
@@ -534,7 +609,6 @@ impl<'a> Finder<'a> {
     }
 
     fn judge(&self, number: &Number, start: usize) -> Option<(&'static str, usize)> {
-        let counts = |groups: usize| number.counts(groups);
         if !number.plus && !number.paren && self.is_ipv4(number) {
             return Some(("IP_ADDRESS", 4));
         }
@@ -573,18 +647,21 @@ impl<'a> Finder<'a> {
                 }
                 continue;
             }
-            let local = match counts(groups).collect::<Vec<_>>().as_slice() {
-                [3, 3, 4] => Some(digits),
-                [1, 3, 3, 4] if digits.first() == Some(&1) => digits.get(1..),
-                _ => None,
+            let local = if number.counts(groups).eq([3, 3, 4]) {
+                Some(digits)
+            } else if digits.first() == Some(&1) && number.counts(groups).eq([1, 3, 3, 4]) {
+                digits.get(1..)
+            } else {
+                None
             };
-            let spaced = number.separated(groups, Separator::Space);
             let american = local.is_some_and(|local| {
                 local.first().is_some_and(|&area| area >= 2)
                     && local.get(3).is_some_and(|&exchange| exchange >= 2)
             });
-            let slashed = number.separated(groups, Separator::Slash);
-            if american && !slashed && (!spaced || number.paren) {
+            if american
+                && !number.separated(groups, Separator::Slash)
+                && (number.paren || !number.separated(groups, Separator::Space))
+            {
                 return Some(("PHONE", groups));
             }
             let abroad = self.starts_plainly(start)
@@ -656,32 +733,65 @@ impl<'a> Finder<'a> {
         while !self.text.is_char_boundary(from) {
             from = from.saturating_add(1);
         }
-        let head = self.text.get(from..start).unwrap_or("").to_lowercase();
-        // Neither another line nor what was redacted says what this is.
+        let head = self.text.get(from..start).unwrap_or("");
+        // What stands before another number does not say what this is, nor does another line, or what was redacted.
+        let head = head
+            .rfind(|character: char| character.is_ascii_digit())
+            .and_then(|digit| head.get(digit..))
+            .unwrap_or(head);
         let head = head.rsplit(['\n', ']']).next().unwrap_or("");
-        words.iter().any(|word| {
-            head.match_indices(word).any(|(at, _)| {
-                let before = head.get(..at).and_then(|head| head.chars().next_back());
-                let rest = head.get(at.saturating_add(word.len())..).unwrap_or("");
-                let after = rest.chars().next();
-                let wide = !word.is_ascii();
-                // `sys_call` calls nobody, `user_phone` is one.
-                let verb =
-                    before == Some('_') && matches!(*word, "call" | "dial" | "cell" | "contact" | "handy");
-                if verb {
-                    return false;
-                }
-                (wide || !before.is_some_and(char::is_alphanumeric) || matches!(*word, "phone" | "version"))
-                    && (wide || !after.is_some_and(char::is_alphabetic) || rest.starts_with("s "))
-                    && !rest.chars().any(|c| c.is_ascii_digit())
+        if !head
+            .bytes()
+            .any(|byte| byte.is_ascii_alphabetic() || !byte.is_ascii())
+        {
+            return false;
+        }
+        let head = head.to_lowercase();
+        // By their first two bytes, so that most places are passed over at once.
+        let bit = |byte: Option<&u8>| byte.map_or(u64::MAX, |byte| 1 << (byte & 63));
+        let (firsts, seconds) = words.iter().fold((0, 0), |(firsts, seconds), word| {
+            let word = word.as_bytes();
+            (firsts | bit(word.first()), seconds | bit(word.get(1)))
+        });
+        let bytes = head.as_bytes();
+        bytes
+            .iter()
+            .enumerate()
+            .filter(|&(at, byte)| {
+                firsts & bit(Some(byte)) != 0 && seconds & bit(bytes.get(at.saturating_add(1))) != 0
             })
-        })
+            .filter_map(|(at, _)| head.get(..at).zip(head.get(at..)))
+            .any(|(front, tail)| {
+                self.step();
+                let before = front.chars().next_back();
+                words.iter().any(|word| {
+                    let Some(rest) = tail.strip_prefix(word) else {
+                        return false;
+                    };
+                    let after = rest.chars().next();
+                    let wide = !word.is_ascii();
+                    // `sys_call` calls nobody, `user_phone` is one.
+                    let verb = before == Some('_')
+                        && matches!(*word, "call" | "dial" | "cell" | "contact" | "handy");
+                    if verb {
+                        return false;
+                    }
+                    (wide
+                        || !before.is_some_and(char::is_alphanumeric)
+                        || matches!(*word, "phone" | "version"))
+                        && (wide || !after.is_some_and(char::is_alphabetic) || rest.starts_with("s "))
+                        && !rest.chars().any(|c| c.is_ascii_digit())
+                })
+            })
     }
 
     fn is_ipv4(&self, number: &Number) -> bool {
         let Some(groups) = number.groups().get(..4) else {
             return false;
         };
+        if !number.separated(4, Separator::Dot) {
+            return false;
+        }
         let valid = groups.iter().all(|group| {
             let digits = number
                 .digits
@@ -694,10 +804,7 @@ impl<'a> Finder<'a> {
         });
         let start = groups.first().map_or(0, |group| group.start);
         let end = groups.last().map_or(0, |group| group.end);
-        if !valid
-            || !number.separated(4, Separator::Dot)
-            || self.text.get(start..end).is_none_or(|text| !text.is_ascii())
-        {
+        if !valid || self.text.get(start..end).is_none_or(|text| !text.is_ascii()) {
             return false;
         }
         let next = number.groups().get(4).map(|next| next.separator);
@@ -1140,11 +1247,13 @@ fn is_card(number: &Number, groups: usize) -> bool {
         let spaced = number.separated(groups, Separator::Space)
             || number.separated(groups, Separator::Dash)
             || number.separated(groups, Separator::Dot);
-        let counts: Vec<usize> = number.counts(groups).collect();
-        let fours = counts
-            .split_last()
-            .is_some_and(|(last, rest)| rest.iter().all(|&count| count == 4) && (1..=4).contains(last));
-        if !spaced || !(fours || matches!(counts.as_slice(), [4, 6, 4 | 5])) {
+        // Fours and a rest, or four, six and a rest.
+        let fours = number
+            .counts(groups)
+            .enumerate()
+            .all(|(at, count)| count == 4 || (at.saturating_add(1) == groups && (1..=4).contains(&count)));
+        let six = number.counts(groups).eq([4, 6, 4]) || number.counts(groups).eq([4, 6, 5]);
+        if !spaced || !(fours || six) {
             return false;
         }
     }
@@ -1225,4 +1334,33 @@ const fn iban_length(country: [u8; 2]) -> Option<usize> {
         b"RU" => 33,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Finder;
+
+    #[test]
+    fn what_is_looked_at_grows_with_the_text_and_not_faster() {
+        for piece in [
+            "1 ",
+            "12 ",
+            "123 ",
+            "1234 ",
+            "12345 ",
+            "1.2.3.4-",
+            "a 1234567 ",
+            "+",
+            "1+",
+            "(1 ",
+            "1 - ",
+            "１ ",
+        ] {
+            let text = piece.repeat(4096);
+            let mut finder = Finder::new(&text, true);
+            while finder.next_span(0).is_some() {}
+            let steps = finder.steps.get();
+            assert!(steps <= text.len().saturating_mul(8), "{piece:?}: {steps} steps");
+        }
+    }
 }
