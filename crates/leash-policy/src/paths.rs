@@ -600,7 +600,7 @@ fn has_credentials(path: &str) -> bool {
         ".md",
     ];
     if harmless.iter().any(|end| name.ends_with(end))
-        || name.ends_with(".pem") && CERTIFICATES.iter().any(|pattern| matches(pattern, name))
+        || name.as_bytes().ends_with(b".pem") && CERTIFICATES.iter().any(|pattern| matches(pattern, name))
         || matches("*.pem", name) && path.trim_start_matches('/').starts_with("etc/ssl/certs/")
     {
         return false;
