@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use leash_budget::{
     Balance, BudgetStore, CONFIRM_WITHIN, Expired, Hit, Hits, Hold, RedisStore, RedisStoreOptions, Reserve,
-    Scope, ScopeKey, Settled, Settlement, StoreUrl,
+    Scope, ScopeKey, Settled, Settlement, StoreUrl, Written,
 };
 use leash_core::{Clock, ReservationId, StoreError, SystemClock, Timestamp, Usd};
 use leash_firewall::{Firewall, FirewallBuilder, Over, Window};
@@ -263,8 +263,8 @@ impl BudgetStore for Stuck {
         }
         Ok(expired)
     }
-    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
-        self.0.confirm(ids).await
+    async fn confirm(&self, lines: &[Written]) -> Result<(), StoreError> {
+        self.0.confirm(lines).await
     }
     async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {
         self.0.balances(scopes).await
