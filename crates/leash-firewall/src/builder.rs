@@ -487,8 +487,7 @@ impl FirewallBuilder {
             None => Session::new(caller, &shared),
             Some(grant) => {
                 let session = Session::of_grant(caller, grant.clone(), &shared);
-                let written = shared.journal.grant(&session, &grant, GrantChange::TakenUp);
-                written?;
+                let _taken_up = shared.journal.grant(&session, &grant, GrantChange::TakenUp)?;
                 session
             }
         };

@@ -1,7 +1,7 @@
 //! The path of a call: the questions, in their order, and what each answer does. What all sessions share is [`Shared`].
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use leash_audit::AuditError;
 use leash_budget::{
     Balance, Bound, BudgetState, BudgetStore, Held, Hold, HoldLine, ModelPrice, PriceTable, Refused, Reserve,
-    Scope, ScopeKey, TokenCounter, Window, bound,
+    Scope, ScopeKey, TokenCounter, Window, Written, bound,
 };
 use leash_core::{
     Action, Call, Clock, Decision, Digest, Evaluation, IdGenerator, InputSize, Json, LeashError, ModelCall,
@@ -689,6 +689,9 @@ impl Shared {
     pub(crate) fn note_states(&self, session: &Session, scopes: &[Scope], balances: &[Balance]) -> bool {
         let mut broke_cap = false;
         for (scope, balance) in scopes.iter().zip(balances) {
+            if scope.cap.is_none() && scope.soft_cap.is_none() {
+                continue;
+            }
             let state = BudgetState::of(balance.spent, scope.cap, scope.soft_cap);
             broke_cap |= state == BudgetState::HardExceeded;
             let before = {
@@ -708,16 +711,31 @@ impl Shared {
         broke_cap
     }
 
-    /// Charges what outlived its lease, and writes its lines.
+    /// Whether lines are owed for what the store charges: it outlives this process, and there is a log.
+    pub(crate) fn owes_lines(&self) -> bool {
+        self.journal.log().is_some() && self.store.is_durable()
+    }
+
+    /// Charges what outlived its lease, and writes the lines that others owe.
     pub(crate) async fn sweep(&self, limit: usize) {
         match self.store.expire(limit).await {
             Ok(expired) => {
                 let mut written = Vec::with_capacity(expired.len());
+                let known = if expired.is_empty() {
+                    HashSet::new()
+                } else {
+                    self.settler.unconfirmed()
+                };
                 for expired in expired {
+                    // Our own line, which the store could not be told of yet.
+                    if known.contains(&expired.hold.id) && expired.is_settled {
+                        written.push(expired.written());
+                        continue;
+                    }
                     let caller = expired.hold.line.caller.clone();
                     let session = Session::of_hold(caller, expired.hold.scopes.clone());
                     match self.journal.expired(&session, &expired) {
-                        Ok(()) => written.push(expired.hold.id),
+                        Ok(()) => written.push(expired.written()),
                         Err(error) => {
                             tracing::error!(target: "llm_leash", %error, "failed to write an expired call to the audit log; it is tried again");
                         }
@@ -741,15 +759,15 @@ pub(crate) struct Said {
 }
 
 impl Shared {
-    /// Tells the store that the lines of these expired calls are on disk. Where it is not told, somebody writes them again.
-    async fn confirm(&self, written: &[leash_core::ReservationId]) {
+    /// Tells the store that these lines of others' calls are on disk. Where it is not told, somebody writes them again.
+    async fn confirm(&self, written: &[Written]) {
         if written.is_empty() {
             return;
         }
         if let Err(error) = self.journal.flush() {
-            tracing::error!(target: "llm_leash", %error, "the lines of expired calls are not on disk; they are written again");
+            tracing::error!(target: "llm_leash", %error, "the lines of others' calls are not on disk; they are written again");
         } else if let Err(error) = self.store.confirm(written).await {
-            tracing::warn!(target: "llm_leash", %error, "the budget store could not be told of expired calls; their lines are written again");
+            tracing::warn!(target: "llm_leash", %error, "the budget store could not be told of others' calls; their lines are written again");
         }
     }
 }
