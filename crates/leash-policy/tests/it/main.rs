@@ -3,6 +3,8 @@
 mod commands;
 mod content;
 mod file;
+mod options;
+mod reasons;
 mod places;
 #[cfg(feature = "scanners")]
 mod scanners;
