@@ -482,14 +482,23 @@ fn fuzz(workspace: &Workspace) -> Result<()> {
             .args([corpus, folder.join("corpus").join(&name)])
             .arg("--")
             .arg(format!("-max_total_time={FUZZ_SECONDS}"))
-            .args(["-timeout=5", "-rss_limit_mb=2048", "-verbosity=0", "-print_final_stats=1"])
+            .args([
+                "-timeout=5",
+                "-rss_limit_mb=2048",
+                "-verbosity=0",
+                "-print_final_stats=1",
+            ])
             .env("CARGO_TARGET_DIR", &target);
         // What the cargo that runs us says of itself is not true of the other toolchain's.
         for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
             command.env_remove(name);
         }
         let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
-        println!("$ CARGO_TARGET_DIR={} rustup {}", target.display(), words.join(" "));
+        println!(
+            "$ CARGO_TARGET_DIR={} rustup {}",
+            target.display(),
+            words.join(" ")
+        );
         let status = command.status().context("failed to run `rustup`")?;
         if !status.success() {
             bail!("the fuzz target `{name}` ended with {status}; what ended it is named above");
@@ -683,7 +692,11 @@ mod tests {
     #[test]
     fn every_fuzz_target_has_a_corpus_and_is_known_to_its_package() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let names: Vec<String> = fuzz_targets(root).unwrap().into_iter().map(|(_, name)| name).collect();
+        let names: Vec<String> = fuzz_targets(root)
+            .unwrap()
+            .into_iter()
+            .map(|(_, name)| name)
+            .collect();
         for parser in ["sql", "shell", "pii", "secrets", "places", "policy_file"] {
             assert!(names.iter().any(|name| name == parser), "{parser}");
         }

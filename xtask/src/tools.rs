@@ -92,7 +92,14 @@ pub(crate) const TOOLS: &[Tool] = &[
     Tool {
         name: "nightly",
         check: &["rustup", "run", "nightly", "rustc", "--version"],
-        install: &["rustup", "toolchain", "install", "nightly", "--profile", "minimal"],
+        install: &[
+            "rustup",
+            "toolchain",
+            "install",
+            "nightly",
+            "--profile",
+            "minimal",
+        ],
         needed_by: &["fuzz"],
         note: "a toolchain: what fuzzing needs of the compiler is in no other",
     },

@@ -93,8 +93,15 @@ fn read_policy(path: &Path) -> Result<Policy, Failure> {
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
-            let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-            let line = good.iter().filter(|byte| **byte == b'\n').count().saturating_add(1);
+            let good = error
+                .as_bytes()
+                .get(..error.utf8_error().valid_up_to())
+                .unwrap_or_default();
+            let line = good
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count()
+                .saturating_add(1);
             return Err(wrong(&format!("line {line}: not UTF-8")));
         }
     };
@@ -103,7 +110,9 @@ fn read_policy(path: &Path) -> Result<Policy, Failure> {
 
 /// The next line without its end, `None` where there is none, and an error in the place of one that is too long.
 fn next_line<R: BufRead>(from: &mut R) -> io::Result<Option<Result<Vec<u8>, &'static str>>> {
-    let most = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let most = u64::try_from(MAX_LINE_BYTES)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
     let mut line = Vec::new();
     if from.by_ref().take(most).read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
@@ -170,8 +179,8 @@ fn case_of(line: &[u8], number: usize) -> Result<Case, (Value, String)> {
 
 fn read_case(line: &[u8], id: &mut Value) -> Result<Case, String> {
     let wrong = |what: &str| what.to_owned();
-    let members: std::collections::HashMap<String, &RawValue> = serde_json::from_slice(line)
-        .map_err(|error| match error.classify() {
+    let members: std::collections::HashMap<String, &RawValue> =
+        serde_json::from_slice(line).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => wrong("a case is an object"),
             _ => format!("not JSON: column {}: {}", error.column(), reason_of(&error)),
         })?;
@@ -214,7 +223,9 @@ fn refusal_of(error: &JsonError) -> (Action, String, String) {
     let reason = match error.kind() {
         JsonErrorKind::Depth => "the arguments are nested too deeply",
         JsonErrorKind::DuplicateMember => "the arguments have a member twice",
-        JsonErrorKind::NumberRange | JsonErrorKind::NotFinite => "a number of the arguments is beyond a double",
+        JsonErrorKind::NumberRange | JsonErrorKind::NotFinite => {
+            "a number of the arguments is beyond a double"
+        }
         _ => "the arguments are no JSON with one reading",
     };
     (Action::Block, rule_ids::WIRE.to_owned(), reason.to_owned())
@@ -244,6 +255,11 @@ fn decide(engine: &PolicyEngine, call: &Call) -> (Action, String, String) {
 }
 
 fn test(args: &PolicyTestArgs) -> Result<Exit, Failure> {
+    if args.paths.len() > 1 && args.paths.iter().all(|path| is_stdin(path)) {
+        return Err(Failure::Usage(
+            "`policy test` reads one of its files from standard input, not both".to_owned(),
+        ));
+    }
     let (rules, cases) = match (&args.rule, args.paths.as_slice()) {
         (Some(rule), [cases]) => (vec![rule_of(rule, &args.options)?], cases),
         (None, [policy, cases]) => (local_rules(&read_policy(policy)?), cases),
@@ -259,17 +275,13 @@ fn test(args: &PolicyTestArgs) -> Result<Exit, Failure> {
             ));
         }
     };
-    if args.paths.len() > 1 && args.paths.iter().all(|path| is_stdin(path)) {
-        return Err(Failure::Usage(
-            "`policy test` reads one of its files from standard input, not both".to_owned(),
-        ));
-    }
     let engine = PolicyEngine::new(rules, Vec::new());
     let mut lines = open(cases)?;
     let mut out = Output::new(None);
     let (mut right, mut wrong, mut open, mut broken) = (0_usize, 0_usize, 0_usize, 0_usize);
     if !args.json {
-        row(&mut out, ["id", "expected", "got", "rule", "reason"]);
+        // `finish` tells of the error.
+        let _ = row(&mut out, ["id", "expected", "got", "rule", "reason"]);
     }
     let mut number = 0_usize;
     while let Some(line) = next_line(&mut lines).map_err(|error| unreadable(cases, &error))? {
@@ -292,7 +304,9 @@ fn test(args: &PolicyTestArgs) -> Result<Exit, Failure> {
             // The others are still worth an answer.
             Err((id, what)) => {
                 broken = broken.saturating_add(1);
-                answer(&mut out, args.json, &id, None, ["error", "", what.as_str()]);
+                if answer(&mut out, args.json, &id, None, ["error", "", what.as_str()]).is_err() {
+                    break;
+                }
                 continue;
             }
         };
@@ -315,7 +329,10 @@ fn test(args: &PolicyTestArgs) -> Result<Exit, Failure> {
             action.to_string()
         };
         let said = [got.as_str(), rule_id.as_str(), reason.as_str()];
-        answer(&mut out, args.json, &case.id, case.expect.as_deref(), said);
+        // Where nobody reads on, nobody needs the rest; `finish` tells of the error.
+        if answer(&mut out, args.json, &case.id, case.expect.as_deref(), said).is_err() {
+            break;
+        }
     }
     out.finish()?;
     let unread = match broken {
@@ -333,17 +350,22 @@ fn test(args: &PolicyTestArgs) -> Result<Exit, Failure> {
 }
 
 /// Writes what became of a case: the action, the rule and the reason.
-fn answer(out: &mut Output<'_>, in_json: bool, id: &Value, expected: Option<&str>, said: [&str; 3]) {
+fn answer(
+    out: &mut Output<'_>,
+    in_json: bool,
+    id: &Value,
+    expected: Option<&str>,
+    said: [&str; 3],
+) -> io::Result<()> {
     let [action, rule_id, reason] = said;
     if in_json {
-        let _ = writeln!(out, "{}", answer_of(Some(id), action, rule_id, reason));
-    } else {
-        let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
-        row(
-            out,
-            [id.as_str(), expected.unwrap_or("-"), action, rule_id, reason],
-        );
+        return writeln!(out, "{}", answer_of(Some(id), action, rule_id, reason));
     }
+    let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
+    row(
+        out,
+        [id.as_str(), expected.unwrap_or("-"), action, rule_id, reason],
+    )
 }
 
 /// An answer in JSON, its members in the order in which they are documented.
@@ -354,11 +376,10 @@ fn answer_of(id: Option<&Value>, action: &str, rule_id: &str, reason: &str) -> S
 }
 
 /// A line of the table. Ids are of any length, so that the columns hold what is usual and no more.
-fn row(out: &mut Output<'_>, [id, expected, got, rule, reason]: [&str; 5]) {
+fn row(out: &mut Output<'_>, [id, expected, got, rule, reason]: [&str; 5]) -> io::Result<()> {
     // Control characters of an id must not reach a terminal.
     let id: String = id.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    // `finish` tells of the error.
-    let _ = writeln!(out, "{id:<24} {expected:<8} {got:<9} {rule:<20} {reason}");
+    writeln!(out, "{id:<24} {expected:<8} {got:<9} {rule:<20} {reason}")
 }
 
 fn explain(args: &PolicyExplainArgs) -> Result<Exit, Failure> {

@@ -61,7 +61,9 @@ fn without_both(mut text: String, pii: &PiiRedactor) -> Result<String, Failure> 
         }
         text = next;
     }
-    Err(Failure::Told("the text could not be redacted to its end".to_owned()))
+    Err(Failure::Told(
+        "the text could not be redacted to its end".to_owned(),
+    ))
 }
 
 fn read(args: &RedactArgs) -> Result<String, Failure> {

@@ -451,16 +451,14 @@ impl FirewallBuilder {
             || !self.async_rules.is_empty()
             || self.redactor.is_some()
             || self.policy_version.is_some();
-        let policy_version = self
-            .policy_version
-            .unwrap_or_else(|| {
-                policy_version(
-                    &rules,
-                    &self.async_rules,
-                    self.redactor.as_deref(),
-                    &self.policy_files,
-                )
-            });
+        let policy_version = self.policy_version.unwrap_or_else(|| {
+            policy_version(
+                &rules,
+                &self.async_rules,
+                self.redactor.as_deref(),
+                &self.policy_files,
+            )
+        });
         let breakers = Breakers::new(&self.counts, self.scope_rules, &store);
         let journal = Journal::new(log);
         journal.policy_change(&caller, &policy_version, &self.policy_files, has_policy)?;

@@ -205,10 +205,8 @@ impl AdjustedAsync {
     /// What the rule answers; an error where it panics, as it may each time that it is polled.
     async fn tried(&self, call: &Call, context: &PolicyContext) -> Result<Option<Decision>, RuleError> {
         let mut answer = caught(|| self.rule.evaluate(call, context)).ok_or_else(panicked)?;
-        poll_fn(|cx| {
-            caught(|| answer.as_mut().poll(cx)).unwrap_or_else(|| Poll::Ready(Err(panicked())))
-        })
-        .await
+        poll_fn(|cx| caught(|| answer.as_mut().poll(cx)).unwrap_or_else(|| Poll::Ready(Err(panicked()))))
+            .await
     }
 }
 
@@ -298,9 +296,16 @@ mod tests {
     }
 
     /// What an engine makes of the rule alone, asked at once and over time.
-    async fn said(says: Says, set: impl Fn(Adjusted) -> Adjusted, later: impl Fn(AdjustedAsync) -> AdjustedAsync) -> (Action, Vec<Decision>) {
+    async fn said(
+        says: Says,
+        set: impl Fn(Adjusted) -> Adjusted,
+        later: impl Fn(AdjustedAsync) -> AdjustedAsync,
+    ) -> (Action, Vec<Decision>) {
         let now = PolicyEngine::new(vec![Arc::new(set(Adjusted::new(Arc::new(says))))], Vec::new());
-        let then = PolicyEngine::new(Vec::new(), vec![Arc::new(later(AdjustedAsync::new(Arc::new(says))))]);
+        let then = PolicyEngine::new(
+            Vec::new(),
+            vec![Arc::new(later(AdjustedAsync::new(Arc::new(says))))],
+        );
         let context = PolicyContext::new(Timestamp::EPOCH);
         let now = now.evaluate_sync(&call("t"), &context);
         let then = then.evaluate(&call("t"), &context).await;
@@ -337,7 +342,11 @@ mod tests {
                     Says::Acts(own) => action.unwrap_or(own),
                     _ => action.unwrap_or(Action::Block),
                 };
-                assert_eq!((noted.action, noted.shadow), (Action::Warn, Some(would)), "{says:?}");
+                assert_eq!(
+                    (noted.action, noted.shadow),
+                    (Action::Warn, Some(would)),
+                    "{says:?}"
+                );
                 assert_eq!(noted.rule_id, "id");
                 assert!(noted.reason.starts_with("shadow: would "), "{}", noted.reason);
             }
@@ -364,7 +373,12 @@ mod tests {
             )
             .await;
             assert_eq!((done, noted.len()), (Action::Allow, 0), "{says:?}");
-            let (done, _) = said(says, |rule| rule.only_tools(["t*"]), |rule| rule.only_tools(["t*"])).await;
+            let (done, _) = said(
+                says,
+                |rule| rule.only_tools(["t*"]),
+                |rule| rule.only_tools(["t*"]),
+            )
+            .await;
             let stays = matches!(says, Says::Nothing | Says::Acts(Action::Warn));
             assert_eq!(done == Action::Allow, stays, "{says:?}");
         }

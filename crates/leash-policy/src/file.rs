@@ -492,12 +492,18 @@ mod tests {
         for (text, message) in [
             ("[[rules]]\nrule = ", "line 2: "),
             ("a = 1\n\n\na = 2", "line 4: "),
-            ("\n[[rule]]\nrule = \"x\"", "line 2: `rule` is not known (did you mean `rules`?)"),
+            (
+                "\n[[rule]]\nrule = \"x\"",
+                "line 2: `rule` is not known (did you mean `rules`?)",
+            ),
             ("rules = 1", "line 1: `rules` is written as `[[rules]]`"),
             ("rules = [1]", "line 1: rule 1: option `rule`: is not a table"),
             ("", "line 1: there is no rule"),
             ("\n# a comment\n", "there is no rule"),
-            ("[[rules]]\nmode = \"x\"", "line 1: rule 1: option `rule`: is missing"),
+            (
+                "[[rules]]\nmode = \"x\"",
+                "line 1: rule 1: option `rule`: is missing",
+            ),
             ("[[rules]]\nrule = 1", "line 2: rule 1: option `rule`: is a name"),
             (
                 "[[rules]]\nrule = \"blocked_sqll\"",
@@ -551,7 +557,10 @@ mod tests {
                 "[[redactors]]\nredactor = \"secrets\"\naction = \"warn\"",
                 "line 3: redactor 1: `secrets` has no option `action`",
             ),
-            ("[[rules]]\nrule = \"blocked_sql\"\nmode = \"x\"", "line 3: rule 1: option `mode`"),
+            (
+                "[[rules]]\nrule = \"blocked_sql\"\nmode = \"x\"",
+                "line 3: rule 1: option `mode`",
+            ),
             (
                 "[[rules]]\nrule = \"blocked_sql\"\n[[rules]]\nrule = \"blocked_sql\"",
                 "line 3: rule 2: option `id`",
@@ -575,20 +584,60 @@ mod tests {
     #[test]
     fn an_option_has_the_shape_that_it_is_said_to_have() {
         for (rule, option, message) in [
-            ("blocked_sql", "shadow = \"true\"", "option `shadow`: is `true` or `false`, without quotes"),
-            ("blocked_sql", "require_where = 1", "option `require_where`: is `true` or `false`"),
-            ("budget_threshold", "percent = \"80\"", "option `percent`: is a number, without quotes"),
-            ("denied_tools", "names = 5", "option `names`: is a text in quotes, or an array of them"),
-            ("denied_tools", "names = [\"a\", 5]", "option `names`: is an array of texts in quotes"),
-            ("denied_tools", "names = {a = \"b\"}", "option `names`: is a text in quotes, or an array"),
+            (
+                "blocked_sql",
+                "shadow = \"true\"",
+                "option `shadow`: is `true` or `false`, without quotes",
+            ),
+            (
+                "blocked_sql",
+                "require_where = 1",
+                "option `require_where`: is `true` or `false`",
+            ),
+            (
+                "budget_threshold",
+                "percent = \"80\"",
+                "option `percent`: is a number, without quotes",
+            ),
+            (
+                "denied_tools",
+                "names = 5",
+                "option `names`: is a text in quotes, or an array of them",
+            ),
+            (
+                "denied_tools",
+                "names = [\"a\", 5]",
+                "option `names`: is an array of texts in quotes",
+            ),
+            (
+                "denied_tools",
+                "names = {a = \"b\"}",
+                "option `names`: is a text in quotes, or an array",
+            ),
             ("blocked_sql", "mode = true", "option `mode`: is a text in quotes"),
-            ("blocked_sql", "mode = 1979-05-27", "option `mode`: is a text in quotes"),
+            (
+                "blocked_sql",
+                "mode = 1979-05-27",
+                "option `mode`: is a text in quotes",
+            ),
             ("blocked_sql", "id = [\"a\"]", "option `id`: is a text in quotes"),
             // What is left of a place holder must not switch a list off.
-            ("blocked_shell", "allow_programs = \"\"", "option `allow_programs`: is empty"),
-            ("blocked_shell", "allow_programs = \" , \"", "option `allow_programs`: is empty"),
+            (
+                "blocked_shell",
+                "allow_programs = \"\"",
+                "option `allow_programs`: is empty",
+            ),
+            (
+                "blocked_shell",
+                "allow_programs = \" , \"",
+                "option `allow_programs`: is empty",
+            ),
             ("blocked_paths", "roots = []", "option `roots`: is empty"),
-            ("blocked_urls", "allow_hosts = [\"a.example\", \" \"]", "option `allow_hosts`: has an empty text"),
+            (
+                "blocked_urls",
+                "allow_hosts = [\"a.example\", \" \"]",
+                "option `allow_hosts`: has an empty text",
+            ),
             ("blocked_sql", "tools = \"\"", "option `tools`: is empty"),
             ("blocked_sql", "id = \" \"", "option `id`: is empty"),
             ("blocked_sql", "id = \"a\\nb\"", "option `id`: "),
@@ -596,7 +645,10 @@ mod tests {
         ] {
             let text = format!("[[rules]]\nrule = \"{rule}\"\n{option}\n");
             let error = Policy::parse(&text).unwrap_err().to_string();
-            assert!(error.starts_with("line 3: rule 1: ") && error.contains(message), "{text}: {error}");
+            assert!(
+                error.starts_with("line 3: rule 1: ") && error.contains(message),
+                "{text}: {error}"
+            );
         }
     }
 
@@ -636,7 +688,10 @@ mod tests {
             "[[redactors]]\nredactor = \"pii\"\n".repeat(MAX_REDACTORS + 1),
         ] {
             let error = Policy::parse(&text).unwrap_err().to_string();
-            assert!(error.contains("more than") || error.contains("longer than"), "{error}");
+            assert!(
+                error.contains("more than") || error.contains("longer than"),
+                "{error}"
+            );
         }
         assert!(Policy::parse(&"[[redactors]]\nredactor = \"pii\"\n".repeat(MAX_REDACTORS)).is_ok());
     }

@@ -273,7 +273,10 @@ mod tests {
             (r"\p{Geheim}", "property"),
         ] {
             let error = BlockedPatterns::new(["ok", bad]).unwrap_err().to_string();
-            assert!(error.starts_with("pattern 2: ") && error.contains(reason), "{error}");
+            assert!(
+                error.starts_with("pattern 2: ") && error.contains(reason),
+                "{error}"
+            );
             assert!(!error.to_lowercase().contains("geheim"), "{error}");
         }
     }

@@ -82,7 +82,10 @@ impl fmt::Debug for PiiRedactor {
         // What this says is part of a policy's version: another key is another policy, and none is shown.
         let mode = match &self.mode {
             Mode::Mask => "mask".to_owned(),
-            Mode::Hash(key) => format!("hash {}", blake3::keyed_hash(key, b"fingerprint").to_hex().split_at(16).0),
+            Mode::Hash(key) => format!(
+                "hash {}",
+                blake3::keyed_hash(key, b"fingerprint").to_hex().split_at(16).0
+            ),
         };
         let own: Vec<_> = self
             .own

@@ -436,7 +436,8 @@ pub(crate) fn did_you_mean<'a>(name: &str, names: impl IntoIterator<Item = &'a s
 /// How many characters have to be put in, taken out, changed or swapped with the next to make one of the other. Names of
 /// more than 64 characters are far from everything.
 fn distance(one: &str, other: &str) -> usize {
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().take(65).collect(), other.chars().take(65).collect());
+    let (one, other): (Vec<char>, Vec<char>) =
+        (one.chars().take(65).collect(), other.chars().take(65).collect());
     if one.len() > 64 || other.len() > 64 {
         return usize::MAX;
     }
@@ -451,9 +452,10 @@ fn distance(one: &str, other: &str) -> usize {
                 .saturating_add(usize::from(c != d))
                 .min(cell(&row, after).saturating_add(1))
                 .min(cell(&next, place).saturating_add(1));
-            let swapped = at.checked_sub(1).zip(place.checked_sub(1)).is_some_and(|(at, place)| {
-                one.get(at) == Some(d) && other.get(place) == Some(c)
-            });
+            let swapped = at
+                .checked_sub(1)
+                .zip(place.checked_sub(1))
+                .is_some_and(|(at, place)| one.get(at) == Some(d) && other.get(place) == Some(c));
             if swapped {
                 least = least.min(cell(&before, place.saturating_sub(1)).saturating_add(1));
             }

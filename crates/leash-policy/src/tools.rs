@@ -269,7 +269,11 @@ fn after<'f>(field: &'f str, name: &str) -> Option<&'f str> {
     if !field.get(..name.len())?.eq_ignore_ascii_case(name) {
         return None;
     }
-    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('.').filter(|rest| !rest.is_empty()) }
+    if rest.is_empty() {
+        Some(rest)
+    } else {
+        rest.strip_prefix('.').filter(|rest| !rest.is_empty())
+    }
 }
 
 /// The JSON in a text that is some.
@@ -472,7 +476,10 @@ fn field_of(options: &mut Options) -> Result<String, OptionError> {
     let field = field.trim();
     // It would never be met.
     if field.starts_with('.') || field.ends_with('.') {
-        return Err(OptionError::invalid("field", "is a name, or names with a point between them"));
+        return Err(OptionError::invalid(
+            "field",
+            "is a name, or names with a point between them",
+        ));
     }
     Ok(field.to_owned())
 }

@@ -448,11 +448,19 @@ async fn whatever_changes_in_a_policy_is_another_version() {
         let rule = BlockedPatterns::new([pattern]).unwrap();
         close(builder().rule(rule)).await;
     }
-    for text in ["rules = []", "rules = []", "rules = [] # changed", "redactors = []"] {
+    for text in [
+        "rules = []",
+        "rules = []",
+        "rules = [] # changed",
+        "redactors = []",
+    ] {
         close(builder().policy(&Policy::parse(text).unwrap())).await;
     }
     let changes = log.of_kind("policy_change");
-    let mut versions: Vec<_> = changes.iter().map(|change| change["policy_version"].to_string()).collect();
+    let mut versions: Vec<_> = changes
+        .iter()
+        .map(|change| change["policy_version"].to_string())
+        .collect();
     assert_eq!(versions.len(), 5);
     versions.sort();
     versions.dedup();

@@ -11,9 +11,15 @@ use libfuzzer_sys::fuzz_target;
 static RULES: LazyLock<Vec<Arc<dyn Rule>>> = LazyLock::new(|| {
     let made: &[(&str, &[(&str, &str)])] = &[
         ("allowed_tools", &[("names", "x")]),
-        ("argument_range", &[("field", "amount"), ("min", "1"), ("max", "10")]),
+        (
+            "argument_range",
+            &[("field", "amount"), ("min", "1"), ("max", "10")],
+        ),
         ("hitl_on_amount", &[("field", "order.total"), ("threshold", "1")]),
-        ("blocked_patterns", &[("pattern", "(a|b|ab)*c"), ("pattern", r"\w{1,64}@")]),
+        (
+            "blocked_patterns",
+            &[("pattern", "(a|b|ab)*c"), ("pattern", r"\w{1,64}@")],
+        ),
         ("blocked_sql", &[("dialect", "postgres")]),
         ("blocked_shell", &[]),
         ("blocked_paths", &[]),

@@ -11,9 +11,23 @@ use serde_json::json;
 static RULES: LazyLock<Vec<Arc<dyn Rule>>> = LazyLock::new(|| {
     let made: &[(&str, &[(&str, &str)])] = &[
         ("blocked_paths", &[]),
-        ("blocked_paths", &[("roots", "/srv/work,~/x,C:\\data"), ("deny", "*secret*,/a/*/b"), ("allow", ".env")]),
+        (
+            "blocked_paths",
+            &[
+                ("roots", "/srv/work,~/x,C:\\data"),
+                ("deny", "*secret*,/a/*/b"),
+                ("allow", ".env"),
+            ],
+        ),
         ("blocked_urls", &[]),
-        ("blocked_urls", &[("allow_hosts", "*.example.com,10.1.2.3:80"), ("deny_hosts", "bad.example"), ("schemes", "https")]),
+        (
+            "blocked_urls",
+            &[
+                ("allow_hosts", "*.example.com,10.1.2.3:80"),
+                ("deny_hosts", "bad.example"),
+                ("schemes", "https"),
+            ],
+        ),
     ];
     made.iter()
         .map(|(name, options)| rule_from_options(name, options).unwrap())
@@ -22,7 +36,11 @@ static RULES: LazyLock<Vec<Arc<dyn Rule>>> = LazyLock::new(|| {
 
 fuzz_target!(|text: &str| {
     let caller = Caller::session(SessionId::new("s").unwrap());
-    for args in [json!({"path": text, "url": text}), json!({"x": [text]}), json!({"content": text})] {
+    for args in [
+        json!({"path": text, "url": text}),
+        json!({"x": [text]}),
+        json!({"content": text}),
+    ] {
         let call = Call::Tool(ToolCall::new("t", args, caller.clone()));
         for rule in RULES.iter() {
             let _ = rule.evaluate(&call, &PolicyContext::new(Timestamp::EPOCH));

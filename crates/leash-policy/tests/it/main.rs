@@ -4,8 +4,8 @@ mod commands;
 mod content;
 mod file;
 mod options;
-mod reasons;
 mod places;
+mod reasons;
 #[cfg(feature = "scanners")]
 mod scanners;
 mod shell;

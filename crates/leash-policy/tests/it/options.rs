@@ -1,6 +1,10 @@
 //! Every option of every rule: reachable from a file and from pairs alike, in the schema, and seen in a policy's version.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
 
 use leash_policy::{
     COMMON, OptionKind, Policy, REDACTORS, RULES, SCANNERS, Shape, redactor_from_options, rule_from_options,
@@ -73,8 +77,14 @@ fn from_pairs(group: &str, name: &str, pairs: &[(&str, &str)]) -> String {
 /// The same, made from a file.
 fn from_file(text: &str) -> String {
     let policy = Policy::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let rules = policy.rules().iter().map(|rule| format!("{} {rule:?}", rule.id()));
-    let scanners = policy.async_rules().iter().map(|rule| format!("{} {rule:?}", rule.id()));
+    let rules = policy
+        .rules()
+        .iter()
+        .map(|rule| format!("{} {rule:?}", rule.id()));
+    let scanners = policy
+        .async_rules()
+        .iter()
+        .map(|rule| format!("{} {rule:?}", rule.id()));
     let redactors = policy.redactors().iter().map(|redactor| format!("{redactor:?}"));
     rules.chain(scanners).chain(redactors).collect()
 }
@@ -94,7 +104,11 @@ fn kinds() -> Vec<Kind> {
     let rules = rules.chain(SCANNERS.iter().map(|kind| (kind.name, kind.options)));
     rules
         .map(|(name, own)| ("rule", name, own.iter().chain(COMMON).collect()))
-        .chain(REDACTORS.iter().map(|kind| ("redactor", kind.name, kind.options.iter().collect())))
+        .chain(
+            REDACTORS
+                .iter()
+                .map(|kind| ("redactor", kind.name, kind.options.iter().collect())),
+        )
         .collect()
 }
 
@@ -124,9 +138,15 @@ fn every_option_means_the_same_in_a_file_and_as_a_pair_and_shows_in_the_version(
             };
             let [one, other] = values.map(|value| from_pairs(group, name, &pairs(value)));
             assert_eq!(one, from_file(&file(values[0])), "{name} {}", option.name);
-            assert_eq!(one == other, values[0] == values[1], "{name} {}: {one}", option.name);
+            assert_eq!(
+                one == other,
+                values[0] == values[1],
+                "{name} {}: {one}",
+                option.name
+            );
             let mut without = others.clone();
-            let required = ["pattern", "field", "threshold", "command", "url", "max", "min"].contains(&option.name);
+            let required =
+                ["pattern", "field", "threshold", "command", "url", "max", "min"].contains(&option.name);
             if name == "pii" {
                 without.clear();
             }
@@ -143,54 +163,65 @@ fn every_option_means_the_same_in_a_file_and_as_a_pair_and_shows_in_the_version(
 
 /// Whether `value` is what `schema` says, for the words that the schema of policies uses; another word is a failure.
 fn fits(schema: &Value, value: &Value) -> bool {
-    schema.as_object().unwrap().iter().all(|(word, said)| match word.as_str() {
-        "$schema" | "title" | "description" => true,
-        "type" => match said.as_str().unwrap() {
-            "object" => value.is_object(),
-            "array" => value.is_array(),
-            "string" => value.is_string(),
-            "boolean" => value.is_boolean(),
-            "number" => value.is_number(),
-            other => panic!("{other}"),
-        },
-        "const" => said == value,
-        "enum" => said.as_array().unwrap().contains(value),
-        "pattern" => value
-            .as_str()
-            .is_none_or(|text| regex::Regex::new(said.as_str().unwrap()).unwrap().is_match(text)),
-        "anyOf" => said.as_array().unwrap().iter().any(|schema| fits(schema, value)),
-        "oneOf" => said.as_array().unwrap().iter().filter(|schema| fits(schema, value)).count() == 1,
-        "items" => value
-            .as_array()
-            .is_none_or(|items| items.iter().all(|item| fits(said, item))),
-        "minItems" => value
-            .as_array()
-            .is_none_or(|items| items.len() as u64 >= said.as_u64().unwrap()),
-        "maxItems" => value
-            .as_array()
-            .is_none_or(|items| items.len() as u64 <= said.as_u64().unwrap()),
-        "minProperties" => value
-            .as_object()
-            .is_none_or(|members| members.len() as u64 >= said.as_u64().unwrap()),
-        "required" => said
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|name| value.get(name.as_str().unwrap()).is_some()),
-        "properties" => value.as_object().is_none_or(|members| {
-            members
-                .iter()
-                .all(|(name, value)| said.get(name).is_none_or(|schema| fits(schema, value)))
-        }),
-        "additionalProperties" => {
-            assert_eq!(said, &json!(false));
-            let known = schema["properties"].as_object().unwrap();
-            value
+    schema
+        .as_object()
+        .unwrap()
+        .iter()
+        .all(|(word, said)| match word.as_str() {
+            "$schema" | "title" | "description" => true,
+            "type" => match said.as_str().unwrap() {
+                "object" => value.is_object(),
+                "array" => value.is_array(),
+                "string" => value.is_string(),
+                "boolean" => value.is_boolean(),
+                "number" => value.is_number(),
+                other => panic!("{other}"),
+            },
+            "const" => said == value,
+            "enum" => said.as_array().unwrap().contains(value),
+            "pattern" => value
+                .as_str()
+                .is_none_or(|text| regex::Regex::new(said.as_str().unwrap()).unwrap().is_match(text)),
+            "anyOf" => said.as_array().unwrap().iter().any(|schema| fits(schema, value)),
+            "oneOf" => {
+                said.as_array()
+                    .unwrap()
+                    .iter()
+                    .filter(|schema| fits(schema, value))
+                    .count()
+                    == 1
+            }
+            "items" => value
+                .as_array()
+                .is_none_or(|items| items.iter().all(|item| fits(said, item))),
+            "minItems" => value
+                .as_array()
+                .is_none_or(|items| items.len() as u64 >= said.as_u64().unwrap()),
+            "maxItems" => value
+                .as_array()
+                .is_none_or(|items| items.len() as u64 <= said.as_u64().unwrap()),
+            "minProperties" => value
                 .as_object()
-                .is_none_or(|members| members.keys().all(|name| known.contains_key(name)))
-        }
-        other => panic!("{other}"),
-    })
+                .is_none_or(|members| members.len() as u64 >= said.as_u64().unwrap()),
+            "required" => said
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|name| value.get(name.as_str().unwrap()).is_some()),
+            "properties" => value.as_object().is_none_or(|members| {
+                members
+                    .iter()
+                    .all(|(name, value)| said.get(name).is_none_or(|schema| fits(schema, value)))
+            }),
+            "additionalProperties" => {
+                assert_eq!(said, &json!(false));
+                let known = schema["properties"].as_object().unwrap();
+                value
+                    .as_object()
+                    .is_none_or(|members| members.keys().all(|name| known.contains_key(name)))
+            }
+            other => panic!("{other}"),
+        })
 }
 
 /// A value of some shape, in TOML, and whether an option of the shape may have it as far as a schema can tell.
@@ -258,7 +289,12 @@ fn the_schema_says_what_there_is_and_the_example_fits() {
     let schema = Policy::schema();
     let example: Value = toml::from_str(include_str!("../../examples/policy.toml")).unwrap();
     assert!(fits(&schema, &example));
-    for broken in [json!({}), json!({"rules": 1}), json!({"rule": []}), json!({"rules": [{"rule": "x"}]})] {
+    for broken in [
+        json!({}),
+        json!({"rules": 1}),
+        json!({"rule": []}),
+        json!({"rules": [{"rule": "x"}]}),
+    ] {
         assert!(!fits(&schema, &broken), "{broken}");
     }
     assert!(fits(&schema, &json!({"rules": []})));

@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use leash_core::{Call, Caller, ModelCall, PolicyContext, PolicyEngine, Rule, SessionId, Timestamp, ToolCall};
+use leash_core::{
+    Call, Caller, ModelCall, PolicyContext, PolicyEngine, Rule, SessionId, Timestamp, ToolCall,
+};
 use leash_policy::rule_from_options;
 use serde_json::{Value, json};
 
@@ -22,11 +24,24 @@ fn rules() -> Vec<Arc<dyn Rule>> {
         ("blocked_patterns", &[("pattern", CANARY)]),
         ("hitl_on_pattern", &[("pattern", r"\w{4,}")]),
         ("blocked_sql", &[]),
-        ("blocked_sql", &[("dialect", "postgres"), ("allow_tables", "t"), ("require_where", "true")]),
+        (
+            "blocked_sql",
+            &[
+                ("dialect", "postgres"),
+                ("allow_tables", "t"),
+                ("require_where", "true"),
+            ],
+        ),
         ("blocked_sql", &[("mode", "extra_deny"), ("extra_deny", "drop,x")]),
         ("blocked_shell", &[("unknown", "hitl")]),
-        ("blocked_shell", &[("allow_programs", "ls"), ("protected_paths", "/etc")]),
-        ("blocked_shell", &[("deny_programs", "echo"), ("extra_patterns", CANARY)]),
+        (
+            "blocked_shell",
+            &[("allow_programs", "ls"), ("protected_paths", "/etc")],
+        ),
+        (
+            "blocked_shell",
+            &[("deny_programs", "echo"), ("extra_patterns", CANARY)],
+        ),
         ("blocked_paths", &[("roots", "/srv/only")]),
         ("blocked_paths", &[("deny", "*kanari*")]),
         ("blocked_urls", &[("allow_hosts", "only.example")]),
@@ -55,7 +70,11 @@ fn texts(file: &str) -> Vec<String> {
 
 /// The text with the word in the place of each of its words in turn, and beside it; no more than some of them.
 fn marked(text: &str) -> BTreeSet<String> {
-    let mut marked = BTreeSet::from([format!("{text} {CANARY}"), format!("{CANARY}{text}"), text.replace(' ', &format!(" {CANARY}"))]);
+    let mut marked = BTreeSet::from([
+        format!("{text} {CANARY}"),
+        format!("{CANARY}{text}"),
+        text.replace(' ', &format!(" {CANARY}")),
+    ]);
     let words: Vec<(usize, &str)> = text
         .match_indices(|c: char| c.is_alphanumeric())
         .filter(|(at, _)| *at == 0 || !text[..*at].ends_with(char::is_alphanumeric))
@@ -84,7 +103,12 @@ fn no_reason_quotes_its_input() {
         (include_str!("../data/urls.json"), 30),
         (include_str!("../data/pii_more.json"), 60),
     ] {
-        all.extend(texts(file).into_iter().filter(|text| text.len() < 400).step_by(step));
+        all.extend(
+            texts(file)
+                .into_iter()
+                .filter(|text| text.len() < 400)
+                .step_by(step),
+        );
     }
     assert!(all.len() > 80, "{}", all.len());
     for text in all.iter().flat_map(|text| marked(text)) {
@@ -92,7 +116,13 @@ fn no_reason_quotes_its_input() {
         for call in [
             tool(json!({"sql": text, "command": text, "path": text, "url": text, "amount": text})),
             tool(json!({CANARY: [text], "amount": 5})),
-            Call::Model(ModelCall::new("openai", "gpt-4o", json!([{"role": "user", "content": text}]), 16, caller.clone())),
+            Call::Model(ModelCall::new(
+                "openai",
+                "gpt-4o",
+                json!([{"role": "user", "content": text}]),
+                16,
+                caller.clone(),
+            )),
         ] {
             for rule in &rules {
                 let engine = PolicyEngine::new(vec![Arc::clone(rule)], Vec::new());
