@@ -99,14 +99,26 @@ pub(crate) struct Details {
 }
 
 impl Details {
-    /// What `usage` costs; `None` where a part of it has no price, or the cost is absurd. An answer that does not say
-    /// how it was served was served as the request asked.
+    /// What `usage` costs; `None` where a part of it has no price, or the cost is absurd. What the answer does not say is
+    /// as the request asked. Of a price that changed since the call began, the dearer one counts, as providers bill by
+    /// the beginning or by the end.
     fn cost(&self, usage: &Usage) -> Option<Usd> {
-        let mut usage = *usage;
-        if let Call::Model(call) = &self.call {
-            usage.service_tier = usage.service_tier.or(call.service_tier);
+        let price = self.price.as_ref()?;
+        let Call::Model(call) = &self.call else {
+            return price.cost(usage).ok();
+        };
+        let cost = price.cost_of(call, usage).ok()?;
+        let now = match &call.advisor {
+            None => self.shared.prices.find(&call.provider, &call.model),
+            Some(_) => None,
+        };
+        let now = now
+            .filter(|listed| listed.constant_price().is_none())
+            .map(|listed| listed.price_at(self.shared.clock.now()));
+        match now {
+            Some(now) if !Arc::ptr_eq(now, price) => Some(cost.max(now.cost_of(call, usage).ok()?)),
+            _ => Some(cost),
         }
-        self.price.as_ref()?.cost(&usage).ok()
     }
 
     async fn renew(&self) {

@@ -26,7 +26,7 @@ use crate::journal::{Journal, Stage};
 use crate::passes::{Approved, GOOD_FOR, Passes};
 use crate::scopes::Caps;
 use crate::screen::{caught, redact};
-use crate::session::Session;
+use crate::session::{LONGEST_CALL, Session};
 use crate::settler::{Permit, Settler};
 
 /// What all sessions of a firewall share.
@@ -60,6 +60,8 @@ pub(crate) struct Shared {
 /// What is known of a call before its rules are asked.
 pub(crate) struct Priced {
     pub(crate) price: Option<Arc<ModelPrice>>,
+    /// What bounds it: the price, or a dearer one that begins while the call may still run.
+    pub(crate) dearest: Option<Arc<ModelPrice>>,
     pub(crate) bound: Bound,
     /// The input in tokens, where it was counted.
     pub(crate) counted: Option<u64>,
@@ -211,6 +213,7 @@ impl Shared {
                     .unwrap_or(Usd::ZERO);
                 return Ok(Priced {
                     price: None,
+                    dearest: None,
                     bound: Bound {
                         input_tokens: 0,
                         output_tokens: 0,
@@ -220,26 +223,36 @@ impl Shared {
                 });
             }
         };
-        let Some(price) = session.price(&self.prices, call, now) else {
+        let no_price = |model: &str| {
             let reason = format!(
-                "the model has no price: give `{}/{}` one with `PriceTable::with_price`, or a ceiling with `with_ceiling`",
-                call.provider, call.model
+                "the model has no price: give `{}/{model}` one with `PriceTable::with_price`, or a ceiling with `with_ceiling`",
+                call.provider
             );
-            return Err(LeashError::blocked(rule_ids::NO_PRICE, reason));
+            LeashError::blocked(rule_ids::NO_PRICE, reason)
         };
+        let found = session.price(&self.prices, call, now);
+        let (mut price, mut dearest) = found.ok_or_else(|| no_price(&call.model))?;
+        if let Some(advisor) = &call.advisor {
+            let advice = self.prices.find(&call.provider, &advisor.model);
+            let advice = advice.ok_or_else(|| no_price(&advisor.model))?;
+            let with = |own: &ModelPrice, advice| Arc::new(own.clone().with_advisor(advice));
+            price = with(&price, advice.price_at(now).clone());
+            dearest = with(&dearest, advice.price_within(now, LONGEST_CALL));
+        }
         let no_bound =
             |error: leash_budget::BoundError| LeashError::blocked(rule_ids::NO_BOUND, error.to_string());
-        let mut found = bound(call, &price, None).map_err(no_bound)?;
+        let mut found = bound(call, &dearest, None).map_err(no_bound)?;
         let mut counted = None;
         if self.token_counter.is_some()
             && !self.fits(&self.scopes_of(session, any), found.amount).await?
             && let Some(tokens) = self.count_tokens(call)
         {
-            found = bound(call, &price, Some(tokens)).map_err(no_bound)?;
+            found = bound(call, &dearest, Some(tokens)).map_err(no_bound)?;
             counted = Some(tokens);
         }
         Ok(Priced {
             price: Some(price),
+            dearest: Some(dearest),
             bound: found,
             counted,
         })
