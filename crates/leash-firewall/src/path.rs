@@ -85,6 +85,16 @@ impl Shared {
                 LeashError::unavailable(rule_ids::CAPACITY, error),
             ));
         };
+        if let Some(party) = session.lacks {
+            let reason = format!(
+                "a cap is over {}, and the caller has none: nobody knows under which cap the call is",
+                party.plural()
+            );
+            return Err(refuse(
+                Stage::Budget,
+                LeashError::blocked(rule_ids::NO_PARTY, reason),
+            ));
+        }
         // Room for the line comes first: a call whose end could not be written down must not begin.
         let slot = self
             .journal
@@ -516,7 +526,8 @@ impl Shared {
         if scopes.is_empty() {
             return Ok(Tried::Reserved(reserved));
         }
-        if matches!(call, Call::Tool(_)) && bound.amount.is_zero() {
+        // Of a grant that has ended the sums say nothing, so what is spent under one is asked for even where it is nothing.
+        if matches!(call, Call::Tool(_)) && bound.amount.is_zero() && session.grant.is_none() {
             self.free_passes(session, scopes).await?;
             return Ok(Tried::Reserved(reserved));
         }
