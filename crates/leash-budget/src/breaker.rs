@@ -415,7 +415,10 @@ mod tests {
             let args = leash_core::Json::parse(text.to_owned()).unwrap();
             Call::from(ToolCall::new("search", args, caller("s")))
         };
-        assert!(passes(&rule, &call(r#"{"q":"caf\u00e9","n":[1,2.50,-0],"m":{"a":true,"b":null}}"#)));
+        assert!(passes(
+            &rule,
+            &call(r#"{"q":"caf\u00e9","n":[1,2.50,-0],"m":{"a":true,"b":null}}"#)
+        ));
         for same in [
             r#"{"m":{"b":null,"a":true},"n":[1.0,2.5,0],"q":"café"}"#,
             r#" { "n" : [ 1e0 , 25e-1 , -0.0 ] , "q" : "caf\u00E9" , "m" : { "a" : true , "b" : null } } "#,

@@ -544,7 +544,8 @@ impl RedisStore {
                 life: RwLock::new(self.life()),
                 warnings: inner.warnings.clone(),
                 clock: Some(clock),
-                me: inner.me.clone(),
+                // Its questions are numbered anew, so they are not those of the other.
+                me: new_id(),
                 batches: tokio::sync::Mutex::new(0),
             }),
         }

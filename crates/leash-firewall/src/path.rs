@@ -29,6 +29,9 @@ use crate::screen::{caught, redact};
 use crate::session::Session;
 use crate::settler::{Permit, Settler};
 
+/// Of how many scopes that are above a cap the log is told each change once. With more, all are forgotten and told again.
+const MOST_STATES: usize = 65_536;
+
 /// What all sessions of a firewall share.
 pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
@@ -707,7 +710,12 @@ impl Shared {
                 match state {
                     BudgetState::Under if states.is_empty() => None,
                     BudgetState::Under => states.remove(&(scope.key.clone(), scope.window)),
-                    state => states.insert((scope.key.clone(), scope.window), state),
+                    state => {
+                        if states.len() >= MOST_STATES {
+                            states.clear();
+                        }
+                        states.insert((scope.key.clone(), scope.window), state)
+                    }
                 }
             };
             if before.unwrap_or_default() != state

@@ -75,7 +75,9 @@ impl StoreUrl {
             return match path {
                 "" => Err(StoreUrlError::NoPath),
                 ":memory:" => Err(StoreUrlError::InMemory),
-                path if path.starts_with("//") || path.starts_with("file:") => Err(StoreUrlError::AmbiguousPath),
+                path if path.starts_with("//") || path.starts_with("file:") => {
+                    Err(StoreUrlError::AmbiguousPath)
+                }
                 path if path.contains('\0') => Err(StoreUrlError::Whitespace),
                 _ => Ok(Self::of(StoreKind::Sqlite, text)),
             };

@@ -131,9 +131,15 @@ pub async fn a_call_of_many_scopes_is_in_all_of_them_or_in_none(store: Arc<dyn B
     let expired = ledger.expired(expiring.id).await;
     assert_eq!(expired.hold, expiring);
     assert_eq!(total(expired.balances), (5 * many, 0));
-    assert_eq!(total(ledger.store.balances(&scopes).await.unwrap()), (5 * many, 0));
+    assert_eq!(
+        total(ledger.store.balances(&scopes).await.unwrap()),
+        (5 * many, 0)
+    );
     assert!(ledger.settle(&expiring, 1).await);
-    assert_eq!(total(ledger.store.balances(&scopes).await.unwrap()), (3 * many, 0));
+    assert_eq!(
+        total(ledger.store.balances(&scopes).await.unwrap()),
+        (3 * many, 0)
+    );
 }
 
 /// To the nano-dollar, up to the largest amount there is; beyond it is refused, not wrapped or rounded.

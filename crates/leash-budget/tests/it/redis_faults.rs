@@ -212,7 +212,9 @@ async fn while_its_slot_moves_to_another_node_a_budget_refuses_and_then_goes_on(
             Server::start(&["--cluster-enabled", "yes", "--cluster-port", &bus, "--save", ""])
         })
         .collect();
-    let [from, to] = nodes.as_slice() else { unreachable!() };
+    let [from, to] = nodes.as_slice() else {
+        unreachable!()
+    };
     let _: String = from.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
     let bus: Vec<String> = to.ask(&["CONFIG", "GET", "cluster-port"]).await;
     let _: String = from
@@ -241,9 +243,7 @@ async fn while_its_slot_moves_to_another_node_a_budget_refuses_and_then_goes_on(
     let slot = slot.to_string();
     let id = async |node: &Server| -> String { node.ask(&["CLUSTER", "MYID"]).await };
     let ids = [id(from).await, id(to).await];
-    let _: String = to
-        .ask(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[0]])
-        .await;
+    let _: String = to.ask(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[0]]).await;
     let _: String = from
         .ask(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[1]])
         .await;
@@ -263,9 +263,7 @@ async fn while_its_slot_moves_to_another_node_a_budget_refuses_and_then_goes_on(
         assert!(opened.is_err(), "opened after `{key}` has moved");
     }
     for node in [to, from] {
-        let _: String = node
-            .ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &ids[1]])
-            .await;
+        let _: String = node.ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &ids[1]]).await;
     }
     assert_eq!(sums(&store, &scope).await, (0, 6));
     assert!(!granted(&store, &hold(5, &scope)).await);

@@ -628,7 +628,11 @@ fn a_copy_of_a_log_is_not_counted_beside_it() {
 #[test]
 fn a_recorded_reset_holds_from_when_it_was_asked_for() {
     let place = Place::file();
-    let (url, log, operators) = (place.url(), place.log("audit.jsonl"), place.log("operators.jsonl"));
+    let (url, log, operators) = (
+        place.url(),
+        place.log("audit.jsonl"),
+        place.log("operators.jsonl"),
+    );
     let calls = leash_audit::AuditLog::builder(&log).open().unwrap();
     let changes = leash_audit::AuditLog::builder(&operators).open().unwrap();
     let members = leash_core::Json::parse(r#"{"scope":"session:s_1"}"#.to_owned()).unwrap();
