@@ -24,10 +24,12 @@ use leash_core::{
 
 mod admin;
 mod clock;
+mod edges;
 mod reference;
 
 pub use self::admin::*;
 pub use self::clock::*;
+pub use self::edges::*;
 pub use self::reference::{Answer, Reference};
 use crate::{
     Balance, BudgetStore, Expired, Grant, Held, Hit, Hold, HoldLine, MAX_HITS, Reserve, Scope, ScopeKey,
@@ -63,6 +65,12 @@ macro_rules! budget_store_conformance {
                 racing_events_never_pass_the_limit
                 a_limit_that_is_too_large_is_an_error
                 any_history_agrees_with_a_plain_reference
+                names_that_differ_in_anything_are_counted_apart
+                a_call_of_many_scopes_is_in_all_of_them_or_in_none
+                the_largest_amounts_are_exact
+                each_caller_is_held_to_the_cap_that_it_says
+                a_grant_that_many_end_at_once_is_charged_once
+                loop_breakers_of_different_times_count_apart
             );
         }
     };

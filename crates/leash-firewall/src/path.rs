@@ -29,6 +29,9 @@ use crate::screen::{caught, redact};
 use crate::session::{LONGEST_CALL, Session};
 use crate::settler::{Permit, Settler};
 
+/// Of how many scopes that are above a cap the log is told each change once. With more, all are forgotten and told again.
+const MOST_STATES: usize = 65_536;
+
 /// What all sessions of a firewall share.
 pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
@@ -87,6 +90,16 @@ impl Shared {
                 LeashError::unavailable(rule_ids::CAPACITY, error),
             ));
         };
+        if let Some(party) = session.lacks {
+            let reason = format!(
+                "a cap is over {}, and the caller has none: nobody knows under which cap the call is",
+                party.plural()
+            );
+            return Err(refuse(
+                Stage::Budget,
+                LeashError::blocked(rule_ids::NO_PARTY, reason),
+            ));
+        }
         // Room for the line comes first: a call whose end could not be written down must not begin.
         let slot = self
             .journal
@@ -529,7 +542,8 @@ impl Shared {
         if scopes.is_empty() {
             return Ok(Tried::Reserved(reserved));
         }
-        if matches!(call, Call::Tool(_)) && bound.amount.is_zero() {
+        // Of a grant that has ended the sums say nothing, so what is spent under one is asked for even where it is nothing.
+        if matches!(call, Call::Tool(_)) && bound.amount.is_zero() && session.grant.is_none() {
             self.free_passes(session, scopes).await?;
             return Ok(Tried::Reserved(reserved));
         }
@@ -712,7 +726,12 @@ impl Shared {
                 match state {
                     BudgetState::Under if states.is_empty() => None,
                     BudgetState::Under => states.remove(&(scope.key.clone(), scope.window)),
-                    state => states.insert((scope.key.clone(), scope.window), state),
+                    state => {
+                        if states.len() >= MOST_STATES {
+                            states.clear();
+                        }
+                        states.insert((scope.key.clone(), scope.window), state)
+                    }
                 }
             };
             if before.unwrap_or_default() != state
