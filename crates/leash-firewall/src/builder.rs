@@ -202,7 +202,8 @@ impl FirewallBuilder {
     }
 
     /// Caps over anything else that is counted together, such as a team. Each pair of key and window stands once; the
-    /// last one that is given counts.
+    /// last cap and the last soft cap that are given for it count. Where [`cap`](Self::cap) is over the same, the narrower
+    /// holds.
     pub fn scope(mut self, scope: Scope) -> Self {
         self.caps.add(scope);
         self
@@ -318,13 +319,14 @@ impl FirewallBuilder {
 
     /// Blocks a tool call that the session has made `times` times with the same arguments within the time: an agent that goes
     /// in circles. It counts in the budget store; what a model asks for and what is called count apart. `times` is at most
-    /// [`MAX_HITS`](leash_budget::MAX_HITS), or everything is blocked.
+    /// [`MAX_HITS`](leash_budget::MAX_HITS), or everything is blocked. Several of different times all hold.
     pub fn loop_breaker(mut self, times: u32, within: Duration) -> Self {
         self.counts.push(Counts::Loop(times, within));
         self
     }
 
     /// Blocks what the session calls after this many calls, of tools and models together. It counts in the budget store.
+    /// Of several the lowest number holds.
     pub fn max_calls(mut self, calls: u32) -> Self {
         self.counts.push(Counts::Calls(calls));
         self
@@ -492,8 +494,7 @@ impl FirewallBuilder {
             None => Session::new(caller, &shared),
             Some(grant) => {
                 let session = Session::of_grant(caller, grant.clone(), &shared);
-                let written = shared.journal.grant(&session, &grant, GrantChange::TakenUp);
-                written?;
+                let _taken_up = shared.journal.grant(&session, &grant, GrantChange::TakenUp)?;
                 session
             }
         };
