@@ -77,6 +77,8 @@ pub(super) struct Env {
     pub(super) args: Vec<String>,
     /// Where `cd` went; empty where it did not.
     pub(super) cwd: String,
+    /// Names that stand for other variables: `declare -n`.
+    pub(super) refs: HashMap<String, String>,
 }
 
 impl Env {
@@ -93,6 +95,7 @@ impl Env {
             .saturating_add(self.vars.len())
             .saturating_add(self.functions.len())
             .saturating_add(self.aliases.len())
+            .saturating_add(self.refs.len())
     }
 }
 
@@ -125,6 +128,8 @@ pub(super) struct Machine<'r> {
     pub(super) input: String,
     /// Whether the command that runs stands in a pipeline or in the background.
     pub(super) forks: bool,
+    /// Whether what is judged is only guessed to be a command: the lists of programs do not count then.
+    pub(super) guesses: bool,
     running: Vec<String>,
     called: HashSet<String>,
     steps: u32,
@@ -156,6 +161,7 @@ impl<'r> Machine<'r> {
             unknown: None,
             input: String::new(),
             forks: false,
+            guesses: false,
             running: Vec::new(),
             called: HashSet::new(),
             steps,
@@ -481,7 +487,8 @@ impl<'r> Machine<'r> {
             }
             Kind::Test(words) => {
                 for word in words {
-                    self.text(word)?;
+                    let text = self.text(word)?;
+                    self.evaluate(&text)?;
                 }
                 Ok(String::new())
             }
@@ -676,6 +683,12 @@ impl<'r> Machine<'r> {
             if self.forks {
                 return Err(Stop::Danger("multiplies itself until nothing else runs"));
             }
+            // `rm() { command rm "$@"; }`: what it calls is the program of that name.
+            if super::long::is_known(super::judge::canonical(name))
+                && let Some((_, args)) = argv.split_first()
+            {
+                return self.program(name, args, input);
+            }
             // It calls itself; its commands were met already.
             return Ok(mark(marks::OUTPUT).to_owned());
         }
@@ -751,6 +764,7 @@ impl<'r> Machine<'r> {
             return Ok(String::new());
         }
         let private = paths::is_dotenv(path)
+            || path.ends_with("_history")
             || matches!(
                 paths::place(path, &self.env.cwd),
                 Place::System | Place::InSystem | Place::Root | Place::Home | Place::Disk

@@ -149,6 +149,14 @@ impl Machine<'_> {
             "realpath" | "readlink" => operands(args, "")
                 .first()
                 .map_or_else(String::new, |path| (*path).to_owned()),
+            // The names of everything there is in a cluster.
+            "helm" | "kubectl" | "oc"
+                if args
+                    .iter()
+                    .any(|arg| matches!(arg.as_str(), "-A" | "--all-namespaces" | "-qA" | "-aA" | "-Aq")) =>
+            {
+                out(marks::SENSITIVE)
+            }
             "date" | "id" | "nproc" | "uname" | "hostname" | "whoami" | "arch" | "wc" | "tput" | "git"
             | "node" | "npm" | "cargo" | "rustc" | "go" | "lsb_release" | "dpkg" | "brew" | "direnv"
             | "ssh-agent" | "pyenv" | "rbenv" | "nodenv" | "fnm" | "opam" | "starship" | "zoxide"
