@@ -250,7 +250,14 @@ impl Machine<'_> {
                 if content.contains(marks::NETWORK) {
                     return Err(DOWNLOADS);
                 }
-                return self.run_text(&content, input, false);
+                // Its own parameters are those that it is given.
+                let saved = std::rc::Rc::clone(&self.env);
+                self.env_mut().args = std::iter::once(name.to_owned())
+                    .chain(args.iter().cloned())
+                    .collect();
+                let output = self.run_text(&content, input, false);
+                self.env = saved;
+                return output;
             }
         }
         self.judge_names(program, args)?;

@@ -748,7 +748,10 @@ impl<'r> Machine<'r> {
 
     /// What a file holds: what this script wrote, or what was there before.
     pub(super) fn read(&mut self, path: &str) -> Result<String> {
-        let followed = self.follow(path);
+        let followed = match path.strip_prefix("/proc/self/fd/") {
+            Some(descriptor) => Some(format!("/dev/fd/{descriptor}")),
+            None => self.follow(path),
+        };
         let path = followed.as_deref().unwrap_or(path);
         self.judge_path(path)?;
         if let Some(content) = self.files.get(&self.file_name(path)) {
@@ -833,25 +836,42 @@ impl<'r> Machine<'r> {
     fn inputs(&mut self, redirects: &[Redirect], input: &str) -> Result<String> {
         let mut data = None;
         for redirect in redirects {
-            match redirect.op {
+            let content = match redirect.op {
                 RedirectOp::Text => {
                     let text = self.text(&redirect.target)?;
-                    data = Some(if text.ends_with('\n') {
+                    if text.ends_with('\n') {
                         text
                     } else {
                         format!("{text}\n")
-                    });
+                    }
                 }
                 RedirectOp::Read => {
                     let target = self.target(&redirect.target)?;
-                    data = Some(self.read(&target)?);
+                    self.read(&target)?
                 }
                 RedirectOp::ReadWrite => {
                     let target = self.target(&redirect.target)?;
                     self.write(&target, mark(marks::OUTPUT), true)?;
-                    data = Some(self.read(&target)?);
+                    self.read(&target)?
                 }
-                _ => {}
+                RedirectOp::DupIn => {
+                    let target = self.text(&redirect.target)?;
+                    let name = format!("/dev/fd/{}", target.trim_end_matches('-'));
+                    match self.files.get(&name) {
+                        Some(content) => content.clone(),
+                        None => continue,
+                    }
+                }
+                _ => continue,
+            };
+            match redirect.fd {
+                // Another descriptor, which a later command may read.
+                Some(fd) if fd > 0 => {
+                    if self.files.len() < 4096 {
+                        self.files.insert(format!("/dev/fd/{fd}"), content);
+                    }
+                }
+                _ => data = Some(content),
             }
         }
         Ok(data.unwrap_or_else(|| input.to_owned()))

@@ -343,7 +343,13 @@ pub(super) fn open(
             }
             return Ok(None);
         }
-        "exec" | "env" | "sudo" | "nohup" if operands(args, "").is_empty() => return Ok(None),
+        "exec" | "env" | "sudo" | "nohup" if operands(args, "").is_empty() => {
+            // What the shell itself reads from now on.
+            if program == "exec" && !input.trim().is_empty() && machine.files.len() < 4096 {
+                machine.files.insert("/dev/fd/0".to_owned(), input.to_owned());
+            }
+            return Ok(None);
+        }
         "sudo" if has_flag(leading(args), 'e') || has_long(leading(args), "--edit") => {
             for path in operands(args, "u") {
                 machine.judge_write(path, None)?;
@@ -472,6 +478,41 @@ pub(super) fn open(
                     _ => text,
                 };
                 machine.run_text(&command.replace("{}", "item"), "", false)?;
+            }
+            return Ok(None);
+        }
+        // The scripts of a package that this script wrote.
+        "npm" | "pnpm" | "yarn" | "bun"
+            if matches!(
+                first,
+                "i" | "install"
+                    | "ci"
+                    | "test"
+                    | "t"
+                    | "start"
+                    | "run"
+                    | "run-script"
+                    | "add"
+                    | "rebuild"
+                    | "pack"
+                    | "publish"
+            ) && machine.files.contains_key(&machine.file_name("package.json")) =>
+        {
+            let content = machine
+                .files
+                .get(&machine.file_name("package.json"))
+                .cloned()
+                .unwrap_or_default();
+            let scripts = serde_json::from_str::<serde_json::Value>(&content)
+                .ok()
+                .and_then(|package| {
+                    package
+                        .get("scripts")
+                        .and_then(|scripts| scripts.as_object().cloned())
+                })
+                .unwrap_or_default();
+            for command in scripts.values().filter_map(|command| command.as_str()).take(64) {
+                machine.run_text(command, "", false)?;
             }
             return Ok(None);
         }
@@ -655,6 +696,37 @@ pub(super) fn open(
             return Ok(None);
         }
         "git" => return git(machine, args, input),
+        "hg" => {
+            for setting in args.iter().filter_map(|arg| {
+                let setting = arg.strip_prefix("--config=").unwrap_or(arg);
+                setting.split_once('=')
+            }) {
+                let (name, command) = setting;
+                if name.starts_with("hooks.")
+                    || matches!(name, "ui.editor" | "ui.ssh" | "ui.merge" | "pager.pager")
+                    || name.starts_with("alias.") && command.starts_with('!')
+                {
+                    machine.run_text(command.trim_start_matches('!'), "", false)?;
+                }
+            }
+            return Ok(None);
+        }
+        "npm" | "pnpm" | "yarn" | "bun"
+            if matches!(first, "config" | "set" | "pkg")
+                && (args.iter().any(|arg| arg == "script-shell")
+                    || args.iter().any(|arg| arg.starts_with("scripts."))) =>
+        {
+            for arg in args {
+                let command = arg
+                    .strip_prefix("scripts.")
+                    .and_then(|setting| setting.split_once('='))
+                    .map_or(arg.as_str(), |(_, command)| command);
+                if command.contains(' ') || command.contains('|') {
+                    machine.run_text(&command.to_owned(), "", false)?;
+                }
+            }
+            return Ok(None);
+        }
         "python" | "perl" | "ruby" | "node" | "php" | "lua" | "deno" | "bun" | "osascript" | "awk"
         | "tclsh" | "Rscript" | "julia" | "powershell" | "expect" | "groovy" | "elixir" | "ts-node"
         | "tsx" | "luajit" | "jshell" | "guile" => {
@@ -687,7 +759,7 @@ pub(super) fn open(
             return Ok(None);
         }
         "make" | "gmake" | "just" | "ninja" => {
-            make(machine, args, input)?;
+            make(machine, program, args, input)?;
             return Ok(None);
         }
         "emacs" => {
@@ -973,6 +1045,12 @@ fn shell(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<Stri
         machine.env_mut().args = std::iter::once("bash".to_owned())
             .chain(rest.iter().cloned())
             .collect();
+        let kept = if input.trim().is_empty() {
+            machine.files.get("/dev/fd/0").cloned()
+        } else {
+            None
+        };
+        let input = kept.as_deref().unwrap_or(input);
         if input.trim().is_empty() {
             // A shell whose commands come from whoever is connected: what it says is theirs.
             machine.env = saved;
@@ -1642,15 +1720,23 @@ fn only_names(program: &str) -> bool {
 }
 
 /// The recipes of a makefile that this script wrote, or that comes in.
-fn make(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<()> {
+fn make(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str) -> Result<()> {
     let named = option(args, "-f", "--file").map(str::to_owned);
     let content = match named.as_deref() {
         Some(path) if is_stdin(path) => input.to_owned(),
         Some(path) => machine.read(path)?,
-        None => ["Makefile", "makefile", "GNUmakefile"]
-            .iter()
-            .find_map(|name| machine.files.get(&machine.file_name(name)).cloned())
-            .unwrap_or_default(),
+        None => [
+            "Makefile",
+            "makefile",
+            "GNUmakefile",
+            "justfile",
+            "Justfile",
+            ".justfile",
+        ]
+        .iter()
+        .filter(|name| name.to_ascii_lowercase().ends_with("justfile") == (program == "just"))
+        .find_map(|name| machine.files.get(&machine.file_name(name)).cloned())
+        .unwrap_or_default(),
     };
     let content = match args.iter().find_map(|arg| arg.strip_prefix("--eval")) {
         Some(text) if text.starts_with('=') => format!("{content}\n{}", text.trim_start_matches('=')),
@@ -1674,6 +1760,7 @@ fn make(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<()> {
     for line in content.lines() {
         let recipe = line
             .strip_prefix('\t')
+            .or_else(|| line.strip_prefix("  ").filter(|_| program == "just"))
             .or_else(|| {
                 let (_, rest) = line.split_once(':')?;
                 rest.split_once(';').map(|(_, recipe)| recipe)
@@ -1871,7 +1958,7 @@ fn runs_value(name: &str) -> bool {
 fn git(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<Option<String>> {
     for pair in args.windows(2) {
         let [flag, value] = pair else { continue };
-        if (flag == "-c" || flag == "config" || flag == "--config-env")
+        if (flag == "-c" || flag == "config" || flag == "--config-env" || flag == "--config")
             && let Some((name, command)) = value.split_once('=')
         {
             let name = name.to_ascii_lowercase();
@@ -1895,6 +1982,19 @@ fn git(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<Option
                 return Err(Stop::Danger(
                     "destroys files of the system, of a home folder or all that is here",
                 ));
+            }
+        }
+        Some("difftool" | "mergetool") => {
+            if let Some(command) = option(args, "-x", "--extcmd") {
+                machine.run_text(&command.to_owned(), "", false)?;
+            }
+        }
+        Some("grep") => {
+            if let Some(command) = args.iter().find_map(|arg| {
+                arg.strip_prefix("-O")
+                    .or_else(|| arg.strip_prefix("--open-files-in-pager="))
+            }) {
+                machine.run_text(command, "", false)?;
             }
         }
         Some("credential") if words.get(1) == Some(&"fill") => {

@@ -219,7 +219,15 @@ impl Machine<'_> {
             {
                 return Err(DISK);
             }
-            "cp" | "mv" | "install" | "ln" | "rsync" | "scp" => self.judge_copy(program, args)?,
+            "cp" | "mv" | "install" | "ln" | "rsync" | "scp" => {
+                if matches!(program, "cp" | "install")
+                    && let [.., source, target] = operands(args, "tSeTgom").as_slice()
+                    && super::is_stdin(source)
+                {
+                    self.write(target, input, false)?;
+                }
+                self.judge_copy(program, args)?
+            }
             "tee" | "sponge" => {
                 let append = has_flag(args, 'a') || has_long(args, "--append");
                 for path in operands(args, "") {
