@@ -337,7 +337,7 @@ mod tests {
         async fn expire(&self, _: usize) -> Result<Vec<Expired>, StoreError> {
             broken()
         }
-        async fn confirm(&self, _: &[ReservationId]) -> Result<(), StoreError> {
+        async fn confirm(&self, _: &[crate::Written]) -> Result<(), StoreError> {
             broken()
         }
         async fn balances(&self, _: &[Scope]) -> Result<Vec<Balance>, StoreError> {

@@ -33,7 +33,7 @@ pub use self::edges::*;
 pub use self::reference::{Answer, Reference};
 use crate::{
     Balance, BudgetStore, Expired, Grant, Held, Hit, Hold, HoldLine, MAX_HITS, Reserve, Scope, ScopeKey,
-    Settlement, Window,
+    Settlement, Window, Written,
 };
 
 /// Makes one `#[tokio::test]` per law for the store that the expression gives (an `Arc<dyn BudgetStore>`).
@@ -125,11 +125,13 @@ impl Ledger {
     }
 
     async fn settle(&self, hold: &Hold, amount: u64) -> bool {
-        let settlement = Settlement {
-            id: hold.id,
-            amount: usd(amount),
-            scopes: hold.scopes.clone(),
-        };
+        let settlement = settlement(hold, amount, false);
+        self.store.settle(&settlement).await.unwrap().applied
+    }
+
+    /// The same, by one who has a log.
+    async fn settle_owing(&self, hold: &Hold, amount: u64) -> bool {
+        let settlement = settlement(hold, amount, true);
         self.store.settle(&settlement).await.unwrap().applied
     }
 
@@ -166,8 +168,24 @@ impl Ledger {
 
 impl Ledger {
     async fn confirm(&self, expired: &[Expired]) {
-        let ids: Vec<ReservationId> = expired.iter().map(|expired| expired.hold.id).collect();
-        self.store.confirm(&ids).await.unwrap();
+        let lines: Vec<Written> = expired.iter().map(Expired::written).collect();
+        self.store.confirm(&lines).await.unwrap();
+    }
+}
+
+fn settlement(hold: &Hold, amount: u64, owes_line: bool) -> Settlement {
+    Settlement {
+        id: hold.id,
+        amount: usd(amount),
+        scopes: hold.scopes.clone(),
+        owes_line,
+    }
+}
+
+fn written(hold: &Hold, charged: u64) -> Written {
+    Written {
+        id: hold.id,
+        charged: usd(charged),
     }
 }
 
@@ -292,8 +310,22 @@ pub async fn settling_twice_charges_once(store: Arc<dyn BudgetStore>) {
     assert!(ledger.granted(&hold).await);
     assert!(ledger.settle(&hold, 4).await);
     assert!(!ledger.settle(&hold, 4).await);
+    // Nor does it matter whether a line is owed, the first time or the next.
+    assert!(!ledger.settle_owing(&hold, 4).await);
     ledger.store.release(hold.id).await.unwrap();
     assert_eq!(ledger.sums(&scope).await, (4, 0));
+    let owing = ledger.hold(6, std::slice::from_ref(&scope));
+    assert!(ledger.granted(&owing).await);
+    assert!(ledger.settle_owing(&owing, 3).await);
+    assert!(!ledger.settle_owing(&owing, 3).await && !ledger.settle(&owing, 2).await);
+    ledger.store.release(owing.id).await.unwrap();
+    assert_eq!(ledger.sums(&scope).await, (7, 0));
+    for _ in 0..2 {
+        ledger.store.confirm(&[written(&owing, 3)]).await.unwrap();
+        assert!(ledger.store.reserve(&owing).await.is_err());
+        assert!(!ledger.settle(&owing, 2).await);
+    }
+    assert_eq!(ledger.sums(&scope).await, (7, 0));
 }
 
 /// What is released is available again, and only once.
@@ -334,6 +366,7 @@ pub async fn an_expired_hold_is_charged_in_full_and_handed_to_one_caller(store: 
     assert!(ledger.granted(&hold).await);
     let expired = ledger.expired(hold.id).await;
     assert_eq!(expired.hold, hold);
+    assert_eq!((expired.charged, expired.is_settled), (usd(6), false));
     assert_eq!(
         expired.balances.first().map(|balance| balance.spent),
         Some(usd(6))
@@ -359,9 +392,15 @@ pub async fn a_late_settlement_replaces_the_charge_once(store: Arc<dyn BudgetSto
     };
     assert!(ledger.granted(&hold).await);
     ledger.expired(hold.id).await;
-    assert!(ledger.settle(&hold, 2).await);
+    let late = ledger.store.settle(&settlement(&hold, 2, false)).await.unwrap();
+    assert!(late.applied && late.was_expired);
     assert!(!ledger.settle(&hold, 2).await);
     assert_eq!(ledger.sums(&scope).await, (2, 0));
+    // In time, there is nothing that it replaces.
+    let prompt = ledger.hold(1, std::slice::from_ref(&scope));
+    assert!(ledger.granted(&prompt).await);
+    let settled = ledger.store.settle(&settlement(&prompt, 1, false)).await.unwrap();
+    assert!(settled.applied && !settled.was_expired);
 }
 
 /// Spending equal to the cap is allowed; a cap of 0 allows nothing, not even what is free.
@@ -650,7 +689,7 @@ pub async fn children_of_a_grant_stay_within_what_was_granted(store: Arc<dyn Bud
         "a grant has no lease"
     );
     for _ in 0..2 {
-        grant.give_back(&*ledger.store).await.unwrap();
+        grant.give_back(&*ledger.store, false).await.unwrap();
         assert_eq!(ledger.sums(&parent).await, (spent, 0));
     }
     assert!(!ledger.granted(&ledger.hold(0, &[grant.scope()])).await);

@@ -21,7 +21,7 @@ use leash_store::{RedisOptions, SharedRedis, StoreUrl};
 use crate::store::{CONFIRM_WITHIN, MAX_HITS};
 use crate::{
     Balance, BudgetAdmin, BudgetStore, Expired, Generation, Held, Hit, Hits, Hold, HoldLine, Refused,
-    Reserve, Restored, Scope, ScopeKey, Settled, Settlement, Standing, Window,
+    Reserve, Restored, Scope, ScopeKey, Settled, Settlement, Standing, Window, Written,
 };
 
 /// A script of the operation in `$file`, after what it builds on.
@@ -36,7 +36,7 @@ static SETTLE: LazyLock<Script> = script!("prelude", "ended", "accounts", "settl
 static RELEASE: LazyLock<Script> = script!("prelude", "ended", "accounts", "release");
 static RENEW: LazyLock<Script> = script!("prelude", "renew");
 static EXPIRE: LazyLock<Script> = script!("prelude", "ended", "accounts", "expire");
-static CONFIRM: LazyLock<Script> = script!("prelude", "confirm");
+static CONFIRM: LazyLock<Script> = script!("prelude", "ended", "confirm");
 static BALANCES: LazyLock<Script> = script!("prelude", "accounts", "balances");
 static CLOSE: LazyLock<Script> = script!("prelude", "accounts", "close");
 static RESET: LazyLock<Script> = script!("prelude", "accounts", "reset");
@@ -48,10 +48,13 @@ static BEGIN: LazyLock<Script> = script!("begin");
 static PUT: LazyLock<Script> = script!("put");
 static SWITCH: LazyLock<Script> = script!("switch");
 static ACCEPT: LazyLock<Script> = script!("accept");
+static UPGRADE: LazyLock<Script> = script!("upgrade");
 static SWEEP: LazyLock<Script> = script!("sweep");
 
 /// The schema of the keys, as `meta` has it.
-const SCHEMA: &str = "1";
+const SCHEMA: &str = "2";
+/// The one before it.
+const EARLIER_SCHEMA: &str = "1";
 /// How many things one script handles at most: the server answers nobody else meanwhile.
 const BATCH: usize = 200;
 /// The longest lease and window that is told apart from "for ever": 200 years, so that every moment stays below 2⁵³ µs.
@@ -305,15 +308,24 @@ fn balances_of(scopes: &[Scope], sums: &[String]) -> Result<Vec<Balance>, StoreE
 }
 
 fn expired_of(item: &[String]) -> Result<Expired, StoreError> {
-    // Four of the hold, and four and two of each scope.
-    let count = item.len().saturating_sub(4) / 6;
+    // Four of the hold, two of its end, and four and two of each scope.
+    let count = item.len().saturating_sub(6) / 6;
     let (head, rest) = item.split_at_checked(4).ok_or_else(corrupt)?;
+    let (end, rest) = rest.split_at_checked(2).ok_or_else(corrupt)?;
+    let [charged, is_settled] = end else {
+        return Err(corrupt());
+    };
     let (scopes, sums) = rest
         .split_at_checked(count.saturating_mul(4))
         .ok_or_else(corrupt)?;
     let hold = hold_of(head, scopes)?;
     let balances = balances_of(&hold.scopes, sums)?;
-    Ok(Expired { hold, balances })
+    Ok(Expired {
+        hold,
+        charged: usd(charged)?,
+        is_settled: is_settled == "1",
+        balances,
+    })
 }
 
 fn standing_of(item: &[String]) -> Result<Standing, StoreError> {
@@ -447,7 +459,11 @@ impl RedisStore {
                 )
             }));
         };
-        if found.schema != SCHEMA {
+        if found.schema == EARLIER_SCHEMA {
+            let _: u64 = server
+                .invoke("open the budget", &on(&UPGRADE, &prefix))
+                .await?;
+        } else if found.schema != SCHEMA {
             return Err(conflict(
                 "open the budget: its keys have a schema that this version does not know",
             ));
@@ -709,18 +725,22 @@ impl BudgetStore for RedisStore {
         check(&settlement.scopes)?;
         let (_, answer): (String, Vec<String>) = self
             .run("settle", &SETTLE, |call| {
-                call.arg(id_text(settlement.id)).arg(settlement.amount.as_nanos());
+                let may_owe = settlement.owes_line.then(|| micros(CONFIRM_WITHIN));
+                call.arg(id_text(settlement.id))
+                    .arg(settlement.amount.as_nanos())
+                    .arg(may_owe.unwrap_or_default());
                 for scope in settlement.scopes.iter() {
                     call.arg(scope.key.as_str()).arg(window_letter(scope.window));
                 }
             })
             .await?;
-        let [applied, sums @ ..] = answer.as_slice() else {
+        let [applied, was_expired, sums @ ..] = answer.as_slice() else {
             return Err(corrupt());
         };
         Ok(Settled {
             balances: balances_of(&settlement.scopes, sums)?,
             applied: applied == "1",
+            was_expired: was_expired == "1",
         })
     }
 
@@ -758,11 +778,11 @@ impl BudgetStore for RedisStore {
         items.iter().map(|item| expired_of(item)).collect()
     }
 
-    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
-        for some in ids.chunks(BATCH) {
+    async fn confirm(&self, lines: &[Written]) -> Result<(), StoreError> {
+        for some in lines.chunks(BATCH) {
             self.run::<Vec<String>>("confirm that lines are written", &CONFIRM, |call| {
-                for id in some {
-                    call.arg(id_text(*id));
+                for Written { id, charged } in some {
+                    call.arg(id_text(*id)).arg(charged.as_nanos());
                 }
             })
             .await?;

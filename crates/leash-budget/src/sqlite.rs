@@ -18,7 +18,7 @@ use self::ledger::{Life, begin_life, life};
 use self::rows::SCHEMA;
 use crate::{
     Balance, BudgetAdmin, BudgetStore, Expired, Generation, Hit, Hits, Hold, Reserve, Restored, Scope,
-    ScopeKey, Settled, Settlement, Standing, Window,
+    ScopeKey, Settled, Settlement, Standing, Window, Written,
 };
 
 /// How many statements are kept ready.
@@ -432,14 +432,14 @@ impl BudgetStore for SqliteStore {
             .await
     }
 
-    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
-        let ids = ids.to_vec();
+    async fn confirm(&self, lines: &[Written]) -> Result<(), StoreError> {
+        let lines = lines.to_vec();
         self.writer
             .ask(
                 "confirm lines in the budget",
                 Orphan::Kept,
                 self.timeout,
-                move |ledger| ledger.confirm(&ids),
+                move |ledger| ledger.confirm(&lines),
             )
             .await
     }

@@ -371,7 +371,7 @@ impl FirewallBuilder {
 
     /// The version of the rules, which approvals are bound to: one given under another version does not fit.
     ///
-    /// Default: a hash over the ids and the `Debug` of rules and redactor, in their order. A rule whose `Debug` is not
+    /// Default: a hash over the ids and the `Debug` of rules and redactor, in their order, and the versions of policy files. A rule whose `Debug` is not
     /// the same in every process (a hash map in it is enough) needs a version given here, or its approvals do not
     /// survive a restart.
     pub fn policy_version(mut self, version: impl Into<Arc<str>>) -> Self {
@@ -453,9 +453,14 @@ impl FirewallBuilder {
             || !self.async_rules.is_empty()
             || self.redactor.is_some()
             || self.policy_version.is_some();
-        let policy_version = self
-            .policy_version
-            .unwrap_or_else(|| policy_version(&rules, &self.async_rules, self.redactor.as_deref()));
+        let policy_version = self.policy_version.unwrap_or_else(|| {
+            policy_version(
+                &rules,
+                &self.async_rules,
+                self.redactor.as_deref(),
+                &self.policy_files,
+            )
+        });
         let breakers = Breakers::new(&self.counts, self.scope_rules, &store);
         let journal = Journal::new(log);
         journal.policy_change(&caller, &policy_version, &self.policy_files, has_policy)?;
@@ -489,8 +494,7 @@ impl FirewallBuilder {
             None => Session::new(caller, &shared),
             Some(grant) => {
                 let session = Session::of_grant(caller, grant.clone(), &shared);
-                let written = shared.journal.grant(&session, &grant, GrantChange::TakenUp);
-                written?;
+                let _taken_up = shared.journal.grant(&session, &grant, GrantChange::TakenUp)?;
                 session
             }
         };
@@ -498,17 +502,20 @@ impl FirewallBuilder {
     }
 }
 
-/// A hash over what the rules are called and how they are set.
+/// A hash over what the rules are called and how they are set, and the texts that they were read from: not all of what is
+/// in a text need show in the rules.
 fn policy_version(
     rules: &[Arc<dyn Rule>],
     async_rules: &[Arc<dyn AsyncRule>],
     redactor: Option<&dyn Redactor>,
+    files: &[String],
 ) -> Arc<str> {
     let mut hasher = blake3::Hasher::new();
     let rules = rules.iter().map(|rule| (rule.id(), format!("{rule:?}")));
     let async_rules = async_rules.iter().map(|rule| (rule.id(), format!("{rule:?}")));
     let redactor = redactor.iter().map(|redactor| ("", format!("{redactor:?}")));
-    for (id, set) in rules.chain(async_rules).chain(redactor) {
+    let files = files.iter().map(|version| ("", version.clone()));
+    for (id, set) in rules.chain(async_rules).chain(redactor).chain(files) {
         for part in [id, &set] {
             hasher.update(&part.len().to_le_bytes());
             hasher.update(part.as_bytes());

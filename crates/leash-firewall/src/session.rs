@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use leash_budget::{Balance, Grant, ModelPrice, PriceTable, Scope, ScopeKey, Window};
 use leash_core::{Caller, ModelCall, Timestamp, Usd};
@@ -29,6 +30,9 @@ pub(crate) struct Session {
     /// The price of the first model that was called, where no day changes it: most sessions call one model.
     priced: OnceLock<Priced>,
 }
+
+/// How long a call may run until it is billed. Prices that begin meanwhile bound it too.
+pub(crate) const LONGEST_CALL: Duration = Duration::from_secs(3600);
 
 struct Priced {
     provider: Arc<str>,
@@ -106,18 +110,19 @@ impl Session {
         })
     }
 
-    /// What `call` costs by `prices`, which are always the same ones.
+    /// What `call` costs by `prices`, which are always the same ones: where it begins at `at`, and what bounds it however
+    /// the price changes while it runs.
     pub(crate) fn price(
         &self,
         prices: &PriceTable,
         call: &ModelCall,
         at: Timestamp,
-    ) -> Option<Arc<ModelPrice>> {
+    ) -> Option<(Arc<ModelPrice>, Arc<ModelPrice>)> {
         if let Some(known) = self.priced.get()
             && *known.model == *call.model
             && *known.provider == *call.provider
         {
-            return Some(known.price.clone());
+            return Some((known.price.clone(), known.price.clone()));
         }
         let listed = prices.find(&call.provider, &call.model)?;
         if let Some(price) = listed.constant_price() {
@@ -127,7 +132,7 @@ impl Session {
                 price: price.clone(),
             });
         }
-        Some(listed.price_at(at).clone())
+        Some((listed.price_at(at).clone(), listed.price_within(at, LONGEST_CALL)))
     }
 
     /// The names of the user's own that its calls are charged to, for the log.

@@ -734,7 +734,15 @@ pub(crate) const KIND: RuleKind = RuleKind {
         },
         OptionKind {
             name: "dialect",
-            shape: Shape::Choice(&["postgres", "mysql", "sqlite", "mssql", "ansi", "unknown"]),
+            shape: Shape::Choice(&[
+                "postgres",
+                "postgresql",
+                "mysql",
+                "sqlite",
+                "mssql",
+                "ansi",
+                "unknown",
+            ]),
             about: "Whose SQL it is; `unknown` takes the worst reading of all.",
         },
         OptionKind {

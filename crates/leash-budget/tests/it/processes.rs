@@ -21,7 +21,7 @@ use crate::replay::{self, Operation, Random, TASKS};
 use async_trait::async_trait;
 use leash_budget::{
     Balance, BudgetStore, CONFIRM_WITHIN, Expired, Held, Hit, Hits, Hold, HoldLine, Reserve, Scope, ScopeKey,
-    Settled, Settlement,
+    Settled, Settlement, Written,
 };
 use leash_core::{
     Caller, Clock, Digest, IdGenerator, ReservationId, SessionId, StoreError, StoreErrorKind, SystemClock,
@@ -135,6 +135,7 @@ fn settlement(hold: &Hold, amount: u64) -> Settlement {
         id: hold.id,
         amount: usd(amount),
         scopes: hold.scopes.clone(),
+        owes_line: false,
     }
 }
 
@@ -347,9 +348,9 @@ impl Watch {
                         looks.fetch_add(1, Ordering::AcqRel);
                         if lets_expire {
                             let found = insist(|| store.expire(100)).await.0.unwrap();
-                            let ids: Vec<_> = found.iter().map(|one| one.hold.id).collect();
+                            let lines: Vec<_> = found.iter().map(Expired::written).collect();
                             expired.lock().unwrap().extend(found);
-                            insist(|| store.confirm(&ids)).await.0.unwrap();
+                            insist(|| store.confirm(&lines)).await.0.unwrap();
                         }
                     }
                 });
@@ -566,10 +567,10 @@ fn heir() {
                 break;
             }
             wait_for_a_word();
-            for Expired { hold, .. } in &some {
-                say(format_args!("line {} {}", hold.id, hold.amount.as_nanos()));
+            for one in &some {
+                say(format_args!("line {} {}", one.hold.id, one.charged.as_nanos()));
                 wait_for_a_word();
-                store.confirm(&[hold.id]).await.unwrap();
+                store.confirm(&[one.written()]).await.unwrap();
             }
         }
         say(format_args!("done"));
@@ -651,10 +652,10 @@ pub(crate) fn no_line_of_an_expired_hold_is_lost_with_its_writer(url: &str) {
             if some.is_empty() {
                 break;
             }
-            for Expired { hold, .. } in some {
+            for one in some {
                 owed += 1;
-                note(hold.id, hold.amount.as_nanos());
-                late.confirm(&[hold.id]).await.unwrap();
+                note(one.hold.id, one.charged.as_nanos());
+                late.confirm(&[one.written()]).await.unwrap();
             }
         }
         let later = open_by(url, Arc::new(Ahead(CONFIRM_WITHIN * 10))).await;
@@ -677,6 +678,133 @@ fn hear_line(line: &str, note: &mut impl FnMut(ReservationId, u64)) {
     if let ["line", id, amount] = words.as_slice() {
         note(id.parse().unwrap(), amount.parse().unwrap());
     }
+}
+
+/// What a settler is told: the address of a store, and a seed.
+const SETTLES: &str = "LEASH_BUDGET_TEST_SETTLES";
+
+/// As a test it does nothing. As a child it makes calls at once, settles each, writes its line to its standard output, and
+/// confirms lines a few at a time, until it is killed.
+#[test]
+fn settler() {
+    let Ok(orders) = std::env::var(SETTLES) else {
+        return;
+    };
+    let (seed, url) = orders.split_once(' ').unwrap();
+    let seed: u64 = seed.parse().unwrap();
+    block_on(async {
+        let store = open(url).await;
+        let ids = Arc::new(IdGenerator::from_os());
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..8 {
+            let (store, ids) = (store.clone(), ids.clone());
+            tasks.spawn(async move {
+                let mut random = Random(seed.wrapping_mul(1_000).wrapping_add(task));
+                let team = settlers();
+                let mut lines: Vec<Written> = Vec::new();
+                for _ in 0..u64::MAX {
+                    let amount = random.below(1_000) + 1;
+                    let scopes = std::slice::from_ref(&team);
+                    let held = hold(ids.reservation(SystemClock.now()), amount, scopes, LONG);
+                    let reserved = store.reserve(&held).await.unwrap();
+                    assert!(matches!(reserved, Reserve::Granted(_)));
+                    let cost = Settlement {
+                        owes_line: true,
+                        ..settlement(&held, random.below(amount + 1))
+                    };
+                    say(format_args!("settling {}", held.id));
+                    store.settle(&cost).await.unwrap();
+                    say(format_args!("line {} {}", held.id, cost.amount.as_nanos()));
+                    lines.push(Written {
+                        id: held.id,
+                        charged: cost.amount,
+                    });
+                    if lines.len() == 3 {
+                        store.confirm(&lines).await.unwrap();
+                        for line in lines.drain(..) {
+                            say(format_args!("confirmed {}", line.id));
+                        }
+                    }
+                }
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended.unwrap();
+        }
+    });
+}
+
+fn settlers() -> Scope {
+    Scope::capped(ScopeKey::named("team", "settlers"), Usd::MAX)
+}
+
+/// Whoever settled calls is killed at any moment: before a line, or before it could say that it is written. In the end each call
+/// that was settled has its line, the lines come to what is spent, and nothing is kept of what was confirmed.
+pub(crate) fn no_line_of_a_settled_call_is_lost_with_its_settler(url: &str) {
+    block_on(open(url));
+    let mut random = Random(5);
+    let mut lines: HashMap<ReservationId, u64> = HashMap::new();
+    let (mut settling, mut confirmed) = (HashSet::new(), HashSet::new());
+    for seed in 0..10_u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "processes::settler", "--nocapture", "--test-threads=1"])
+            .env(SETTLES, format!("{seed} {url}"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let dies_after = 20 + random.below(400);
+        let (mut line, mut heard) = (String::new(), 0);
+        while out.read_line(&mut line).unwrap() > 0 {
+            hear_line(&line, &mut |id, cost| assert!(lines.insert(id, cost).is_none()));
+            let words = line.split_once(MARK).filter(|(_, words)| words.ends_with('\n'));
+            let words: Vec<&str> = words.map_or(Vec::new(), |(_, words)| words.split_whitespace().collect());
+            match words.as_slice() {
+                ["settling", id] => drop(settling.insert(id.parse::<ReservationId>().unwrap())),
+                ["confirmed", id] => drop(confirmed.insert(id.parse::<ReservationId>().unwrap())),
+                _ => {}
+            }
+            line.clear();
+            heard += 1;
+            if heard == dies_after {
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+    }
+    let written = lines.len();
+    let (mut again, mut lost) = (0, 0);
+    block_on(async {
+        let late = open_by(url, Arc::new(Ahead(CONFIRM_WITHIN + Duration::from_mins(1)))).await;
+        loop {
+            let some = late.expire(50).await.unwrap();
+            if some.is_empty() {
+                break;
+            }
+            for one in some {
+                assert!(one.is_settled && settling.contains(&one.hold.id));
+                assert!(!confirmed.contains(&one.hold.id), "it was confirmed");
+                let cost = one.charged.as_nanos();
+                match lines.insert(one.hold.id, cost) {
+                    Some(before) => {
+                        assert_eq!(before, cost);
+                        again += 1;
+                    }
+                    None => lost += 1,
+                }
+                late.confirm(&[one.written()]).await.unwrap();
+            }
+        }
+        let later = open_by(url, Arc::new(Ahead(CONFIRM_WITHIN * 10))).await;
+        assert!(later.expire(50).await.unwrap().is_empty(), "each is confirmed");
+        let sums = later.balances(&[settlers()]).await.unwrap();
+        assert_eq!(sums[0].spent.as_nanos(), lines.values().sum::<u64>());
+    });
+    assert!(
+        written > 300 && again > 5,
+        "{written} lines, {again} of them not confirmed"
+    );
+    assert!(lost > 0, "nobody died between a settlement and its line");
 }
 
 /// The machine's clock, but for a time ahead.
@@ -732,8 +860,8 @@ impl BudgetStore for Slow {
         self.slowly(self.inner.expire(limit)).await
     }
 
-    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
-        self.slowly(self.inner.confirm(ids)).await
+    async fn confirm(&self, lines: &[Written]) -> Result<(), StoreError> {
+        self.slowly(self.inner.confirm(lines)).await
     }
 
     async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {
@@ -891,6 +1019,7 @@ macro_rules! processes_share {
             calls_of_four_processes_stay_within_every_cap
             killed_processes_leave_nothing_held_and_every_cent_counted
             no_line_of_an_expired_hold_is_lost_with_its_writer
+            no_line_of_a_settled_call_is_lost_with_its_settler
             callers_of_a_slow_store_stay_within_the_cap
             whoever_gave_up_on_an_answer_may_ask_again
             an_operation_that_was_dropped_midway_is_whole_or_not_at_all

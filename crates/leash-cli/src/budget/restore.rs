@@ -164,6 +164,7 @@ async fn mark_grants(store: &Arc<dyn BudgetAdmin>, rebuilt: &Rebuilt) -> Result<
                 id,
                 amount: Usd::ZERO,
                 scopes: Arc::from([counted(from, leash_budget::Window::Total)]),
+                owes_line: false,
             };
             store.settle(&settlement).await?;
         }

@@ -242,6 +242,7 @@ fn what_is_spent_and_set_aside_is_shown_and_listed() {
                 id: first.id,
                 amount: usd("0.25"),
                 scopes: first.scopes.clone(),
+                owes_line: false,
             };
             store.settle(&settlement).await.unwrap();
             let second = hold("s_1", "0.40", &scopes);
@@ -306,6 +307,7 @@ fn a_reset_wants_a_yes_and_leaves_what_is_set_aside() {
                 id: first.id,
                 amount: usd("0.60"),
                 scopes: first.scopes.clone(),
+                owes_line: false,
             };
             store.settle(&settlement).await.unwrap();
             store
@@ -371,6 +373,7 @@ fn nothing_is_reset_that_could_not_be_recorded_or_is_a_grant() {
             id: hold.id,
             amount: hold.amount,
             scopes: hold.scopes.clone(),
+            owes_line: false,
         };
         store.settle(&settlement).await.unwrap();
     });
@@ -515,7 +518,7 @@ fn what_has_no_end_in_the_logs_is_counted_in_full() {
         let answer = store.reserve(&more).await.unwrap();
         assert!(matches!(answer, leash_budget::Reserve::Refused(_)), "{answer:?}");
         // Its giver was charged already.
-        grant.give_back(&*store).await.unwrap();
+        grant.give_back(&*store, false).await.unwrap();
     });
     assert_eq!(spent(&url, "session:s_1", "total"), "2.50");
 }
@@ -727,6 +730,7 @@ fn on_a_terminal_a_person_is_asked_and_nothing_but_yes_goes_on() {
             id: IdGenerator::from_os().reservation(SystemClock.now()),
             amount: usd("0.60"),
             scopes: Arc::from([team]),
+            owes_line: false,
         };
         store.settle(&charge).await.unwrap();
     });
