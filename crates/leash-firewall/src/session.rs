@@ -8,10 +8,13 @@ use leash_budget::{Balance, Grant, ModelPrice, PriceTable, Scope, ScopeKey, Wind
 use leash_core::{Caller, ModelCall, Timestamp, Usd};
 
 use crate::path::Shared;
+use crate::scopes::Over;
 
 /// One session: who it is and what it is capped by.
 pub(crate) struct Session {
     pub(crate) caller: Caller,
+    /// A party that a cap is over and that the caller does not have: so nobody knows under which cap its calls are.
+    pub(crate) lacks: Option<Over>,
     /// The scopes of its calls, the session's own first where it has any.
     pub(crate) scopes: Arc<[Scope]>,
     /// How many of `scopes` are the session's own.
@@ -62,6 +65,7 @@ impl Session {
                 .cloned()
                 .unwrap_or_else(|| ScopeKey::session(&caller.session_id)),
             caller,
+            lacks: None,
             own: 0,
             named: named(&scopes),
             scopes,
@@ -91,10 +95,10 @@ impl Session {
         grant: Option<Grant>,
         shared: &Shared,
     ) -> Arc<Self> {
-        let besides = shared.caps.besides(&caller, &own);
         let count = own.len();
-        let scopes: Arc<[Scope]> = own.into_iter().chain(besides).collect();
+        let scopes: Arc<[Scope]> = shared.caps.besides(&caller, own).into();
         Arc::new(Self {
+            lacks: shared.caps.missing_party(&caller),
             caller,
             key,
             grant,
