@@ -24,10 +24,12 @@ use leash_core::{
 
 mod admin;
 mod clock;
+mod edges;
 mod reference;
 
 pub use self::admin::*;
 pub use self::clock::*;
+pub use self::edges::*;
 pub use self::reference::{Answer, Reference};
 use crate::{
     Balance, BudgetStore, Expired, Grant, Held, Hit, Hold, HoldLine, MAX_HITS, Reserve, Scope, ScopeKey,
@@ -63,6 +65,12 @@ macro_rules! budget_store_conformance {
                 racing_events_never_pass_the_limit
                 a_limit_that_is_too_large_is_an_error
                 any_history_agrees_with_a_plain_reference
+                names_that_differ_in_anything_are_counted_apart
+                a_call_of_many_scopes_is_in_all_of_them_or_in_none
+                the_largest_amounts_are_exact
+                each_caller_is_held_to_the_cap_that_it_says
+                a_grant_that_many_end_at_once_is_charged_once
+                loop_breakers_of_different_times_count_apart
             );
         }
     };
@@ -264,11 +272,28 @@ pub async fn the_same_hold_twice_is_one(store: Arc<dyn BudgetStore>) {
     let hold = ledger.hold(6, std::slice::from_ref(&scope));
     assert!(ledger.granted(&hold).await && ledger.granted(&hold).await);
     assert_eq!(ledger.sums(&scope).await, (0, 6));
-    let other = Hold {
-        amount: usd(1),
+    // Of another amount, in another scope, in one more, over another time, under another cap.
+    let with = |scopes: &[Scope]| Hold {
+        scopes: scopes.into(),
         ..hold.clone()
     };
-    assert!(ledger.store.reserve(&other).await.is_err());
+    let wider = Scope {
+        cap: Some(usd(11)),
+        ..scope.clone()
+    };
+    for other in [
+        Hold {
+            amount: usd(1),
+            ..hold.clone()
+        },
+        with(&[ledger.scope(10)]),
+        with(&[scope.clone(), ledger.scope(10)]),
+        with(&[]),
+        with(&[scope.clone().per(Window::Month)]),
+        with(&[wider]),
+    ] {
+        assert!(ledger.store.reserve(&other).await.is_err(), "{other:?}");
+    }
     ledger.settle(&hold, 6).await;
     assert!(
         ledger.store.reserve(&hold).await.is_err(),

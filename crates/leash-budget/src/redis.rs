@@ -408,6 +408,16 @@ async fn warnings(server: &SharedRedis) -> Vec<String> {
     found
 }
 
+/// A call of `script` on the budget whose keys begin with `prefix`.
+///
+/// It names two keys, of which the first is never there. So while a cluster moves the slot of the budget to another node,
+/// both nodes refuse (`TRYAGAIN`): of what has moved in part, the rest would look like nothing spent.
+fn on<'a>(script: &'a Script, prefix: &str) -> ScriptInvocation<'a> {
+    let mut call = script.key(prefix);
+    call.key(format!("{prefix}meta"));
+    call
+}
+
 /// What is on the server: generation, schema, number, whether data was lost.
 struct Found {
     generation: Option<Generation>,
@@ -418,7 +428,7 @@ struct Found {
 
 async fn look(server: &SharedRedis, prefix: &str) -> Result<Found, StoreError> {
     let [generation, schema, seq, lost]: [String; 4] =
-        server.invoke("look for the budget", &LOOK.key(prefix)).await?;
+        server.invoke("look for the budget", &on(&LOOK, prefix)).await?;
     Ok(Found {
         generation: (!generation.is_empty()).then(|| Generation::new(generation)),
         schema,
@@ -450,9 +460,7 @@ impl RedisStore {
             }));
         };
         if found.schema == EARLIER_SCHEMA {
-            let _: u64 = server
-                .invoke("open the budget", &UPGRADE.key(prefix.as_str()))
-                .await?;
+            let _: u64 = server.invoke("open the budget", &on(&UPGRADE, &prefix)).await?;
         } else if found.schema != SCHEMA {
             return Err(conflict(
                 "open the budget: its keys have a schema that this version does not know",
@@ -472,16 +480,23 @@ impl RedisStore {
     /// Begins a budget at `url`, empty, and opens it.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Conflict`] where there is one; else as [`RedisStore::open`].
+    /// [`StoreErrorKind::Conflict`] where there is one; [`StoreErrorKind::Generation`] where a generation is expected, which no
+    /// new budget has; else as [`RedisStore::open`].
     pub async fn init(url: &StoreUrl, options: RedisStoreOptions) -> Result<Self, StoreError> {
         const WHAT: &str = "begin a budget";
+        if options.generation.is_some() {
+            return Err(StoreError::new(
+                StoreErrorKind::Generation,
+                "begin a budget: one is expected that has begun already",
+            ));
+        }
         let (server, prefix) = Self::connect(url, &options)?;
         if look(&server, &prefix).await?.generation.is_some() {
             return Err(conflict("begin a budget: there is one already"));
         }
-        let generation = options.generation.unwrap_or_else(|| Generation::new(new_id()));
-        let life: u64 = server.invoke(WHAT, &BEGIN.key(prefix.as_str())).await?;
-        let mut switch = SWITCH.key(prefix.as_str());
+        let generation = Generation::new(new_id());
+        let life: u64 = server.invoke(WHAT, &on(&BEGIN, &prefix)).await?;
+        let mut switch = on(&SWITCH, &prefix);
         switch.arg(generation.as_str()).arg(life).arg(0);
         let (seq, there): (u64, String) = server.invoke(WHAT, &switch).await?;
         // Zero and our own name: the first answer was lost on its way, and this is the second.
@@ -543,7 +558,8 @@ impl RedisStore {
                 life: RwLock::new(self.life()),
                 warnings: inner.warnings.clone(),
                 clock: Some(clock),
-                me: inner.me.clone(),
+                // Its questions are numbered anew, so they are not those of the other.
+                me: new_id(),
                 batches: tokio::sync::Mutex::new(0),
             }),
         }
@@ -562,7 +578,7 @@ impl RedisStore {
     /// [`StoreErrorKind::Generation`] where nothing is there; any other where the server cannot be asked.
     pub async fn accept_loss(&self) -> Result<Generation, StoreError> {
         let generation = Generation::new(new_id());
-        let mut accept = ACCEPT.key(self.inner.prefix.as_str());
+        let mut accept = on(&ACCEPT, &self.inner.prefix);
         accept.arg(generation.as_str());
         let seq: u64 = self
             .inner
@@ -605,7 +621,7 @@ impl RedisStore {
         let noted = life.seen.load(Ordering::Acquire);
         let now = self.inner.clock.as_ref();
         let now = now.map(|clock| clock.now().as_unix_micros().to_string());
-        let mut call = script.key(self.inner.prefix.as_str());
+        let mut call = on(script, &self.inner.prefix);
         call.arg(life.generation.as_str())
             .arg(noted)
             .arg(now.unwrap_or_default());
@@ -628,7 +644,7 @@ impl RedisStore {
     async fn sweep(&self) -> Result<(), StoreError> {
         let mut cursor = "0".to_owned();
         loop {
-            let mut sweep = SWEEP.key(self.inner.prefix.as_str());
+            let mut sweep = on(&SWEEP, &self.inner.prefix);
             sweep
                 .arg(cursor.as_str())
                 .arg(format!("{}[0-9]*", self.inner.prefix));
@@ -899,10 +915,10 @@ impl BudgetAdmin for RedisStore {
         let prefix = self.inner.prefix.as_str();
         let sums = newest(sums)?;
         let generation = Generation::new(new_id());
-        let number: u64 = server.invoke(WHAT, &BEGIN.key(prefix)).await?;
+        let number: u64 = server.invoke(WHAT, &on(&BEGIN, prefix)).await?;
         let mut sums = sums.into_iter().peekable();
         while sums.peek().is_some() {
-            let mut put = PUT.key(prefix);
+            let mut put = on(&PUT, prefix);
             put.arg(number);
             for ((key, window), (span, spent)) in sums.by_ref().take(BATCH) {
                 put.arg(key.as_str())
@@ -912,7 +928,7 @@ impl BudgetAdmin for RedisStore {
             }
             server.invoke::<u64>(WHAT, &put).await?;
         }
-        let mut switch = SWITCH.key(prefix);
+        let mut switch = on(&SWITCH, prefix);
         switch.arg(generation.as_str()).arg(number).arg(1);
         let (seq, there): (u64, String) = server.invoke(WHAT, &switch).await?;
         if there != generation.as_str() {

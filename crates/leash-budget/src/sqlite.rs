@@ -168,7 +168,8 @@ impl SqliteStore {
     /// are missing.
     ///
     /// # Errors
-    /// [`StoreError`] where there is a budget already ([`StoreErrorKind::Conflict`]), or the file cannot be written.
+    /// [`StoreError`] where there is a budget already ([`StoreErrorKind::Conflict`]), where a generation is expected, which no new
+    /// budget has ([`StoreErrorKind::Generation`]), or the file cannot be written.
     /// # Panics
     /// As [`SqliteStore::open`].
     pub async fn init(
@@ -177,6 +178,13 @@ impl SqliteStore {
         options: SqliteStoreOptions,
     ) -> Result<Self, StoreError> {
         let path = whole(path.as_ref())?;
+        if options.expected.is_some() {
+            return Err(refuse(
+                StoreErrorKind::Generation,
+                &path,
+                "one is expected that has begun already",
+            ));
+        }
         let (file, is_new) = make(&path, &clock).await?;
         if !is_new {
             return Err(refuse(

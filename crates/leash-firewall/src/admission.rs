@@ -99,14 +99,26 @@ pub(crate) struct Details {
 }
 
 impl Details {
-    /// What `usage` costs; `None` where a part of it has no price, or the cost is absurd. An answer that does not say
-    /// how it was served was served as the request asked.
+    /// What `usage` costs; `None` where a part of it has no price, or the cost is absurd. What the answer does not say is
+    /// as the request asked. Of a price that changed since the call began, the dearer one counts, as providers bill by
+    /// the beginning or by the end.
     fn cost(&self, usage: &Usage) -> Option<Usd> {
-        let mut usage = *usage;
-        if let Call::Model(call) = &self.call {
-            usage.service_tier = usage.service_tier.or(call.service_tier);
+        let price = self.price.as_ref()?;
+        let Call::Model(call) = &self.call else {
+            return price.cost(usage).ok();
+        };
+        let cost = price.cost_of(call, usage).ok()?;
+        let now = match &call.advisor {
+            None => self.shared.prices.find(&call.provider, &call.model),
+            Some(_) => None,
+        };
+        let now = now
+            .filter(|listed| listed.constant_price().is_none())
+            .map(|listed| listed.price_at(self.shared.clock.now()));
+        match now {
+            Some(now) if !Arc::ptr_eq(now, price) => Some(cost.max(now.cost_of(call, usage).ok()?)),
+            _ => Some(cost),
         }
-        self.price.as_ref()?.cost(&usage).ok()
     }
 
     async fn renew(&self) {
@@ -310,6 +322,7 @@ pub(crate) struct Ending {
     is_named: bool,
     /// Whether the store could not be told until the lease was over, so that the call is charged in full.
     has_lapsed: bool,
+    charged: Option<(Usd, bool)>,
     is_written: bool,
     ticket: Option<Appended>,
     /// What the store is to be told once the line is as durable as the log promises.
@@ -342,6 +355,7 @@ impl Ending {
             is_settled,
             is_named: owes_line,
             has_lapsed: false,
+            charged: None,
             is_written: false,
             ticket: None,
             written: None,
@@ -357,8 +371,14 @@ impl Ending {
         self.details.has_lease.then_some(self.details.shared.lease)
     }
 
-    /// The charge, and whether it holds a guess.
-    fn charge(&self) -> (Usd, bool) {
+    /// The charge, and whether it holds a guess. Once said it stays so, as the store may have heard it.
+    fn charge(&mut self) -> (Usd, bool) {
+        let found = self.charged.unwrap_or_else(|| self.find_charge());
+        self.charged = Some(found);
+        found
+    }
+
+    fn find_charge(&self) -> (Usd, bool) {
         let bound = self.details.bound.amount;
         let reported = |usage: &Usage| self.details.cost(usage);
         match &self.end {
@@ -471,6 +491,7 @@ impl Ending {
             return;
         }
         self.has_lapsed = true;
+        self.charged = None;
         let (cost, estimated) = self.charge();
         let mut receipt = Receipt {
             cost,

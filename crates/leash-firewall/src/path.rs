@@ -26,8 +26,11 @@ use crate::journal::{Journal, Stage};
 use crate::passes::{Approved, GOOD_FOR, Passes};
 use crate::scopes::Caps;
 use crate::screen::{caught, redact};
-use crate::session::Session;
+use crate::session::{LONGEST_CALL, Session};
 use crate::settler::{Permit, Settler};
+
+/// Of how many scopes that are above a cap the log is told each change once. With more, all are forgotten and told again.
+const MOST_STATES: usize = 65_536;
 
 /// What all sessions of a firewall share.
 pub(crate) struct Shared {
@@ -60,6 +63,8 @@ pub(crate) struct Shared {
 /// What is known of a call before its rules are asked.
 pub(crate) struct Priced {
     pub(crate) price: Option<Arc<ModelPrice>>,
+    /// What bounds it: the price, or a dearer one that begins while the call may still run.
+    pub(crate) dearest: Option<Arc<ModelPrice>>,
     pub(crate) bound: Bound,
     /// The input in tokens, where it was counted.
     pub(crate) counted: Option<u64>,
@@ -85,6 +90,16 @@ impl Shared {
                 LeashError::unavailable(rule_ids::CAPACITY, error),
             ));
         };
+        if let Some(party) = session.lacks {
+            let reason = format!(
+                "a cap is over {}, and the caller has none: nobody knows under which cap the call is",
+                party.plural()
+            );
+            return Err(refuse(
+                Stage::Budget,
+                LeashError::blocked(rule_ids::NO_PARTY, reason),
+            ));
+        }
         // Room for the line comes first: a call whose end could not be written down must not begin.
         let slot = self
             .journal
@@ -211,6 +226,7 @@ impl Shared {
                     .unwrap_or(Usd::ZERO);
                 return Ok(Priced {
                     price: None,
+                    dearest: None,
                     bound: Bound {
                         input_tokens: 0,
                         output_tokens: 0,
@@ -220,26 +236,36 @@ impl Shared {
                 });
             }
         };
-        let Some(price) = session.price(&self.prices, call, now) else {
+        let no_price = |model: &str| {
             let reason = format!(
-                "the model has no price: give `{}/{}` one with `PriceTable::with_price`, or a ceiling with `with_ceiling`",
-                call.provider, call.model
+                "the model has no price: give `{}/{model}` one with `PriceTable::with_price`, or a ceiling with `with_ceiling`",
+                call.provider
             );
-            return Err(LeashError::blocked(rule_ids::NO_PRICE, reason));
+            LeashError::blocked(rule_ids::NO_PRICE, reason)
         };
+        let found = session.price(&self.prices, call, now);
+        let (mut price, mut dearest) = found.ok_or_else(|| no_price(&call.model))?;
+        if let Some(advisor) = &call.advisor {
+            let advice = self.prices.find(&call.provider, &advisor.model);
+            let advice = advice.ok_or_else(|| no_price(&advisor.model))?;
+            let with = |own: &ModelPrice, advice| Arc::new(own.clone().with_advisor(advice));
+            price = with(&price, advice.price_at(now).clone());
+            dearest = with(&dearest, advice.price_within(now, LONGEST_CALL));
+        }
         let no_bound =
             |error: leash_budget::BoundError| LeashError::blocked(rule_ids::NO_BOUND, error.to_string());
-        let mut found = bound(call, &price, None).map_err(no_bound)?;
+        let mut found = bound(call, &dearest, None).map_err(no_bound)?;
         let mut counted = None;
         if self.token_counter.is_some()
             && !self.fits(&self.scopes_of(session, any), found.amount).await?
             && let Some(tokens) = self.count_tokens(call)
         {
-            found = bound(call, &price, Some(tokens)).map_err(no_bound)?;
+            found = bound(call, &dearest, Some(tokens)).map_err(no_bound)?;
             counted = Some(tokens);
         }
         Ok(Priced {
             price: Some(price),
+            dearest: Some(dearest),
             bound: found,
             counted,
         })
@@ -516,7 +542,8 @@ impl Shared {
         if scopes.is_empty() {
             return Ok(Tried::Reserved(reserved));
         }
-        if matches!(call, Call::Tool(_)) && bound.amount.is_zero() {
+        // Of a grant that has ended the sums say nothing, so what is spent under one is asked for even where it is nothing.
+        if matches!(call, Call::Tool(_)) && bound.amount.is_zero() && session.grant.is_none() {
             self.free_passes(session, scopes).await?;
             return Ok(Tried::Reserved(reserved));
         }
@@ -699,7 +726,12 @@ impl Shared {
                 match state {
                     BudgetState::Under if states.is_empty() => None,
                     BudgetState::Under => states.remove(&(scope.key.clone(), scope.window)),
-                    state => states.insert((scope.key.clone(), scope.window), state),
+                    state => {
+                        if states.len() >= MOST_STATES {
+                            states.clear();
+                        }
+                        states.insert((scope.key.clone(), scope.window), state)
+                    }
                 }
             };
             if before.unwrap_or_default() != state

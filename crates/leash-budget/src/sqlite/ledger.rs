@@ -24,6 +24,8 @@ use crate::{
 const REMEMBERED: Duration = Duration::from_hours(24);
 /// How many of those that ended last are remembered longer: a clock that jumps ahead does not make them old.
 const REMEMBERED_LEAST: i64 = 10_000;
+/// How many of those that ended last a reset looks at: a day's, but where more than ten end in a second.
+const MOST_LOOKED_AT: i64 = 1_000_000;
 /// The most holds that one transaction lets expire: it keeps the others out.
 const MOST_EXPIRED: usize = 1_000;
 /// The most rows of one list, however many are asked for.
@@ -897,9 +899,18 @@ impl<'a> Ledger<'a> {
         let before = self.balance(key, Window::Total, 0)?;
         self.flush()?;
         self.lines.clear();
+        // A clock that was set back does not make the reset older than the charges that it wipes out: a late settlement would
+        // take them off what was spent since.
+        let latest: Option<i64> = self
+            .db
+            .prepare_cached(
+                "SELECT max(at_us) FROM (SELECT at_us FROM leash_budget_ended ORDER BY nr DESC LIMIT ?1)",
+            )?
+            .query_row([MOST_LOOKED_AT], |row| row.get(0))?;
+        let now = self.now.as_unix_micros();
         self.db
             .prepare_cached("UPDATE leash_budget_accounts SET spent = 0, reset_us = ?2 WHERE key = ?1")?
-            .execute((key.as_str(), self.now.as_unix_micros()))?;
+            .execute((key.as_str(), latest.map_or(now, |latest| latest.max(now))))?;
         self.db
             .prepare_cached("DELETE FROM leash_budget_closed WHERE key = ?1")?
             .execute([key.as_str()])?;

@@ -24,7 +24,8 @@ use leash_budget::{
     Settled, Settlement, Written,
 };
 use leash_core::{
-    Caller, Clock, Digest, IdGenerator, ReservationId, SessionId, StoreError, SystemClock, Timestamp, Usd,
+    Caller, Clock, Digest, IdGenerator, ReservationId, SessionId, StoreError, StoreErrorKind, SystemClock,
+    Timestamp, Usd,
 };
 
 /// What a child is to do, in its environment.
@@ -201,9 +202,18 @@ async fn spend(
         let hold = hold(ids.reservation(SystemClock.now()), amount, scopes, lease);
         let id = hold.id;
         say(format_args!("reserving {id} {amount} {from}"));
-        let Reserve::Granted(balances) = store.reserve(&hold).await.unwrap() else {
-            say(format_args!("refused {id} 0 {from}"));
-            continue;
+        let balances = match insist(|| store.reserve(&hold)).await {
+            (Ok(Reserve::Granted(balances)), _) => balances,
+            (Ok(Reserve::Refused(_)), is_lost) => {
+                // Where an answer was lost, the question may be answered yet.
+                if !is_lost {
+                    say(format_args!("refused {id} 0 {from}"));
+                }
+                continue;
+            }
+            // It was granted, nobody heard of it, and its lease has run out since.
+            (Err(error), true) if error.kind() == StoreErrorKind::Conflict => continue,
+            (Err(error), _) => panic!("{error}"),
         };
         for (balance, scope) in balances.iter().zip(scopes) {
             assert_eq!(balance.key, scope.key);
@@ -212,14 +222,37 @@ async fn spend(
         tokio::task::yield_now().await;
         if random.below(4) == 0 {
             say(format_args!("releasing {id} 0 {from}"));
-            store.release(id).await.unwrap();
+            insist(|| store.release(id)).await.0.unwrap();
             say(format_args!("released {id} 0 {from}"));
         } else {
             let cost = random.below(amount + 1);
             say(format_args!("settling {id} {cost} {from}"));
-            store.settle(&settlement(&hold, cost)).await.unwrap();
+            let cost_of_it = settlement(&hold, cost);
+            insist(|| store.settle(&cost_of_it)).await.0.unwrap();
             say(format_args!("settled {id} {cost} {from}"));
         }
+    }
+}
+
+/// Asks again where the store is out of reach, for a minute at most. The answer, and whether any was lost on the way.
+async fn insist<T, F: Future<Output = Result<T, StoreError>>>(
+    ask: impl Fn() -> F,
+) -> (Result<T, StoreError>, bool) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let mut is_lost = false;
+    loop {
+        let answer = ask().await;
+        let is_away = |error: &StoreError| {
+            matches!(
+                error.kind(),
+                StoreErrorKind::Timeout | StoreErrorKind::Unavailable
+            )
+        };
+        if !answer.as_ref().err().is_some_and(is_away) || Instant::now() > deadline {
+            return (answer, is_lost);
+        }
+        is_lost = true;
+        tokio::task::yield_now().await;
     }
 }
 
@@ -308,16 +341,16 @@ impl Watch {
                     let store = open(&orders.url).await;
                     let scopes = orders.scopes();
                     while !is_over.load(Ordering::Acquire) {
-                        let balances = store.balances(&scopes).await.unwrap();
+                        let balances = insist(|| store.balances(&scopes)).await.0.unwrap();
                         for (balance, scope) in balances.iter().zip(&scopes) {
                             assert_within(balance, scope);
                         }
                         looks.fetch_add(1, Ordering::AcqRel);
                         if lets_expire {
-                            let found = store.expire(100).await.unwrap();
+                            let found = insist(|| store.expire(100)).await.0.unwrap();
                             let lines: Vec<_> = found.iter().map(Expired::written).collect();
                             expired.lock().unwrap().extend(found);
-                            store.confirm(&lines).await.unwrap();
+                            insist(|| store.confirm(&lines)).await.0.unwrap();
                         }
                     }
                 });
@@ -425,10 +458,24 @@ fn sums(orders: &Orders) -> [(u64, u64); 3] {
 /// Processes are killed at any moment and started anew: never over a cap; when the leases have run out nothing is held;
 /// and what was settled and what expired is what is spent, to the nano-dollar.
 pub(crate) fn killed_processes_leave_nothing_held_and_every_cent_counted(url: &str) {
+    killed_processes_in_trouble(url, |_, _| ());
+}
+
+/// The same while `trouble` does something to the store, in a thread of its own. It is told when it is over, and how often the
+/// store answered somebody who looks; what it returns is kept until the end.
+pub(crate) fn killed_processes_in_trouble<K: Send + 'static>(
+    url: &str,
+    trouble: impl FnOnce(&AtomicBool, &AtomicU64) -> K + Send + 'static,
+) {
     const KILLS: u64 = 12;
     let orders = orders(url, 7, 60, Some(400));
     block_on(open(url));
     let watch = Watch::start(&orders, true);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let troubled = {
+        let (is_over, looks) = (is_over.clone(), watch.looks.clone());
+        std::thread::spawn(move || trouble(&is_over, &looks))
+    };
     let readers: Vec<_> = (0..4_u64)
         .map(|worker| {
             let orders = orders.clone();
@@ -464,6 +511,8 @@ pub(crate) fn killed_processes_leave_nothing_held_and_every_cent_counted(url: &s
     for reader in readers {
         stories.extend(reader.join().unwrap());
     }
+    is_over.store(true, Ordering::Release);
+    let _kept = troubled.join().unwrap();
     // Whatever is still held belongs to the dead. Nobody renews it, so it goes when its lease does.
     let deadline = Instant::now() + Duration::from_secs(20);
     while sums(&orders).iter().any(|(_, reserved)| *reserved > 0) {

@@ -27,6 +27,9 @@ use leash_core::{Clock, IdGenerator, StoreErrorKind, SystemClock, Timestamp, Usd
 use leash_store::redis_client::cmd;
 use leash_store::{RedisOptions, SharedRedis, StoreUrl};
 
+#[path = "redis_faults.rs"]
+mod faults;
+
 const LONG: Duration = Duration::from_hours(1);
 
 /// A `redis-server` on a port of its own, with a folder of its own, ended with the test.
@@ -155,11 +158,15 @@ fn patient() -> RedisStoreOptions {
 /// As the processes of a program open it: whoever comes first begins it.
 pub(crate) async fn open(url: &str) -> Arc<dyn BudgetStore> {
     let url: StoreUrl = url.parse().unwrap();
-    let store = match RedisStore::init(&url, patient()).await {
-        Err(error) if error.kind() == StoreErrorKind::Conflict => RedisStore::open(&url, patient()).await,
-        begun => begun,
-    };
-    Arc::new(store.unwrap())
+    // A server that is down comes back in these tests.
+    let (store, _) = insist(|| async {
+        match RedisStore::init(&url, patient()).await {
+            Err(error) if error.kind() == StoreErrorKind::Conflict => RedisStore::open(&url, patient()).await,
+            begun => begun,
+        }
+    })
+    .await;
+    Arc::new(store)
 }
 
 pub(crate) async fn open_by(url: &str, clock: Arc<dyn Clock>) -> Arc<dyn BudgetStore> {

@@ -19,6 +19,9 @@ use tempfile::TempDir;
 
 use crate::processes::hold;
 
+#[path = "sqlite_faults.rs"]
+mod faults;
+
 const LONG: Duration = Duration::from_hours(1);
 
 fn options() -> SqliteStoreOptions {
