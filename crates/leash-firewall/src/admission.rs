@@ -324,6 +324,7 @@ pub(crate) struct Ending {
     store: Told,
     /// Whether another line may tell of its reservation.
     is_named: bool,
+    charged: Option<(Usd, bool)>,
     is_written: bool,
     ticket: Option<Appended>,
     /// What the store is to be told once the line is as durable as the log promises.
@@ -366,6 +367,7 @@ impl Ending {
             owes_line,
             store: if is_held { Told::Nothing } else { Told::Settled },
             is_named: owes_line,
+            charged: None,
             is_written: false,
             ticket: None,
             written: None,
@@ -381,8 +383,14 @@ impl Ending {
         self.details.has_lease.then_some(self.details.shared.lease)
     }
 
-    /// The charge, and whether it holds a guess.
-    fn charge(&self) -> (Usd, bool) {
+    /// The charge, and whether it holds a guess. Once said it stays so, as the store may have heard it.
+    fn charge(&mut self) -> (Usd, bool) {
+        let found = self.charged.unwrap_or_else(|| self.find_charge());
+        self.charged = Some(found);
+        found
+    }
+
+    fn find_charge(&self) -> (Usd, bool) {
         let bound = self.details.bound.amount;
         let reported = |usage: &Usage| self.details.cost(usage);
         match &self.end {
@@ -495,6 +503,7 @@ impl Ending {
             return;
         }
         self.store = Told::Lapsed;
+        self.charged = None;
         let (cost, estimated) = self.charge();
         let mut receipt = Receipt {
             cost,
