@@ -203,7 +203,11 @@ impl When {
             let day = MICROS_PER_MINUTE.saturating_mul(MINUTES_PER_DAY);
             let midnight = start.saturating_sub(start.rem_euclid(day));
             let today = midnight.saturating_add(within);
-            if today > start { today } else { today.saturating_add(day) }
+            if today > start {
+                today
+            } else {
+                today.saturating_add(day)
+            }
         });
         self.from
             .map(Timestamp::as_unix_micros)

@@ -468,7 +468,10 @@ impl PriceTable {
 
     fn with_ceiling_for(mut self, provider: &str, model: Option<&str>, price: ModelPrice) -> Self {
         let listed = ListedModel::new(provider, model.unwrap_or("*"), price);
-        let key = (self.provider_id(&lower(provider)).into(), model.map(|model| lower(model).into()));
+        let key = (
+            self.provider_id(&lower(provider)).into(),
+            model.map(|model| lower(model).into()),
+        );
         Arc::make_mut(&mut self.ceilings).insert(key, listed);
         self.custom()
     }
@@ -529,7 +532,9 @@ impl PriceTable {
 
     fn named(&self, provider: &str, model: &str) -> Option<&ListedModel> {
         if !self.deployments.is_empty() {
-            let meant = self.deployments.get(&(self.provider_id(provider).into(), model.into()));
+            let meant = self
+                .deployments
+                .get(&(self.provider_id(provider).into(), model.into()));
             if let Some((of, model)) = meant {
                 return self
                     .listed_or_own(provider, model)
@@ -922,7 +927,11 @@ mod tests {
         ] {
             let price = listed.price_within(at(moment), hour);
             let of = |usage| price.cost(&usage).unwrap().to_string();
-            assert_eq!((of(million(1, 0)), of(million(0, 1))), (input.into(), output.into()), "{moment}");
+            assert_eq!(
+                (of(million(1, 0)), of(million(0, 1))),
+                (input.into(), output.into()),
+                "{moment}"
+            );
         }
         let constant = PriceTable::embedded();
         let constant = constant.find("openai", "gpt-4-turbo").unwrap();
