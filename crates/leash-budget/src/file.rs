@@ -152,7 +152,10 @@ struct PricesEntry {
 struct Amount(Price);
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "an amount is a text in dollars, like `\"12.50\"`, or a whole number of nano-dollars"
+)]
 enum WrittenAmount {
     Nanos(u64),
     Dollars(String),
