@@ -166,7 +166,13 @@ impl Amount {
         let factor = factor(head.get(core.len()..).unwrap_or(""));
         let compact: String = core
             .chars()
-            .filter(|c| !matches!(c, '_' | ' ' | '\u{a0}' | '\u{202f}' | '\''))
+            .filter(|c| {
+                !matches!(
+                    c,
+                    '_' | ' ' | '\u{a0}' | '\u{2009}' | '\u{202f}' | '\'' | '\u{2019}'
+                )
+            })
+            .map(|c| if c == '\u{2212}' { '-' } else { c })
             .collect();
         let after = |sign: usize| compact.len().saturating_sub(sign).saturating_sub(1);
         let (point, comma) = (compact.rfind('.'), compact.rfind(','));
@@ -268,21 +274,46 @@ const UNFOLDING: usize = 60;
 fn amounts(args: &Value, field: &str) -> Result<Vec<Amount>, RuleError> {
     let path: Vec<&str> = field.split('.').collect();
     let mut amounts = Vec::new();
-    let mut take = |value: &Value| {
-        if !value.is_null() {
-            let amount = Amount::read(value).ok_or_else(|| RuleError::new("an amount is no number"))?;
-            amounts.push(amount);
-        }
-        Ok(())
-    };
-    under(args, &path, &mut take, 0)?;
+    under(args, &path, &mut |value| take(value, &mut amounts, 0), 0)?;
     Ok(amounts)
+}
+
+/// What says how much, in an object beside its currency: `{"amount": {"value": 5, "currency": "EUR"}}`.
+const HOW_MUCH: [&str; 7] = ["value", "amount", "total", "sum", "units", "number", "quantity"];
+/// How deep the number of an amount may lie below its name.
+const MAX_BELOW: u32 = 8;
+
+/// Adds what `value` says. Something there that is no number is an error.
+fn take(value: &Value, amounts: &mut Vec<Amount>, depth: u32) -> Result<(), RuleError> {
+    let wrong = || RuleError::new("an amount is no number");
+    if depth > MAX_BELOW {
+        return Err(wrong());
+    }
+    let below = depth.saturating_add(1);
+    match value {
+        Value::Null => Ok(()),
+        Value::Array(items) => items.iter().try_for_each(|item| take(item, amounts, below)),
+        Value::Object(members) => {
+            let mut any = false;
+            for (name, member) in members {
+                if HOW_MUCH.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+                    any = true;
+                    take(member, amounts, below)?;
+                }
+            }
+            if any { Ok(()) } else { Err(wrong()) }
+        }
+        _ => {
+            amounts.push(Amount::read(value).ok_or_else(wrong)?);
+            Ok(())
+        }
+    }
 }
 
 /// Asks a human about a tool's call whose amount is above a threshold.
 ///
 /// Default id: `hitl_on_amount`. The field is looked for at any depth; `order.total` is a `total` right below an `order`. An
-/// amount may be a number or a text that says one (`"$5,000.00"`, `"5k"`; `"5.000"` may be five thousand, and counts as that); one that says none blocks the call. A debit is as large as
+/// amount may be a number, an object that has one as its `value` or the like, or a text that says one (`"$5,000.00"`, `"5k"`; `"5.000"` may be five thousand, and counts as that); one that says none blocks the call. A debit is as large as
 /// a credit: the sign does not count. Equal to the threshold is not above it.
 ///
 /// ```
@@ -581,6 +612,10 @@ mod tests {
             json!({"amount": "5k"}),
             json!({"amount": "1.5 million USD"}),
             json!({"amount": "5.000"}),
+            json!({"amount": "\u{2212}5\u{2019}000"}),
+            json!({"amount": {"value": 5000, "currency": "EUR"}}),
+            json!({"amounts": [{"Amount": {"currency_code": "USD", "value": "5000.00"}}]}),
+            json!({"amount": [[5000]]}),
         ] {
             assert_eq!(decides(above.clone()), Some(true), "{above}");
         }
@@ -591,9 +626,17 @@ mod tests {
             json!({"amount": "999.99 kr"}),
             json!({"amount": 5.125}),
             json!({"amount": null}),
+            json!({"amount": {"value": "12.50", "currency": "EUR"}}),
+            json!({"amount": {"units": "5", "nanos": 500_000_000}}),
         ] {
             assert_eq!(decides(below.clone()), Some(false), "{below}");
         }
-        assert_eq!(decides(json!({"amount": "a lot"})), None);
+        for wrong in [
+            json!({"amount": "a lot"}),
+            json!({"amount": {"currency": "EUR"}}),
+            json!({"amount": {"value": {"value": true}}}),
+        ] {
+            assert_eq!(decides(wrong.clone()), None, "{wrong}");
+        }
     }
 }
