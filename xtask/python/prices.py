@@ -88,6 +88,11 @@ LITELLM = {
 # What both sources may leave out: a search in preview (`web_search_preview`) costs 25 dollars a thousand with models that
 # do not reason, and the answer does not say which of OpenAI's two kinds of search it was. From OpenAI's page of prices.
 SEARCH_FLOORS = [("openai", re.compile(r"gpt-4(o|\.1)(-mini|-nano)?(-20\d\d-.*)?"), 25 * 10**12)]
+# What a container costs in which the provider runs code: litellm's entry of it, or an hour of one, which is more than a call
+# takes, where it is billed by the time. From Anthropic's documentation, "Code execution tool", "Pricing".
+CONTAINERS = {"openai": "openai/container", "azure": "azure/container", "anthropic": Decimal("0.05")}
+# A context window that the model's own tiers pass is out of date; this is the next one that was offered.
+LONG_WINDOW = 10**6
 # Providers whose models are taken from litellm where genai-prices does not know them.
 ADDED = ("anthropic", "openai")
 
@@ -462,6 +467,20 @@ def litellm_rates(entry, suffix=""):
     return rates
 
 
+def litellm_regional(entry):
+    """How many percent dearer a token is where it is processed in one region."""
+    factors = [value for key, value in entry.items() if key.startswith("regional_processing_uplift_multiplier_")]
+    return max([int(((factor - 1) * 100).to_integral_value(rounding=ROUND_CEILING)) for factor in factors], default=0)
+
+
+def container_price(litellm, provider):
+    """What a container costs, in our unit; `None` where the provider has none."""
+    cost = CONTAINERS.get(provider)
+    if isinstance(cost, str):
+        cost = litellm[cost]["code_interpreter_cost_per_session"]
+    return None if cost is None else nanos(cost, 1)
+
+
 def litellm_search(entry):
     """A search on the web, at the dearest size of context."""
     costs = entry.get("search_context_cost_per_query")
@@ -571,7 +590,7 @@ def main():
                     rules.append("=" + name)
             if rules:
                 line["match"] = rules
-            window, output, search = model.get("context_window"), None, None
+            window, output, search, regional = model.get("context_window"), None, None, 0
             if provider.id in LITELLM:
                 names = {model.id.lower(): None}
                 for rule in flat(rule_of(model.match)):
@@ -595,6 +614,7 @@ def main():
                         cost = litellm_search(theirs)
                         if cost is not None:
                             search = max(search or 0, cost)
+                        regional = max(regional, litellm_regional(theirs))
                         # The first that is the model itself is compared; later ones may be of another date.
                         if len(seen) == 1 and name == model.id.lower():
                             compared += 1
@@ -606,10 +626,16 @@ def main():
                                 if prices and mine:
                                     found += compare(mine, prices, prefix=f"{tier}: ")
                             differences += [(f"{provider.id}/{model.id}", *one) for one in found]
+            passed = [tier["above_input_tokens"] for entry in entries for tier in entry.get("tiers", [])]
+            if window is not None and max(passed, default=0) >= window:
+                notes.append(f"`{model.id}`: a context window of {LONG_WINDOW}, as it has prices for more than the {window} that are listed")
+                window = max(window, LONG_WINDOW)
             if window is not None:
                 line["context_window"] = window
             if output is not None:
                 line["max_output_tokens"] = output
+            if regional:
+                line["regional_percent"] = regional
             floor = [cost for id, names, cost in SEARCH_FLOORS if id == provider.id and names.fullmatch(model.id)]
             search = max([cost for cost in [search, *floor] if cost is not None], default=None)
             if search is not None:
@@ -654,6 +680,8 @@ def main():
                         tiers[tier] = {name: value for name, value in rates.items() if name != "tiers"} | prices
                 if tiers:
                     rates["service_tiers"] = dict(sorted(tiers.items()))
+                if litellm_regional(entry):
+                    line["regional_percent"] = litellm_regional(entry)
                 line["prices"] = [rates]
                 models.append(line)
                 added.append((f"{provider.id}/{key}", rates["input"], rates["output"]))
@@ -668,6 +696,15 @@ def main():
                 for entry in line["prices"]:
                     for rates in [entry, *entry.get("service_tiers", {}).values()]:
                         rates.setdefault("web_search", dearest)
+
+    # So has a container with code, for what answers in words.
+    for line in models:
+        cost = container_price(litellm, line["provider"])
+        if cost is not None:
+            for entry in line["prices"]:
+                for rates in [entry, *entry.get("service_tiers", {}).values()]:
+                    if "output" in rates:
+                        rates.setdefault("code_execution", cost)
 
     for line in models:
         for entry in line["prices"]:
@@ -692,7 +729,7 @@ def main():
     with open(out_json, "w", encoding="utf-8", newline="\n") as out:
         out.write("{\n")
         out.write(f'"version":{dump(version)},\n"as_of":{dump(as_of)},\n')
-        out.write(f'"unit":{dump("nano-dollars for a million tokens, searches or requests")},\n')
+        out.write(f'"unit":{dump("nano-dollars for a million tokens, searches, containers or requests")},\n')
         out.write('"providers":[\n' + ",\n".join(map(dump, heads)) + "\n],\n")
         out.write('"models":[\n' + ",\n".join(map(dump, models)) + "\n]\n}\n")
 
@@ -816,6 +853,18 @@ Nothing is free by omission. A model that is listed without a figure (the `:free
 today ends some day without anybody telling the table; give it one yourself (`"input": 0, "output": 0`) if you know better. Models that
 are billed by what a chat does not count (seconds of audio, pages, characters, frames) are known and refused as well.
 
+OpenAI adds a tenth to every token of its newer models at the hosts that process in one region (`eu.api.openai.com`); that
+is in the bound and in the cost of calls to them.
+
+A model that another one may ask for advice (`advisor_20260301`) is billed at its own price, which the bound counts for as often
+as it may be asked, and the cost for what the answer says that it used. A container in which the provider runs code costs
+what it costs for the shortest time it is sold for, with Anthropic an hour; where a tool for the web includes it, nothing.
+
+A tool that the provider runs and that is neither a search nor code, and a member of a request that is not known here, has no
+price in any list. Such a call is refused, unless you say how often at most (`max_server_tool_uses`) and what each use costs
+(`"other_tool"`, in the prices of the model). Requests that name other models to answer instead (`fallbacks`, `models`) are
+refused.
+
 A search on the web costs what the dearer of the sources says, or what OpenAI's search in preview costs, because the answer
 does not tell which kind it was; where a model has no price for it, it has that of the provider's dearest model.
 
@@ -838,6 +887,11 @@ whole number of nano-dollars, both for a million units:
   ]
 }}
 ```
+
+The amounts of a model are `input`, `output`, `reasoning`, `cache_read`, `cache_write`, `cache_write_1h`, `input_audio`, `input_image`,
+`cache_read_audio`, `cache_read_image`, `output_audio`, `output_image`, `request`, `web_search`, `file_search`, `code_execution` and
+`other_tool`; a search that costs a cent is written `"10000"`, as all are for a million. `tiers` and `service_tiers` have the same,
+`from` and `daily` say when.
 
 In code: `with_price`, `with_ceiling`, `with_model_ceiling`, `with_deployment`.
 

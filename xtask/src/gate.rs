@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -108,6 +109,12 @@ pub(crate) const STEPS: &[Step] = &[
         about: "the commands that the shell rule finds, against tree-sitter's grammar of Bash, in a Python environment below target",
         slow: true,
         run: tree_sitter,
+    },
+    Step {
+        name: "fuzz",
+        about: "every fuzz target over its corpus, and half a minute more",
+        slow: true,
+        run: fuzz,
     },
     Step {
         name: "chaos",
@@ -451,6 +458,92 @@ fn chaos(workspace: &Workspace) -> Result<()> {
     )
 }
 
+/// How long each target looks for something new, in seconds.
+const FUZZ_SECONDS: u32 = 30;
+
+/// Runs every target of every folder `fuzz`. What is found new stays below the target folder; what ends a target lies in
+/// `fuzz/artifacts`, and the last lines say where.
+fn fuzz(workspace: &Workspace) -> Result<()> {
+    let found = fuzz_targets(&workspace.root)?;
+    if found.is_empty() {
+        bail!("there is no fuzz target");
+    }
+    let target = workspace.target.join("fuzz");
+    for (folder, name) in found {
+        let corpus = target.join("corpus").join(&name);
+        std::fs::create_dir_all(&corpus).with_context(|| format!("failed to make `{}`", corpus.display()))?;
+        let mut command = Command::new("rustup");
+        command
+            .current_dir(&workspace.root)
+            .stdin(Stdio::null())
+            .args(["run", "nightly", "cargo", "fuzz", "run", "--fuzz-dir"])
+            .arg(&folder)
+            .arg(&name)
+            .args([corpus, folder.join("corpus").join(&name)])
+            .arg("--")
+            .arg(format!("-max_total_time={FUZZ_SECONDS}"))
+            .args([
+                "-timeout=5",
+                "-rss_limit_mb=2048",
+                "-verbosity=0",
+                "-print_final_stats=1",
+            ])
+            .env("CARGO_TARGET_DIR", &target);
+        // What the cargo that runs us says of itself is not true of the other toolchain's.
+        for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+            command.env_remove(name);
+        }
+        let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+        println!(
+            "$ CARGO_TARGET_DIR={} rustup {}",
+            target.display(),
+            words.join(" ")
+        );
+        let status = command.status().context("failed to run `rustup`")?;
+        if !status.success() {
+            bail!("the fuzz target `{name}` ended with {status}; what ended it is named above");
+        }
+    }
+    Ok(())
+}
+
+/// The folders of fuzz targets below `root` and the names of the targets in each, sorted. A target without a corpus, or
+/// that its package does not know, is a failure.
+fn fuzz_targets(root: &Path) -> Result<Vec<(PathBuf, String)>> {
+    let mut found = Vec::new();
+    for crate_dir in list(&root.join("crates"))? {
+        let folder = crate_dir.join("fuzz");
+        if !folder.join("Cargo.toml").exists() {
+            continue;
+        }
+        let manifest = std::fs::read_to_string(folder.join("Cargo.toml"))?;
+        for file in list(&folder.join("fuzz_targets"))? {
+            let name = file
+                .file_stem()
+                .and_then(|name| name.to_str())
+                .context("a fuzz target's name is not UTF-8")?
+                .to_owned();
+            if !manifest.contains(&format!("name = \"{name}\"")) {
+                bail!("`{}` is not in the manifest of its package", file.display());
+            }
+            if list(&folder.join("corpus").join(&name))?.is_empty() {
+                bail!("the fuzz target `{name}` has no corpus");
+            }
+            found.push((folder.clone(), name));
+        }
+    }
+    Ok(found)
+}
+
+fn list(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("failed to list `{}`", dir.display()))?;
+    let mut paths = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
 /// The release that the rule is tested against.
 const PRESIDIO: &str = "presidio-analyzer[server]==2.2.366";
 
@@ -594,6 +687,19 @@ mod tests {
         );
         assert!(parse(&["--only"]).is_err());
         assert!(parse(&["--quick"]).is_err());
+    }
+
+    #[test]
+    fn every_fuzz_target_has_a_corpus_and_is_known_to_its_package() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let names: Vec<String> = fuzz_targets(root)
+            .unwrap()
+            .into_iter()
+            .map(|(_, name)| name)
+            .collect();
+        for parser in ["sql", "shell", "pii", "secrets", "places", "policy_file"] {
+            assert!(names.iter().any(|name| name == parser), "{parser}");
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ Usage: cargo xtask ci [--full] [--only STEP]... [--no-install]
        cargo xtask prices [--genai VERSION|WHEEL] [--litellm VERSION|WHEEL] [--as-of DAY] [--check]
 
 ci      the gate: every step, the cheapest first; the first that fails ends it
-  --full         also what is slow: feature combinations, packages, long chaos tests
+  --full         also what is slow: feature combinations, packages, fuzzing, long chaos tests
   --only STEP    only this step; may be given more than once
   --no-install   say how to install a missing tool instead of installing it
   --list         name the steps and what each runs

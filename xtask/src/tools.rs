@@ -61,7 +61,7 @@ pub(crate) const TOOLS: &[Tool] = &[
             "--version",
             "0.9.143",
         ],
-        needed_by: &["test", "presidio", "chaos"],
+        needed_by: &["test", "presidio", "tree-sitter", "chaos"],
         note: "takes some minutes on two cores, once",
     },
     Tool {
@@ -87,6 +87,34 @@ pub(crate) const TOOLS: &[Tool] = &[
             "0.6.46",
         ],
         needed_by: &["features"],
+        note: "takes about a minute, once",
+    },
+    Tool {
+        name: "nightly",
+        check: &["rustup", "run", "nightly", "rustc", "--version"],
+        install: &[
+            "rustup",
+            "toolchain",
+            "install",
+            "nightly",
+            "--profile",
+            "minimal",
+        ],
+        needed_by: &["fuzz"],
+        note: "a toolchain: what fuzzing needs of the compiler is in no other",
+    },
+    Tool {
+        name: "cargo-fuzz",
+        check: &["cargo", "fuzz", "--version"],
+        install: &[
+            "cargo",
+            "install",
+            "cargo-fuzz",
+            "--locked",
+            "--version",
+            "0.13.2",
+        ],
+        needed_by: &["fuzz"],
         note: "takes about a minute, once",
     },
 ];

@@ -12,7 +12,7 @@ use leash_firewall::{Admission, Answer, Firewall, Outcome, Wrap};
 use leash_wire::{
     Endpoint, Format, FreeEndpoint, Limits, Outgoing, REFUSAL_STATUS, Refusal, Request as WireRequest,
     Response as WireResponse, StreamMeter, StreamOptions, WireError, check_encoding, classify, deployment,
-    error_body, is_event_stream, not_billed, outgoing_body,
+    error_body, is_event_stream, is_regional, not_billed, outgoing_body,
 };
 use reqwest::{Request, Response, ResponseBuilderExt, Url};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware, Next, Result};
@@ -210,7 +210,8 @@ impl LeashMiddleware {
         };
         let include_usage = wire.wants_usage_injected();
         let offers_unbounded_tools = wire.max_server_tool_uses.is_none();
-        let call = wire.into_model_call(self.firewall.caller().clone());
+        let mut call = wire.into_model_call(self.firewall.caller().clone());
+        call.in_region = url.host_str().is_some_and(is_regional);
         let admission = match self.firewall.admit(call).await {
             Ok(admission) => admission,
             Err(error) => return self.refused(Some(format), url, error),

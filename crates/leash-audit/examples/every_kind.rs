@@ -43,11 +43,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             target: model,
             request_hash,
             bound: cents(10)?,
+            scopes: &["team:search"],
         }),
         Kind::Admitted(Admitted {
             target: Target::Tool { tool: "search" },
             request_hash,
             bound: Usd::ZERO,
+            scopes: &[],
         }),
         Kind::ModelCall(ModelCall {
             provider: "anthropic",

@@ -453,6 +453,8 @@ pub struct Admitted<'a> {
     pub request_hash: Digest,
     /// What it may cost at most.
     pub bound: Usd,
+    /// As [`ModelCall::scopes`].
+    pub scopes: &'a [&'a str],
 }
 
 /// A torn tail that was set aside.

@@ -13,17 +13,18 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use leash_budget::{
     BudgetAdmin, BudgetStore, Held, Hold, HoldLine, RedisStore, RedisStoreOptions, Restored, Scope, ScopeKey,
-    Settlement, Window,
+    Settlement, Window, Written,
 };
 use leash_core::{Caller, Clock as _, Digest, IdGenerator, SessionId, SystemClock, Usd};
 use leash_store::redis_client::cmd;
 use leash_store::{RedisOptions, SharedRedis, StoreUrl};
+use tokio::sync::oneshot;
 
 const TASKS: u64 = 64;
 
@@ -104,13 +105,31 @@ fn hold(ids: &IdGenerator, session: &SessionId, scopes: &Arc<[Scope]>) -> Hold {
     }
 }
 
-/// `pairs` calls by 64 tasks, each call under the caps of `width` of: its session, its tenant, everything. Returns how
-/// long each question took.
+/// How often lines are confirmed, as a firewall does it.
+const CONFIRM_EVERY: Duration = Duration::from_millis(50);
+
+/// Confirms what is in `lines` now and then, and the last of it when all callers are done.
+async fn confirm(store: RedisStore, lines: Arc<Mutex<Vec<Written>>>, mut done: oneshot::Receiver<()>) {
+    loop {
+        let is_last = tokio::time::timeout(CONFIRM_EVERY, &mut done).await.is_ok();
+        let written = std::mem::take(&mut *lines.lock().unwrap());
+        for some in written.chunks(256) {
+            store.confirm(some).await.unwrap();
+        }
+        if is_last {
+            return;
+        }
+    }
+}
+
+/// `pairs` calls by 64 tasks, each call under the caps of `width` of: its session, its tenant, everything. The lines of the
+/// calls are owed, and confirmed some at a time. Returns how long each question of a call took.
 async fn spend(store: &RedisStore, pairs: u64, width: usize) -> Vec<Duration> {
     let ids = Arc::new(IdGenerator::from_os());
+    let lines = Arc::new(Mutex::new(Vec::new()));
     let tasks: Vec<_> = (0..TASKS)
         .map(|task| {
-            let (store, ids) = (store.clone(), ids.clone());
+            let (store, ids, lines) = (store.clone(), ids.clone(), lines.clone());
             let turns = pairs / TASKS + u64::from(task < pairs % TASKS);
             tokio::spawn(async move {
                 let session = SessionId::new(format!("s_{task}")).unwrap();
@@ -130,19 +149,28 @@ async fn spend(store: &RedisStore, pairs: u64, width: usize) -> Vec<Duration> {
                         id: hold.id,
                         amount: Usd::from_nanos(1).unwrap(),
                         scopes: scopes.clone(),
+                        owes_line: true,
                     };
                     let start = Instant::now();
                     store.settle(&settlement).await.unwrap();
                     times.push(start.elapsed());
+                    lines.lock().unwrap().push(Written {
+                        id: hold.id,
+                        charged: settlement.amount,
+                    });
                 }
                 times
             })
         })
         .collect();
+    let (all_done, done) = oneshot::channel();
+    let confirmer = tokio::spawn(confirm(store.clone(), lines, done));
     let mut times = Vec::new();
     for task in tasks {
         times.extend(task.await.unwrap());
     }
+    all_done.send(()).unwrap();
+    confirmer.await.unwrap();
     times
 }
 

@@ -10,15 +10,16 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, measurement::WallTime};
 use leash_budget::{
     BudgetAdmin, BudgetStore, Held, Hold, HoldLine, Restored, Scope, ScopeKey, Settlement, SqliteStore,
-    SqliteStoreOptions, SqliteSync, Window,
+    SqliteStoreOptions, SqliteSync, Window, Written,
 };
 use leash_core::{Caller, Clock as _, Digest, IdGenerator, SessionId, SystemClock, Usd};
+use tokio::sync::oneshot;
 
 /// Where a child finds the file, in its environment.
 const FILE: &str = "LEASH_BUDGET_BENCH_FILE";
@@ -39,12 +40,31 @@ async fn open(path: &Path, sync: SqliteSync) -> Arc<SqliteStore> {
     Arc::new(opened.unwrap())
 }
 
-/// `pairs` calls by 64 tasks, each call under the caps of its session, its tenant and everything.
+/// How often lines are confirmed, as a firewall does it.
+const CONFIRM_EVERY: Duration = Duration::from_millis(50);
+
+/// Confirms what is in `lines` now and then, and the last of it when all callers are done.
+async fn confirm(store: Arc<SqliteStore>, lines: Arc<Mutex<Vec<Written>>>, mut done: oneshot::Receiver<()>) {
+    loop {
+        let is_last = tokio::time::timeout(CONFIRM_EVERY, &mut done).await.is_ok();
+        let written = std::mem::take(&mut *lines.lock().unwrap());
+        for some in written.chunks(256) {
+            store.confirm(some).await.unwrap();
+        }
+        if is_last {
+            return;
+        }
+    }
+}
+
+/// `pairs` calls by 64 tasks, each call under the caps of its session, its tenant and everything. The lines of the calls are
+/// owed, and confirmed some at a time.
 async fn spend(store: &Arc<SqliteStore>, pairs: u64) {
     let ids = Arc::new(IdGenerator::from_os());
+    let lines = Arc::new(Mutex::new(Vec::new()));
     let tasks: Vec<_> = (0..TASKS)
         .map(|task| {
-            let (store, ids) = (store.clone(), ids.clone());
+            let (store, ids, lines) = (store.clone(), ids.clone(), lines.clone());
             let turns = pairs / TASKS + u64::from(task < pairs % TASKS);
             tokio::spawn(async move {
                 let session = SessionId::new(format!("s_{task}")).unwrap();
@@ -73,15 +93,24 @@ async fn spend(store: &Arc<SqliteStore>, pairs: u64) {
                         id: hold.id,
                         amount: Usd::from_nanos(1).unwrap(),
                         scopes: scopes.clone(),
+                        owes_line: true,
                     };
                     store.settle(&settlement).await.unwrap();
+                    lines.lock().unwrap().push(Written {
+                        id: hold.id,
+                        charged: settlement.amount,
+                    });
                 }
             })
         })
         .collect();
+    let (all_done, done) = oneshot::channel();
+    let confirmer = tokio::spawn(confirm(store.clone(), lines, done));
     for task in tasks {
         task.await.unwrap();
     }
+    all_done.send(()).unwrap();
+    confirmer.await.unwrap();
 }
 
 /// Spends as many pairs as each line of its standard input says, and says when it is done.

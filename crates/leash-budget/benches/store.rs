@@ -54,6 +54,7 @@ impl Bench {
             id: hold.id,
             amount: Usd::from_nanos(1).unwrap(),
             scopes: scopes.clone(),
+            owes_line: false,
         };
         block_on(async {
             self.store.reserve(&hold).await.unwrap();

@@ -1,8 +1,8 @@
 //! What a call can cost at most, before it is made: [`bound`]; and what of it a budget affords: [`clamp`].
 
-use leash_core::{InputSize, ModelCall, Usd};
+use leash_core::{Advisor, InputSize, ModelCall, Usd};
 
-use crate::price::Load;
+use crate::price::{ADVICE, Dearest, Load};
 use crate::{ModelPrice, PriceError};
 
 /// The most that a call can use and cost.
@@ -31,7 +31,9 @@ pub enum BoundError {
     )]
     Output,
     /// The request offers server tools without saying how often they may be used.
-    #[error("the server tools have no upper bound: set `max_uses`")]
+    #[error(
+        "what the provider may run for the model has no upper bound: set `max_uses` or `max_tool_calls`, a ceiling with `max_server_tool_uses`, or leave out what is not known here"
+    )]
     ServerTools,
     /// The bound is above what an amount can be, or something has no price.
     #[error(transparent)]
@@ -46,7 +48,8 @@ pub enum BoundError {
 /// request's maximum for each choice, else the model's, else its context window, and what no maximum limits. All of it at the dearest of the
 /// prices that could apply: tiers for long inputs up to that bound, writing to the cache where the call may, sound and
 /// images where it may have them, the service tier that it asks for and the standard one, and the priority tier where
-/// it asks for none.
+/// it asks for none. What the provider does by itself counts too: rounds of its own, summing up, and a model that is asked
+/// for advice, which reads up to its own context window each time.
 ///
 /// How often server tools may run comes with the call, or is refused; whoever wants a ceiling of their own sets
 /// [`ModelCall::max_server_tool_uses`] where it is `None`.
@@ -60,9 +63,10 @@ pub fn bound(call: &ModelCall, price: &ModelPrice, input_tokens: Option<u64>) ->
         .ok_or(BoundError::Output)?;
     let output_tokens = each
         .checked_mul(call.choices.max(1))
+        .and_then(|tokens| tokens.checked_add(summaries(call, price)?))
         .ok_or(PriceError::TooLarge)?;
     let load = load(call, price, input_tokens, output_tokens)?;
-    let amount = price.dearest(&load)?.amount(output_tokens)?;
+    let amount = dearest(call, price, &load)?.amount(output_tokens)?;
     Ok(Bound {
         input_tokens: load.input_tokens,
         output_tokens,
@@ -96,12 +100,13 @@ pub fn bound(call: &ModelCall, price: &ModelPrice, input_tokens: Option<u64>) ->
 #[must_use]
 pub fn clamp(call: &ModelCall, price: &ModelPrice, input_tokens: Option<u64>, available: Usd) -> Option<u64> {
     let choices = call.choices.max(1);
+    let summaries = summaries(call, price)?;
     let load = load(call, price, input_tokens, choices).ok()?;
-    let affordable = price.dearest(&load).ok()?.affords(available)?;
-    let each = affordable.checked_div(choices)?;
+    let affordable = dearest(call, price, &load).ok()?.affords(available)?;
+    let each = affordable.checked_sub(summaries)?.checked_div(choices)?;
     let extra = call.extra_output_tokens;
     // What overflows has no bound.
-    let largest = u64::MAX.checked_div(choices)?;
+    let largest = u64::MAX.checked_sub(summaries)?.checked_div(choices)?;
     let written = each.min(largest).checked_sub(extra)?;
     Some(written.min(most_output(price)?)).filter(|tokens| *tokens >= call.least_output_tokens.max(1))
 }
@@ -109,6 +114,56 @@ pub fn clamp(call: &ModelCall, price: &ModelPrice, input_tokens: Option<u64>, av
 /// The most a model answers with; what it answers with is in its context window as well.
 fn most_output(price: &ModelPrice) -> Option<u64> {
     price.max_output_tokens.or(price.context_window)
+}
+
+/// What the provider writes when it sums up, which no maximum in the request limits. `None` where nothing does.
+fn summaries(call: &ModelCall, price: &ModelPrice) -> Option<u64> {
+    match call.compactions {
+        0 => Some(0),
+        times => most_output(price)?.checked_mul(times),
+    }
+}
+
+/// What the call costs at most, with advice.
+fn dearest(call: &ModelCall, price: &ModelPrice, load: &Load) -> Result<Dearest, BoundError> {
+    let own = price.dearest(load)?;
+    let Some(advisor) = &call.advisor else {
+        return Ok(own);
+    };
+    let fixed = advice(call, price, advisor)?.checked_add(own.fixed);
+    Ok(Dearest {
+        fixed: fixed.ok_or(PriceError::TooLarge)?,
+        ..own
+    })
+}
+
+/// What advice costs at most: all that the advisor can read and write, as often as it may be asked. Whether it uses its
+/// cache is up to the request.
+fn advice(call: &ModelCall, price: &ModelPrice, advisor: &Advisor) -> Result<u128, BoundError> {
+    let price = price.advisor.as_deref().ok_or(PriceError::Unpriced(ADVICE))?;
+    let uses = advisor
+        .max_uses
+        .or(call.max_server_tool_uses)
+        .ok_or(BoundError::ServerTools)?;
+    let window = price.context_window.ok_or(BoundError::Input)?;
+    let each = advisor.max_output_tokens.or_else(|| most_output(price));
+    let all = |tokens: u64| tokens.checked_mul(uses).ok_or(PriceError::TooLarge);
+    let output_tokens = all(each.ok_or(BoundError::Output)?)?;
+    let dearest = price.dearest(&Load {
+        input_tokens: all(window)?,
+        output_tokens,
+        server_tool_uses: 0,
+        writes_cache: true,
+        has_media: true,
+        wants_sound: false,
+        runs_code: false,
+        runs_other_tools: false,
+        service_tier: call.service_tier,
+        surcharge_percent: price.surcharge_of(call),
+    })?;
+    let output = dearest.each.checked_mul(u128::from(output_tokens));
+    let sum = output.and_then(|output| output.checked_add(dearest.fixed));
+    Ok(sum.ok_or(PriceError::TooLarge)?)
 }
 
 fn load(
@@ -122,8 +177,11 @@ fn load(
         InputSize::Bytes(bytes) => (input_tokens.map_or(bytes, |tokens| tokens.min(bytes)), true),
         InputSize::Unbounded => {
             let window = price.context_window.ok_or(BoundError::Input)?;
-            let readings = server_tool_uses.checked_add(1).ok_or(PriceError::TooLarge)?;
-            let tokens = window.checked_mul(readings).ok_or(PriceError::TooLarge)?;
+            let readings = server_tool_uses
+                .checked_add(1)
+                .and_then(|readings| readings.max(call.rounds).checked_add(call.compactions));
+            let tokens = readings.and_then(|readings| window.checked_mul(readings));
+            let tokens = tokens.ok_or(PriceError::TooLarge)?;
             (tokens, false)
         }
     };
@@ -134,8 +192,10 @@ fn load(
         writes_cache: call.writes_cache,
         has_media: call.has_media || !is_text,
         wants_sound: call.wants_sound,
+        runs_code: call.runs_code,
+        runs_other_tools: call.runs_other_tools,
         service_tier: call.service_tier,
-        surcharge_percent: call.surcharge_percent,
+        surcharge_percent: price.surcharge_of(call),
     })
 }
 
@@ -144,8 +204,8 @@ fn load(
 mod tests {
     use super::*;
     use crate::price::tests::{model, usage};
-    use crate::{Price, PriceTable};
-    use leash_core::{Caller, ServiceTier, SessionId, Usage};
+    use crate::{Price, PriceTable, Rates};
+    use leash_core::{Advice, Caller, ServiceTier, SessionId, Usage};
     use proptest::prelude::*;
 
     fn call(max_output_tokens: u64) -> ModelCall {
@@ -235,6 +295,153 @@ mod tests {
         assert_eq!(amount(&call), "2.5500005");
     }
 
+    fn listed(model: &str) -> ModelPrice {
+        let price = PriceTable::embedded().price("anthropic", model).cloned();
+        price.unwrap().as_ref().clone()
+    }
+
+    #[test]
+    fn advice_is_bounded_by_all_that_its_model_can_read_and_write_each_time() {
+        let own = listed("claude-haiku-4-5");
+        let advised = own.clone().with_advisor(std::sync::Arc::new(listed("claude-opus-4-5")));
+        let mut call = call(0);
+        call.max_server_tool_uses = Some(3);
+        let without = bound(&call, &advised, None).unwrap().amount;
+        let advice = |call: &ModelCall| {
+            let amount = bound(call, &advised, None).unwrap().amount;
+            Usd::from_nanos(amount.as_nanos() - without.as_nanos()).unwrap().to_string()
+        };
+        let mut advisor = Advisor::new("claude-opus-4-5");
+        call.advisor = Some(advisor.clone());
+        // Three times 200,000 at 10 USD, written for an hour, and 64,000 at 25 USD.
+        assert_eq!(advice(&call), "10.80");
+        advisor.max_uses = Some(1);
+        advisor.max_output_tokens = Some(2_000);
+        call.advisor = Some(advisor);
+        assert_eq!(advice(&call), "2.05");
+        let unpriced = bound(&call, &own, None);
+        assert_eq!(unpriced, Err(BoundError::Price(PriceError::Unpriced(ADVICE))));
+        let nowhere = own.with_advisor(std::sync::Arc::new(ModelPrice {
+            context_window: None,
+            ..listed("claude-opus-4-5")
+        }));
+        assert_eq!(bound(&call, &nowhere, None), Err(BoundError::Input));
+    }
+
+    #[test]
+    fn rounds_and_summaries_of_the_provider_are_in_the_bound() {
+        let price = listed("claude-haiku-4-5");
+        let mut call = call(1_000);
+        call.input = InputSize::Unbounded;
+        let of = |call: &ModelCall| {
+            let bound = bound(call, &price, None).unwrap();
+            (bound.input_tokens, bound.output_tokens)
+        };
+        assert_eq!(of(&call), (200_000, 1_000));
+        call.compactions = 1;
+        assert_eq!(of(&call), (400_000, 65_000));
+        call.max_server_tool_uses = Some(2);
+        call.rounds = 10;
+        call.compactions = 10;
+        assert_eq!(of(&call), (4_000_000, 641_000));
+        call.max_server_tool_uses = Some(30);
+        assert_eq!(of(&call), (8_200_000, 641_000));
+        let lowered = clamp(&call, &price, None, "30".parse().unwrap()).unwrap();
+        call.max_output_tokens = Some(lowered);
+        assert!(bound(&call, &price, None).unwrap().amount <= "30".parse().unwrap());
+        let endless = ModelPrice {
+            max_output_tokens: None,
+            context_window: None,
+            ..price
+        };
+        assert!(bound(&call, &endless, None).is_err());
+    }
+
+    #[test]
+    fn what_runs_at_the_provider_needs_a_price_of_its_own() {
+        let flat = |own: Rates| {
+            let one = Some(Price::per_million("1".parse().unwrap()));
+            ModelPrice::new(Rates {
+                input: one,
+                output: one,
+                web_search: one,
+                ..own
+            })
+        };
+        let each = Price::each("0.03".parse().unwrap());
+        let mut call = call(0);
+        call.input = InputSize::Bytes(0);
+        call.max_server_tool_uses = Some(2);
+        let of = |call: &ModelCall, own| bound(call, &flat(own), None).map(|bound| bound.amount.to_string());
+        assert!(of(&call, Rates::default()).is_ok());
+        call.runs_code = true;
+        assert!(of(&call, Rates::default()).is_err());
+        let code = Rates {
+            code_execution: each,
+            ..Rates::default()
+        };
+        assert_eq!(of(&call, code).unwrap(), "0.06");
+        call.runs_other_tools = true;
+        assert!(of(&call, code).is_err());
+        let other = Rates {
+            other_tool: Price::each("0.50".parse().unwrap()),
+            ..code
+        };
+        assert_eq!(of(&call, other).unwrap(), "1.00");
+        // Nothing runs, nothing costs.
+        call.max_server_tool_uses = Some(0);
+        assert!(of(&call, Rates::default()).is_ok());
+    }
+
+    #[test]
+    fn a_model_that_draws_unasked_is_bounded_at_the_price_of_images() {
+        let price = PriceTable::embedded().price("google", "gemini-2.5-flash-image").cloned().unwrap();
+        let mut call = call(1_000_000);
+        call.input = InputSize::Bytes(0);
+        call.has_media = false;
+        assert_eq!(bound(&call, &price, None).unwrap().amount.to_string(), "30.00");
+    }
+
+    #[test]
+    fn a_call_that_is_processed_in_one_region_costs_more_with_models_that_say_so() {
+        let table = PriceTable::embedded();
+        let mut call = call(1_000_000);
+        call.input = InputSize::Bytes(0);
+        call.service_tier = ServiceTier::Standard;
+        let usage = Usage {
+            output_tokens: 1_000_000,
+            ..Usage::default()
+        };
+        for (model, within, outside) in [("gpt-6-sol", "11.00", "10.00"), ("gpt-4o", "10.00", "10.00")] {
+            let price = table.price("openai", model).unwrap();
+            for (in_region, expected) in [(true, within), (false, outside)] {
+                call.in_region = in_region;
+                let of = |amount: Result<Usd, _>| amount.unwrap().to_string();
+                assert_eq!(of(bound(&call, price, None).map(|bound| bound.amount).map_err(|_| ())), expected);
+                assert_eq!(of(price.cost_of(&call, &usage).map_err(|_| ())), expected, "{model}");
+            }
+        }
+    }
+
+    #[test]
+    fn uses_that_an_answer_does_not_count_are_charged_as_often_as_they_may_have_been() {
+        let price = PriceTable::embedded().price("openai", "gpt-4o-search-preview").cloned().unwrap();
+        let mut call = call(0);
+        call.max_server_tool_uses = Some(2);
+        let cost = |call: &ModelCall| price.cost_of(call, &Usage::default()).unwrap().to_string();
+        assert_eq!(cost(&call), "0.00");
+        call.hides_tool_uses = true;
+        assert_eq!(cost(&call), "0.05");
+        let ran = Usage {
+            code_executions: 1,
+            ..Usage::default()
+        };
+        call.hides_tool_uses = false;
+        assert_eq!(price.cost_of(&call, &ran).unwrap().to_string(), "0.03");
+        call.code_is_free = true;
+        assert!(price.cost_of(&call, &ran).unwrap().is_zero());
+    }
+
     /// A call that may use what `usage` says, and no more.
     fn call_for(usage: &Usage, choices: u64) -> ModelCall {
         let mut call = call(usage.output_tokens.div_ceil(choices));
@@ -252,6 +459,43 @@ mod tests {
             let call = call_for(&usage, choices);
             if let Ok(bound) = bound(&call, &model, None) {
                 prop_assert!(model.cost(&usage).unwrap() <= bound.amount);
+            }
+        }
+
+        #[test]
+        fn nothing_that_an_adviser_may_use_costs_more_than_the_bound(
+            model in model(), advisor in model(), usage in usage(), window in 1..2_000_000_u64, most in 0..200_000_u64,
+            uses in 0..5_u64, parts in proptest::array::uniform5(0..=100_u64),
+        ) {
+            let advisor = ModelPrice { context_window: Some(window), ..advisor };
+            let model = model.with_advisor(std::sync::Arc::new(advisor));
+            let mut call = call_for(&usage, 1);
+            let mut asked = Advisor::new("b");
+            asked.max_uses = Some(uses);
+            asked.max_output_tokens = Some(most);
+            call.advisor = Some(asked);
+            // A quarter of the whole at most, so that no parts are more than it.
+            let of = |part: u64| window * uses / 400 * part;
+            let usage = Usage {
+                advice: Advice {
+                    input_tokens: of(parts[0]),
+                    cache_read_tokens: of(parts[1]),
+                    cache_write_tokens: of(parts[2]),
+                    cache_write_1h_tokens: of(parts[3]),
+                    output_tokens: most * uses / 100 * parts[4],
+                },
+                ..usage
+            };
+            if let Ok(bound) = bound(&call, &model, None) {
+                prop_assert!(model.cost(&usage).unwrap() <= bound.amount);
+            }
+        }
+
+        #[test]
+        fn the_dearer_of_two_prices_is_below_neither(a in model(), b in model(), usage in usage()) {
+            let dearer = a.dearer(&b);
+            if let Ok(most) = dearer.cost(&usage) {
+                prop_assert!(a.cost(&usage).unwrap() <= most && b.cost(&usage).unwrap() <= most);
             }
         }
 

@@ -78,8 +78,10 @@ impl AsyncRule for LoopBreaker {
             return Ok(None);
         };
         let what = tool_call.request_digest();
+        // A store counts each key within one time, so breakers of different times have keys of their own.
+        let kind = format!("{}/{}us", self.kind, self.within.as_micros());
         let hit = Hit {
-            key: counter(self.kind, &tool_call.caller.session_id, what.as_bytes()),
+            key: counter(&kind, &tool_call.caller.session_id, what.as_bytes()),
             limit: self.limit,
             within: Some(self.within),
         };
@@ -335,7 +337,7 @@ mod tests {
         async fn expire(&self, _: usize) -> Result<Vec<Expired>, StoreError> {
             broken()
         }
-        async fn confirm(&self, _: &[ReservationId]) -> Result<(), StoreError> {
+        async fn confirm(&self, _: &[crate::Written]) -> Result<(), StoreError> {
             broken()
         }
         async fn balances(&self, _: &[Scope]) -> Result<Vec<Balance>, StoreError> {
@@ -389,6 +391,48 @@ mod tests {
         clock.set(Timestamp::from_unix_seconds(10));
         assert!(passes(&rule, &call), "the first is forgotten");
         assert!(!passes(&rule, &call), "the second is not");
+    }
+
+    #[test]
+    fn breakers_of_different_times_count_each_call_once_and_keep_their_own() {
+        let (clock, store) = store();
+        let quick = LoopBreaker::new(store.clone(), 2, Duration::from_secs(10));
+        let slow = LoopBreaker::new(store, 4, Duration::from_secs(100));
+        let call = tool("s", "search", json!({"q": 1}));
+        for second in [0, 20, 40, 60] {
+            clock.set(Timestamp::from_unix_seconds(second));
+            assert!(passes(&quick, &call) && passes(&slow, &call), "{second}");
+        }
+        clock.set(Timestamp::from_unix_seconds(80));
+        assert!(passes(&quick, &call) && !passes(&slow, &call));
+    }
+
+    #[test]
+    fn arguments_are_the_same_however_they_are_spelt() {
+        let (_, store) = store();
+        let rule = LoopBreaker::new(store, 1, Duration::from_secs(10));
+        let call = |text: &str| {
+            let args = leash_core::Json::parse(text.to_owned()).unwrap();
+            Call::from(ToolCall::new("search", args, caller("s")))
+        };
+        assert!(passes(
+            &rule,
+            &call(r#"{"q":"caf\u00e9","n":[1,2.50,-0],"m":{"a":true,"b":null}}"#)
+        ));
+        for same in [
+            r#"{"m":{"b":null,"a":true},"n":[1.0,2.5,0],"q":"café"}"#,
+            r#" { "n" : [ 1e0 , 25e-1 , -0.0 ] , "q" : "caf\u00E9" , "m" : { "a" : true , "b" : null } } "#,
+        ] {
+            assert!(!passes(&rule, &call(same)), "{same}");
+        }
+        for other in [
+            r#"{"q":"café","n":[2.5,1,0],"m":{"a":true,"b":null}}"#,
+            r#"{"q":"café","n":[1,2.5,0],"m":{"a":true}}"#,
+            r#"{"q":"cafe\u0301","n":[1,2.5,0],"m":{"a":true,"b":null}}"#,
+            r#"{"q":"café","n":["1",2.5,0],"m":{"a":true,"b":null}}"#,
+        ] {
+            assert!(passes(&rule, &call(other)), "{other}");
+        }
     }
 
     #[test]

@@ -24,14 +24,16 @@ use leash_core::{
 
 mod admin;
 mod clock;
+mod edges;
 mod reference;
 
 pub use self::admin::*;
 pub use self::clock::*;
+pub use self::edges::*;
 pub use self::reference::{Answer, Reference};
 use crate::{
     Balance, BudgetStore, Expired, Grant, Held, Hit, Hold, HoldLine, MAX_HITS, Reserve, Scope, ScopeKey,
-    Settlement, Window,
+    Settlement, Window, Written,
 };
 
 /// Makes one `#[tokio::test]` per law for the store that the expression gives (an `Arc<dyn BudgetStore>`).
@@ -63,6 +65,12 @@ macro_rules! budget_store_conformance {
                 racing_events_never_pass_the_limit
                 a_limit_that_is_too_large_is_an_error
                 any_history_agrees_with_a_plain_reference
+                names_that_differ_in_anything_are_counted_apart
+                a_call_of_many_scopes_is_in_all_of_them_or_in_none
+                the_largest_amounts_are_exact
+                each_caller_is_held_to_the_cap_that_it_says
+                a_grant_that_many_end_at_once_is_charged_once
+                loop_breakers_of_different_times_count_apart
             );
         }
     };
@@ -117,11 +125,13 @@ impl Ledger {
     }
 
     async fn settle(&self, hold: &Hold, amount: u64) -> bool {
-        let settlement = Settlement {
-            id: hold.id,
-            amount: usd(amount),
-            scopes: hold.scopes.clone(),
-        };
+        let settlement = settlement(hold, amount, false);
+        self.store.settle(&settlement).await.unwrap().applied
+    }
+
+    /// The same, by one who has a log.
+    async fn settle_owing(&self, hold: &Hold, amount: u64) -> bool {
+        let settlement = settlement(hold, amount, true);
         self.store.settle(&settlement).await.unwrap().applied
     }
 
@@ -158,8 +168,24 @@ impl Ledger {
 
 impl Ledger {
     async fn confirm(&self, expired: &[Expired]) {
-        let ids: Vec<ReservationId> = expired.iter().map(|expired| expired.hold.id).collect();
-        self.store.confirm(&ids).await.unwrap();
+        let lines: Vec<Written> = expired.iter().map(Expired::written).collect();
+        self.store.confirm(&lines).await.unwrap();
+    }
+}
+
+fn settlement(hold: &Hold, amount: u64, owes_line: bool) -> Settlement {
+    Settlement {
+        id: hold.id,
+        amount: usd(amount),
+        scopes: hold.scopes.clone(),
+        owes_line,
+    }
+}
+
+fn written(hold: &Hold, charged: u64) -> Written {
+    Written {
+        id: hold.id,
+        charged: usd(charged),
     }
 }
 
@@ -246,11 +272,28 @@ pub async fn the_same_hold_twice_is_one(store: Arc<dyn BudgetStore>) {
     let hold = ledger.hold(6, std::slice::from_ref(&scope));
     assert!(ledger.granted(&hold).await && ledger.granted(&hold).await);
     assert_eq!(ledger.sums(&scope).await, (0, 6));
-    let other = Hold {
-        amount: usd(1),
+    // Of another amount, in another scope, in one more, over another time, under another cap.
+    let with = |scopes: &[Scope]| Hold {
+        scopes: scopes.into(),
         ..hold.clone()
     };
-    assert!(ledger.store.reserve(&other).await.is_err());
+    let wider = Scope {
+        cap: Some(usd(11)),
+        ..scope.clone()
+    };
+    for other in [
+        Hold {
+            amount: usd(1),
+            ..hold.clone()
+        },
+        with(&[ledger.scope(10)]),
+        with(&[scope.clone(), ledger.scope(10)]),
+        with(&[]),
+        with(&[scope.clone().per(Window::Month)]),
+        with(&[wider]),
+    ] {
+        assert!(ledger.store.reserve(&other).await.is_err(), "{other:?}");
+    }
     ledger.settle(&hold, 6).await;
     assert!(
         ledger.store.reserve(&hold).await.is_err(),
@@ -267,8 +310,22 @@ pub async fn settling_twice_charges_once(store: Arc<dyn BudgetStore>) {
     assert!(ledger.granted(&hold).await);
     assert!(ledger.settle(&hold, 4).await);
     assert!(!ledger.settle(&hold, 4).await);
+    // Nor does it matter whether a line is owed, the first time or the next.
+    assert!(!ledger.settle_owing(&hold, 4).await);
     ledger.store.release(hold.id).await.unwrap();
     assert_eq!(ledger.sums(&scope).await, (4, 0));
+    let owing = ledger.hold(6, std::slice::from_ref(&scope));
+    assert!(ledger.granted(&owing).await);
+    assert!(ledger.settle_owing(&owing, 3).await);
+    assert!(!ledger.settle_owing(&owing, 3).await && !ledger.settle(&owing, 2).await);
+    ledger.store.release(owing.id).await.unwrap();
+    assert_eq!(ledger.sums(&scope).await, (7, 0));
+    for _ in 0..2 {
+        ledger.store.confirm(&[written(&owing, 3)]).await.unwrap();
+        assert!(ledger.store.reserve(&owing).await.is_err());
+        assert!(!ledger.settle(&owing, 2).await);
+    }
+    assert_eq!(ledger.sums(&scope).await, (7, 0));
 }
 
 /// What is released is available again, and only once.
@@ -309,6 +366,7 @@ pub async fn an_expired_hold_is_charged_in_full_and_handed_to_one_caller(store: 
     assert!(ledger.granted(&hold).await);
     let expired = ledger.expired(hold.id).await;
     assert_eq!(expired.hold, hold);
+    assert_eq!((expired.charged, expired.is_settled), (usd(6), false));
     assert_eq!(
         expired.balances.first().map(|balance| balance.spent),
         Some(usd(6))
@@ -334,9 +392,15 @@ pub async fn a_late_settlement_replaces_the_charge_once(store: Arc<dyn BudgetSto
     };
     assert!(ledger.granted(&hold).await);
     ledger.expired(hold.id).await;
-    assert!(ledger.settle(&hold, 2).await);
+    let late = ledger.store.settle(&settlement(&hold, 2, false)).await.unwrap();
+    assert!(late.applied && late.was_expired);
     assert!(!ledger.settle(&hold, 2).await);
     assert_eq!(ledger.sums(&scope).await, (2, 0));
+    // In time, there is nothing that it replaces.
+    let prompt = ledger.hold(1, std::slice::from_ref(&scope));
+    assert!(ledger.granted(&prompt).await);
+    let settled = ledger.store.settle(&settlement(&prompt, 1, false)).await.unwrap();
+    assert!(settled.applied && !settled.was_expired);
 }
 
 /// Spending equal to the cap is allowed; a cap of 0 allows nothing, not even what is free.
@@ -625,7 +689,7 @@ pub async fn children_of_a_grant_stay_within_what_was_granted(store: Arc<dyn Bud
         "a grant has no lease"
     );
     for _ in 0..2 {
-        grant.give_back(&*ledger.store).await.unwrap();
+        grant.give_back(&*ledger.store, false).await.unwrap();
         assert_eq!(ledger.sums(&parent).await, (spent, 0));
     }
     assert!(!ledger.granted(&ledger.hold(0, &[grant.scope()])).await);

@@ -55,6 +55,8 @@ pub(crate) struct ModelEntry {
     context_window: Option<u64>,
     #[serde(default)]
     max_output_tokens: Option<u64>,
+    #[serde(default)]
+    regional_percent: u8,
     prices: Vec<PricesEntry>,
 }
 
@@ -77,6 +79,10 @@ pub(crate) struct CeilingEntry {
     web_search: Option<Amount>,
     #[serde(default)]
     file_search: Option<Amount>,
+    #[serde(default)]
+    code_execution: Option<Amount>,
+    #[serde(default)]
+    other_tool: Option<Amount>,
 }
 
 #[derive(Deserialize)]
@@ -128,6 +134,10 @@ struct PricesEntry {
     web_search: Option<Amount>,
     #[serde(default)]
     file_search: Option<Amount>,
+    #[serde(default)]
+    code_execution: Option<Amount>,
+    #[serde(default)]
+    other_tool: Option<Amount>,
     #[serde(default)]
     tiers: Vec<PricesEntry>,
     #[serde(default)]
@@ -183,6 +193,27 @@ impl When {
     }
 }
 
+impl When {
+    /// The moments after `at` up to `until` at which it begins or ceases to hold. `until` is less than a day away.
+    pub(crate) fn turns(self, at: Timestamp, until: Timestamp) -> impl Iterator<Item = Timestamp> {
+        let (start, end) = (at.as_unix_micros(), until.as_unix_micros());
+        let daily = self.daily.into_iter().flat_map(|(from, to)| [from, to]);
+        let moments = daily.map(move |minute| {
+            let within = i64::from(minute).saturating_mul(MICROS_PER_MINUTE);
+            let day = MICROS_PER_MINUTE.saturating_mul(MINUTES_PER_DAY);
+            let midnight = start.saturating_sub(start.rem_euclid(day));
+            let today = midnight.saturating_add(within);
+            if today > start { today } else { today.saturating_add(day) }
+        });
+        self.from
+            .map(Timestamp::as_unix_micros)
+            .into_iter()
+            .chain(moments)
+            .filter(move |moment| (start..=end).contains(moment))
+            .filter_map(|micros| Timestamp::from_unix_micros(micros).ok())
+    }
+}
+
 const MICROS_PER_MINUTE: i64 = 60_000_000;
 const MINUTES_PER_DAY: i64 = 24 * 60;
 
@@ -229,6 +260,8 @@ impl PricesEntry {
             request: price(self.request),
             web_search: price(self.web_search),
             file_search: price(self.file_search),
+            code_execution: price(self.code_execution),
+            other_tool: price(self.other_tool),
         }
     }
 
@@ -299,6 +332,8 @@ impl ModelEntry {
                     context_window: self.context_window,
                     max_output_tokens: self.max_output_tokens,
                     is_metered,
+                    regional_percent: self.regional_percent,
+                    advisor: None,
                 };
                 Ok((entry.when()?, price))
             })
@@ -318,6 +353,8 @@ impl CeilingEntry {
                 request: price(self.request),
                 web_search: price(self.web_search),
                 file_search: price(self.file_search),
+                code_execution: price(self.code_execution),
+                other_tool: price(self.other_tool),
                 ..Rates::default()
             })
         }

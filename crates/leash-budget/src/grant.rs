@@ -40,7 +40,7 @@ const MAX_TOKEN_BYTES: usize = 2_048;
 /// let elsewhere: Grant = grant.to_string().parse()?;
 /// assert_eq!(elsewhere.scope().cap, Some("0.40".parse()?));
 /// // Nothing was spent, so all of it goes back.
-/// grant.give_back(&store).await?;
+/// grant.give_back(&store, false).await?;
 /// assert!(store.balances(&scopes).await?[0].reserved.is_zero());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
@@ -127,14 +127,17 @@ impl Grant {
     /// Ends it: nothing more is spent under it, and its giver is charged what was spent and what is still set aside for
     /// calls under way. Returns both. Soon after, again: the same.
     ///
+    /// `owes_line` says whether a line will tell of it, as [`Settlement::owes_line`]: one of the charge, so of both together.
+    ///
     /// # Errors
     /// [`StoreError`] when the store cannot tell; ask again.
-    pub async fn give_back(&self, store: &dyn BudgetStore) -> Result<Balance, StoreError> {
+    pub async fn give_back(&self, store: &dyn BudgetStore, owes_line: bool) -> Result<Balance, StoreError> {
         let sums = store.close(&self.key()).await?;
         let settlement = Settlement {
             id: self.id,
             amount: sums.spent.saturating_add(sums.reserved),
             scopes: self.from.clone(),
+            owes_line,
         };
         store.settle(&settlement).await?;
         Ok(sums)

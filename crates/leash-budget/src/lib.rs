@@ -41,7 +41,8 @@
 //! assert!(matches!(store.reserve(&first).await?, Reserve::Granted(_)));
 //! assert!(matches!(store.reserve(&hold("0.40".parse()?)).await?, Reserve::Refused(_)));
 //! // The call turned out cheap: what it did not use is available again.
-//! store.settle(&Settlement { id: first.id, amount: "0.10".parse()?, scopes: first.scopes.clone() }).await?;
+//! let cost = Settlement { id: first.id, amount: "0.10".parse()?, scopes: first.scopes.clone(), owes_line: false };
+//! store.settle(&cost).await?;
 //! assert!(matches!(store.reserve(&hold("0.40".parse()?)).await?, Reserve::Granted(_)));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # }).unwrap();
@@ -82,7 +83,7 @@ pub use self::scope::{Scope, ScopeKey, Window};
 pub use self::sqlite::{SqliteStore, SqliteStoreOptions, SqliteSync};
 pub use self::store::{
     Balance, BudgetAdmin, BudgetState, BudgetStore, CONFIRM_WITHIN, Expired, Generation, Held, Hit, Hits,
-    Hold, HoldLine, MAX_HITS, Refused, Reserve, Restored, Settled, Settlement, Standing,
+    Hold, HoldLine, MAX_HITS, Refused, Reserve, Restored, Settled, Settlement, Standing, Written,
 };
 pub use self::table::{ListedModel, PriceTable, PriceTableError};
 #[cfg(feature = "tiktoken")]

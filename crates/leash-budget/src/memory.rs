@@ -14,14 +14,15 @@ use leash_core::{Clock, IdGenerator, ReservationId, StoreError, StoreErrorKind, 
 use self::state::State;
 use crate::{
     Balance, BudgetAdmin, BudgetStore, Expired, Generation, Hit, Hits, Hold, Reserve, Restored, Scope,
-    ScopeKey, Settled, Settlement, Standing, Window,
+    ScopeKey, Settled, Settlement, Standing, Window, Written,
 };
 
 /// Keeps spending in memory: exact, fast, and for one process. It never forgets a capped scope.
 ///
 /// Cloning the `Arc` around it shares it; two stores know nothing of each other. What an operation costs grows neither
 /// with the number of scopes nor with that of past holds. The newest 100,000 holds that ended are remembered; asking
-/// about an older one is asking about one never seen, which can only charge too much.
+/// about an older one is asking about one never seen, which can only charge too much. What has expired is kept until its
+/// line is confirmed; what was settled is not, as nobody is left to write its line when the process is gone.
 pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -89,8 +90,8 @@ impl BudgetStore for MemoryStore {
         self.lock()?.expire(limit, now)
     }
 
-    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
-        self.lock()?.confirm(ids);
+    async fn confirm(&self, lines: &[Written]) -> Result<(), StoreError> {
+        self.lock()?.confirm(lines);
         Ok(())
     }
 

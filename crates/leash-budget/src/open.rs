@@ -91,8 +91,8 @@ pub async fn open(url: &StoreUrl, options: &OpenOptions) -> Result<Arc<dyn Budge
 /// Begins a budget at `url`, empty.
 ///
 /// # Errors
-/// [`StoreError`] where there is one already, or this build has no such store ([`StoreErrorKind::Conflict`]), or where it
-/// cannot be asked.
+/// [`StoreError`] where there is one already, or this build has no such store ([`StoreErrorKind::Conflict`]), where one is
+/// expected that has begun ([`StoreErrorKind::Generation`]), or where it cannot be asked.
 /// # Panics
 /// As [`open`].
 pub async fn init(url: &StoreUrl, options: &OpenOptions) -> Result<Arc<dyn BudgetAdmin>, StoreError> {

@@ -1,6 +1,8 @@
 //! What tokens cost: [`Price`], [`ModelPrice`]. Integers only; knows no model's name.
 
-use leash_core::{ServiceTier, Usage, Usd};
+use std::sync::Arc;
+
+use leash_core::{ModelCall, ServiceTier, Usage, Usd};
 
 /// Dollars per million units, kept as nano-dollars per million.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,6 +122,10 @@ pub struct Rates {
     pub web_search: Option<Price>,
     /// Searches in stored files that the provider runs for the model.
     pub file_search: Option<Price>,
+    /// Containers in which the provider runs code for the model.
+    pub code_execution: Option<Price>,
+    /// Uses of any other tool that the provider runs for the model.
+    pub other_tool: Option<Price>,
 }
 
 impl Rates {
@@ -161,6 +167,8 @@ impl Rates {
             request: self.request.or(base.request),
             web_search: self.web_search.or(base.web_search),
             file_search: self.file_search.or(base.file_search),
+            code_execution: self.code_execution.or(base.code_execution),
+            other_tool: self.other_tool.or(base.other_tool),
         }
     }
 
@@ -197,6 +205,8 @@ impl Rates {
         let apiece = [
             (rates.web_search, usage.web_search_requests, "searches on the web"),
             (rates.file_search, usage.file_search_requests, "searches in files"),
+            (rates.code_execution, usage.code_executions, CODE),
+            (rates.other_tool, usage.other_tool_requests, OTHER_TOOLS),
         ];
         let request = rates.request.unwrap_or_default().micro_nanos(1);
         let tokens = with_surcharge(sum(&tokens, 0)?, usage.surcharge_percent)?;
@@ -225,14 +235,43 @@ impl Rates {
     /// The dearest that any token of the output can cost.
     fn dearest_output(self, load: &Load) -> Option<Price> {
         let rates = self.filled();
-        let dearest = rates.output.max(rates.reasoning);
+        // Models that draw do so unasked; to speak they have to be asked.
+        let dearest = rates.output.max(rates.reasoning).max(rates.output_image);
         if load.has_media {
-            dearest.max(rates.output_audio).max(rates.output_image)
+            dearest.max(rates.output_audio)
         } else {
             dearest
         }
     }
+
+    /// The dearer of both, kind by kind.
+    fn dearer(self, other: Self) -> Self {
+        let (a, b) = (self.filled(), other.filled());
+        Self {
+            input: a.input.max(b.input),
+            output: a.output.max(b.output),
+            reasoning: a.reasoning.max(b.reasoning),
+            cache_read: a.cache_read.max(b.cache_read),
+            cache_write: a.cache_write.max(b.cache_write),
+            cache_write_1h: a.cache_write_1h.max(b.cache_write_1h),
+            input_audio: a.input_audio.max(b.input_audio),
+            input_image: a.input_image.max(b.input_image),
+            cache_read_audio: a.cache_read_audio.max(b.cache_read_audio),
+            cache_read_image: a.cache_read_image.max(b.cache_read_image),
+            output_audio: a.output_audio.max(b.output_audio),
+            output_image: a.output_image.max(b.output_image),
+            request: a.request.max(b.request),
+            web_search: a.web_search.max(b.web_search),
+            file_search: a.file_search.max(b.file_search),
+            code_execution: a.code_execution.max(b.code_execution),
+            other_tool: a.other_tool.max(b.other_tool),
+        }
+    }
 }
+
+pub(crate) const ADVICE: &str = "the model that it may ask for advice";
+const CODE: &str = "running code";
+const OTHER_TOOLS: &str = "the tools that the provider runs: give it one as `other_tool`";
 
 /// What so many units cost at these prices, and `more`.
 fn sum(lines: &[(Option<Price>, u64, &'static str)], more: u128) -> Result<u128, PriceError> {
@@ -289,6 +328,24 @@ impl Tariff {
             .map_or(&self.base, |tier| &tier.rates)
     }
 
+    /// The dearer of both, for any call.
+    fn dearer(&self, other: &Self) -> Self {
+        let mut starts: Vec<u64> = self.tiers.iter().chain(&other.tiers).map(|tier| tier.above_input_tokens).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let tiers = starts.into_iter().map(|above_input_tokens| {
+            let within = above_input_tokens.saturating_add(1);
+            PriceTier {
+                above_input_tokens,
+                rates: self.rates(within).dearer(*other.rates(within)),
+            }
+        });
+        Self {
+            base: self.base.dearer(other.base),
+            tiers: tiers.collect(),
+        }
+    }
+
     /// The prices of every call with at most so many input tokens.
     fn up_to(&self, input_tokens: u64) -> impl Iterator<Item = &Rates> {
         let above = self
@@ -301,6 +358,7 @@ impl Tariff {
 
 /// The most that a call may use.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Load {
     pub(crate) input_tokens: u64,
     pub(crate) output_tokens: u64,
@@ -308,6 +366,8 @@ pub(crate) struct Load {
     pub(crate) writes_cache: bool,
     pub(crate) has_media: bool,
     pub(crate) wants_sound: bool,
+    pub(crate) runs_code: bool,
+    pub(crate) runs_other_tools: bool,
     pub(crate) service_tier: ServiceTier,
     pub(crate) surcharge_percent: u8,
 }
@@ -352,6 +412,11 @@ pub struct ModelPrice {
     pub max_output_tokens: Option<u64>,
     /// Whether [`Usage`] counts all that the model is billed by.
     pub is_metered: bool,
+    /// How many percent dearer a token is where the provider keeps what it processes in one region.
+    pub regional_percent: u8,
+    /// What the model costs that this one may ask for advice, for a call that lets it
+    /// ([`ModelCall::advisor`](leash_core::ModelCall::advisor)).
+    pub advisor: Option<Arc<Self>>,
 }
 
 impl ModelPrice {
@@ -374,6 +439,72 @@ impl ModelPrice {
             context_window: None,
             max_output_tokens: None,
             is_metered: true,
+            regional_percent: 0,
+            advisor: None,
+        }
+    }
+
+    /// How many percent the provider may add to the price of every token of `call`.
+    pub(crate) fn surcharge_of(&self, call: &ModelCall) -> u8 {
+        call.surcharge_percent.max(if call.in_region { self.regional_percent } else { 0 })
+    }
+
+    /// What `call` costs that used `usage`, as the provider said, with what it did not say and the call tells: the
+    /// service tier, where it is processed, how often the provider ran tools.
+    ///
+    /// # Errors
+    /// As [`ModelPrice::cost`].
+    pub fn cost_of(&self, call: &ModelCall, usage: &Usage) -> Result<Usd, PriceError> {
+        let mut usage = *usage;
+        usage.service_tier = usage.service_tier.or(call.service_tier);
+        if call.in_region {
+            usage.surcharge_percent = usage.surcharge_percent.max(self.regional_percent);
+        }
+        if call.code_is_free {
+            usage.code_executions = 0;
+        }
+        if call.hides_tool_uses {
+            let most = call.max_server_tool_uses.unwrap_or(0);
+            let uses = if call.runs_other_tools {
+                &mut usage.other_tool_requests
+            } else {
+                &mut usage.web_search_requests
+            };
+            *uses = most.max(*uses);
+        }
+        self.cost(&usage)
+    }
+
+    /// The same for a call that may ask a model for advice that costs `advisor`.
+    #[must_use]
+    pub fn with_advisor(self, advisor: Arc<Self>) -> Self {
+        Self {
+            advisor: Some(advisor),
+            ..self
+        }
+    }
+
+    /// What costs at least as much as either of both, for any call: for one that begins under one price and may be billed
+    /// at the other.
+    pub(crate) fn dearer(&self, other: &Self) -> Self {
+        let tier = |name: ServiceTier| {
+            let (own, others) = (self.tariff(name), other.tariff(name));
+            (name, own.unwrap_or(&self.standard).dearer(others.unwrap_or(&other.standard)))
+        };
+        let mut names: Vec<ServiceTier> = Vec::new();
+        for (name, _) in self.service_tiers.iter().chain(&other.service_tiers) {
+            if !names.contains(name) {
+                names.push(*name);
+            }
+        }
+        Self {
+            standard: self.standard.dearer(&other.standard),
+            service_tiers: names.into_iter().map(tier).collect(),
+            context_window: self.context_window.max(other.context_window),
+            max_output_tokens: self.max_output_tokens.max(other.max_output_tokens),
+            is_metered: self.is_metered && other.is_metered,
+            regional_percent: self.regional_percent.max(other.regional_percent),
+            advisor: self.advisor.clone(),
         }
     }
 
@@ -395,6 +526,26 @@ impl ModelPrice {
     /// [`PriceError::TooLarge`] beyond [`Usd::MAX`], [`PriceError::Unpriced`] and [`PriceError::Unmetered`] where
     /// nobody knows the cost.
     pub fn cost(&self, usage: &Usage) -> Result<Usd, PriceError> {
+        let own = self.micro_nanos(usage)?;
+        if usage.advice.is_none() {
+            return round_up(own);
+        }
+        let advisor = self.advisor.as_deref().ok_or(PriceError::Unpriced(ADVICE))?;
+        let advice = advisor.micro_nanos(&Usage {
+            input_tokens: usage.advice.input_tokens,
+            output_tokens: usage.advice.output_tokens,
+            cache_read_tokens: usage.advice.cache_read_tokens,
+            cache_write_tokens: usage.advice.cache_write_tokens,
+            cache_write_1h_tokens: usage.advice.cache_write_1h_tokens,
+            service_tier: usage.service_tier,
+            surcharge_percent: usage.surcharge_percent,
+            ..Usage::default()
+        })?;
+        round_up(own.checked_add(advice).ok_or(PriceError::TooLarge)?)
+    }
+
+    /// What `usage` costs without advice, in millionths of a nano-dollar.
+    fn micro_nanos(&self, usage: &Usage) -> Result<u128, PriceError> {
         if !self.is_metered {
             return Err(PriceError::Unmetered);
         }
@@ -410,7 +561,7 @@ impl ModelPrice {
                 .map(in_tariff)
                 .try_fold(0, |dearest: u128, one| one.map(|one| dearest.max(one)))?,
         };
-        round_up(exact)
+        Ok(exact)
     }
 
     /// What so much use costs at the dearest that could apply.
@@ -421,17 +572,22 @@ impl ModelPrice {
         if !self.is_metered {
             return Err(PriceError::Unmetered);
         }
-        let second = match load.service_tier {
-            ServiceTier::Unsaid => self.tariff(ServiceTier::Priority),
-            ServiceTier::Standard | ServiceTier::Flex | ServiceTier::Batch => None,
-            dearer => Some(
-                self.tariff(dearer)
-                    .ok_or(PriceError::Unpriced("the service tier"))?,
-            ),
+        let own = || {
+            let own = self.tariff(load.service_tier);
+            own.ok_or(PriceError::Unpriced("the service tier")).map(Some)
+        };
+        let (second, third) = match load.service_tier {
+            ServiceTier::Unsaid => (self.tariff(ServiceTier::Priority), None),
+            ServiceTier::Standard | ServiceTier::Flex | ServiceTier::Batch => (None, None),
+            // OpenAI has both words for one tier, and answers with the other one.
+            ServiceTier::Fast => (own()?, self.tariff(ServiceTier::Priority)),
+            ServiceTier::Priority => (own()?, self.tariff(ServiceTier::Fast)),
+            _ => (own()?, None),
         };
         let rates = || {
             std::iter::once(&self.standard)
                 .chain(second)
+                .chain(third)
                 .flat_map(|tariff| tariff.up_to(load.input_tokens))
         };
         let priced = |price: Option<Price>, units: u64, what| match price {
@@ -449,7 +605,16 @@ impl ModelPrice {
             .max();
         let request = rates().filter_map(|rates| rates.request).max();
         let input = priced(input, load.input_tokens, "input")?.micro_nanos(load.input_tokens);
-        let tools = priced(tool, load.server_tool_uses, "server tools")?.micro_nanos(load.server_tool_uses);
+        let mut tool = priced(tool, load.server_tool_uses, "server tools")?;
+        if load.runs_code {
+            let code = rates().filter_map(|rates| rates.code_execution).max();
+            tool = tool.max(priced(code, load.server_tool_uses, CODE)?);
+        }
+        if load.runs_other_tools {
+            let other = rates().filter_map(|rates| rates.other_tool).max();
+            tool = tool.max(priced(other, load.server_tool_uses, OTHER_TOOLS)?);
+        }
+        let tools = tool.micro_nanos(load.server_tool_uses);
         let each = priced(output, load.output_tokens, "output")?.micro_nanos(1);
         let each = with_surcharge(each, load.surcharge_percent)?;
         let fixed = with_surcharge(input, load.surcharge_percent)?
@@ -510,6 +675,8 @@ pub(crate) mod tests {
                 request,
                 web_search: Some(web),
                 file_search: Some(file),
+                code_execution: Some(file),
+                other_tool: Some(web),
             }
         })
     }
@@ -533,6 +700,8 @@ pub(crate) mod tests {
             request: rates.request,
             web_search: rates.web_search,
             file_search: rates.file_search,
+            code_execution: rates.code_execution,
+            other_tool: rates.other_tool,
         }
     }
 
@@ -586,6 +755,9 @@ pub(crate) mod tests {
                     cache_write_1h_tokens: e,
                     web_search_requests: f,
                     file_search_requests: 4 - f,
+                    code_executions: 0,
+                    other_tool_requests: 0,
+                    advice: leash_core::Advice::default(),
                     reasoning_tokens: of(b, parts[0]),
                     output_audio_tokens: of(b, parts[1]),
                     output_image_tokens: of(b, parts[2]),
@@ -715,6 +887,8 @@ pub(crate) mod tests {
                 writes_cache: true,
                 has_media: true,
                 wants_sound: false,
+                runs_code: false,
+                runs_other_tools: false,
                 service_tier: usage.service_tier,
                 surcharge_percent: usage.surcharge_percent,
             };
@@ -735,6 +909,8 @@ pub(crate) mod tests {
                 writes_cache: true,
                 has_media: true,
                 wants_sound: false,
+                runs_code: false,
+                runs_other_tools: false,
                 service_tier: ServiceTier::Unsaid,
                 surcharge_percent: usage.surcharge_percent,
             };
@@ -812,6 +988,8 @@ pub(crate) mod tests {
             writes_cache: false,
             has_media: true,
             wants_sound: true,
+            runs_code: false,
+            runs_other_tools: false,
             service_tier: ServiceTier::Standard,
             surcharge_percent: 0,
         };

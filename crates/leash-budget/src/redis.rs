@@ -21,7 +21,7 @@ use leash_store::{RedisOptions, SharedRedis, StoreUrl};
 use crate::store::{CONFIRM_WITHIN, MAX_HITS};
 use crate::{
     Balance, BudgetAdmin, BudgetStore, Expired, Generation, Held, Hit, Hits, Hold, HoldLine, Refused,
-    Reserve, Restored, Scope, ScopeKey, Settled, Settlement, Standing, Window,
+    Reserve, Restored, Scope, ScopeKey, Settled, Settlement, Standing, Window, Written,
 };
 
 /// A script of the operation in `$file`, after what it builds on.
@@ -36,7 +36,7 @@ static SETTLE: LazyLock<Script> = script!("prelude", "ended", "accounts", "settl
 static RELEASE: LazyLock<Script> = script!("prelude", "ended", "accounts", "release");
 static RENEW: LazyLock<Script> = script!("prelude", "renew");
 static EXPIRE: LazyLock<Script> = script!("prelude", "ended", "accounts", "expire");
-static CONFIRM: LazyLock<Script> = script!("prelude", "confirm");
+static CONFIRM: LazyLock<Script> = script!("prelude", "ended", "confirm");
 static BALANCES: LazyLock<Script> = script!("prelude", "accounts", "balances");
 static CLOSE: LazyLock<Script> = script!("prelude", "accounts", "close");
 static RESET: LazyLock<Script> = script!("prelude", "accounts", "reset");
@@ -48,10 +48,13 @@ static BEGIN: LazyLock<Script> = script!("begin");
 static PUT: LazyLock<Script> = script!("put");
 static SWITCH: LazyLock<Script> = script!("switch");
 static ACCEPT: LazyLock<Script> = script!("accept");
+static UPGRADE: LazyLock<Script> = script!("upgrade");
 static SWEEP: LazyLock<Script> = script!("sweep");
 
 /// The schema of the keys, as `meta` has it.
-const SCHEMA: &str = "1";
+const SCHEMA: &str = "2";
+/// The one before it.
+const EARLIER_SCHEMA: &str = "1";
 /// How many things one script handles at most: the server answers nobody else meanwhile.
 const BATCH: usize = 200;
 /// The longest lease and window that is told apart from "for ever": 200 years, so that every moment stays below 2⁵³ µs.
@@ -305,15 +308,24 @@ fn balances_of(scopes: &[Scope], sums: &[String]) -> Result<Vec<Balance>, StoreE
 }
 
 fn expired_of(item: &[String]) -> Result<Expired, StoreError> {
-    // Four of the hold, and four and two of each scope.
-    let count = item.len().saturating_sub(4) / 6;
+    // Four of the hold, two of its end, and four and two of each scope.
+    let count = item.len().saturating_sub(6) / 6;
     let (head, rest) = item.split_at_checked(4).ok_or_else(corrupt)?;
+    let (end, rest) = rest.split_at_checked(2).ok_or_else(corrupt)?;
+    let [charged, is_settled] = end else {
+        return Err(corrupt());
+    };
     let (scopes, sums) = rest
         .split_at_checked(count.saturating_mul(4))
         .ok_or_else(corrupt)?;
     let hold = hold_of(head, scopes)?;
     let balances = balances_of(&hold.scopes, sums)?;
-    Ok(Expired { hold, balances })
+    Ok(Expired {
+        hold,
+        charged: usd(charged)?,
+        is_settled: is_settled == "1",
+        balances,
+    })
 }
 
 fn standing_of(item: &[String]) -> Result<Standing, StoreError> {
@@ -396,6 +408,16 @@ async fn warnings(server: &SharedRedis) -> Vec<String> {
     found
 }
 
+/// A call of `script` on the budget whose keys begin with `prefix`.
+///
+/// It names two keys, of which the first is never there. So while a cluster moves the slot of the budget to another node,
+/// both nodes refuse (`TRYAGAIN`): of what has moved in part, the rest would look like nothing spent.
+fn on<'a>(script: &'a Script, prefix: &str) -> ScriptInvocation<'a> {
+    let mut call = script.key(prefix);
+    call.key(format!("{prefix}meta"));
+    call
+}
+
 /// What is on the server: generation, schema, number, whether data was lost.
 struct Found {
     generation: Option<Generation>,
@@ -406,7 +428,7 @@ struct Found {
 
 async fn look(server: &SharedRedis, prefix: &str) -> Result<Found, StoreError> {
     let [generation, schema, seq, lost]: [String; 4] =
-        server.invoke("look for the budget", &LOOK.key(prefix)).await?;
+        server.invoke("look for the budget", &on(&LOOK, prefix)).await?;
     Ok(Found {
         generation: (!generation.is_empty()).then(|| Generation::new(generation)),
         schema,
@@ -437,7 +459,11 @@ impl RedisStore {
                 )
             }));
         };
-        if found.schema != SCHEMA {
+        if found.schema == EARLIER_SCHEMA {
+            let _: u64 = server
+                .invoke("open the budget", &on(&UPGRADE, &prefix))
+                .await?;
+        } else if found.schema != SCHEMA {
             return Err(conflict(
                 "open the budget: its keys have a schema that this version does not know",
             ));
@@ -456,16 +482,23 @@ impl RedisStore {
     /// Begins a budget at `url`, empty, and opens it.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Conflict`] where there is one; else as [`RedisStore::open`].
+    /// [`StoreErrorKind::Conflict`] where there is one; [`StoreErrorKind::Generation`] where a generation is expected, which no
+    /// new budget has; else as [`RedisStore::open`].
     pub async fn init(url: &StoreUrl, options: RedisStoreOptions) -> Result<Self, StoreError> {
         const WHAT: &str = "begin a budget";
+        if options.generation.is_some() {
+            return Err(StoreError::new(
+                StoreErrorKind::Generation,
+                "begin a budget: one is expected that has begun already",
+            ));
+        }
         let (server, prefix) = Self::connect(url, &options)?;
         if look(&server, &prefix).await?.generation.is_some() {
             return Err(conflict("begin a budget: there is one already"));
         }
-        let generation = options.generation.unwrap_or_else(|| Generation::new(new_id()));
-        let life: u64 = server.invoke(WHAT, &BEGIN.key(prefix.as_str())).await?;
-        let mut switch = SWITCH.key(prefix.as_str());
+        let generation = Generation::new(new_id());
+        let life: u64 = server.invoke(WHAT, &on(&BEGIN, &prefix)).await?;
+        let mut switch = on(&SWITCH, &prefix);
         switch.arg(generation.as_str()).arg(life).arg(0);
         let (seq, there): (u64, String) = server.invoke(WHAT, &switch).await?;
         // Zero and our own name: the first answer was lost on its way, and this is the second.
@@ -527,7 +560,8 @@ impl RedisStore {
                 life: RwLock::new(self.life()),
                 warnings: inner.warnings.clone(),
                 clock: Some(clock),
-                me: inner.me.clone(),
+                // Its questions are numbered anew, so they are not those of the other.
+                me: new_id(),
                 batches: tokio::sync::Mutex::new(0),
             }),
         }
@@ -546,7 +580,7 @@ impl RedisStore {
     /// [`StoreErrorKind::Generation`] where nothing is there; any other where the server cannot be asked.
     pub async fn accept_loss(&self) -> Result<Generation, StoreError> {
         let generation = Generation::new(new_id());
-        let mut accept = ACCEPT.key(self.inner.prefix.as_str());
+        let mut accept = on(&ACCEPT, &self.inner.prefix);
         accept.arg(generation.as_str());
         let seq: u64 = self
             .inner
@@ -589,7 +623,7 @@ impl RedisStore {
         let noted = life.seen.load(Ordering::Acquire);
         let now = self.inner.clock.as_ref();
         let now = now.map(|clock| clock.now().as_unix_micros().to_string());
-        let mut call = script.key(self.inner.prefix.as_str());
+        let mut call = on(script, &self.inner.prefix);
         call.arg(life.generation.as_str())
             .arg(noted)
             .arg(now.unwrap_or_default());
@@ -612,7 +646,7 @@ impl RedisStore {
     async fn sweep(&self) -> Result<(), StoreError> {
         let mut cursor = "0".to_owned();
         loop {
-            let mut sweep = SWEEP.key(self.inner.prefix.as_str());
+            let mut sweep = on(&SWEEP, &self.inner.prefix);
             sweep
                 .arg(cursor.as_str())
                 .arg(format!("{}[0-9]*", self.inner.prefix));
@@ -691,18 +725,22 @@ impl BudgetStore for RedisStore {
         check(&settlement.scopes)?;
         let (_, answer): (String, Vec<String>) = self
             .run("settle", &SETTLE, |call| {
-                call.arg(id_text(settlement.id)).arg(settlement.amount.as_nanos());
+                let may_owe = settlement.owes_line.then(|| micros(CONFIRM_WITHIN));
+                call.arg(id_text(settlement.id))
+                    .arg(settlement.amount.as_nanos())
+                    .arg(may_owe.unwrap_or_default());
                 for scope in settlement.scopes.iter() {
                     call.arg(scope.key.as_str()).arg(window_letter(scope.window));
                 }
             })
             .await?;
-        let [applied, sums @ ..] = answer.as_slice() else {
+        let [applied, was_expired, sums @ ..] = answer.as_slice() else {
             return Err(corrupt());
         };
         Ok(Settled {
             balances: balances_of(&settlement.scopes, sums)?,
             applied: applied == "1",
+            was_expired: was_expired == "1",
         })
     }
 
@@ -740,11 +778,11 @@ impl BudgetStore for RedisStore {
         items.iter().map(|item| expired_of(item)).collect()
     }
 
-    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
-        for some in ids.chunks(BATCH) {
+    async fn confirm(&self, lines: &[Written]) -> Result<(), StoreError> {
+        for some in lines.chunks(BATCH) {
             self.run::<Vec<String>>("confirm that lines are written", &CONFIRM, |call| {
-                for id in some {
-                    call.arg(id_text(*id));
+                for Written { id, charged } in some {
+                    call.arg(id_text(*id)).arg(charged.as_nanos());
                 }
             })
             .await?;
@@ -879,10 +917,10 @@ impl BudgetAdmin for RedisStore {
         let prefix = self.inner.prefix.as_str();
         let sums = newest(sums)?;
         let generation = Generation::new(new_id());
-        let number: u64 = server.invoke(WHAT, &BEGIN.key(prefix)).await?;
+        let number: u64 = server.invoke(WHAT, &on(&BEGIN, prefix)).await?;
         let mut sums = sums.into_iter().peekable();
         while sums.peek().is_some() {
-            let mut put = PUT.key(prefix);
+            let mut put = on(&PUT, prefix);
             put.arg(number);
             for ((key, window), (span, spent)) in sums.by_ref().take(BATCH) {
                 put.arg(key.as_str())
@@ -892,7 +930,7 @@ impl BudgetAdmin for RedisStore {
             }
             server.invoke::<u64>(WHAT, &put).await?;
         }
-        let mut switch = SWITCH.key(prefix);
+        let mut switch = on(&SWITCH, prefix);
         switch.arg(generation.as_str()).arg(number).arg(1);
         let (seq, there): (u64, String) = server.invoke(WHAT, &switch).await?;
         if there != generation.as_str() {

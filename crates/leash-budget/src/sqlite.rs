@@ -18,7 +18,7 @@ use self::ledger::{Life, begin_life, life};
 use self::rows::SCHEMA;
 use crate::{
     Balance, BudgetAdmin, BudgetStore, Expired, Generation, Hit, Hits, Hold, Reserve, Restored, Scope,
-    ScopeKey, Settled, Settlement, Standing, Window,
+    ScopeKey, Settled, Settlement, Standing, Window, Written,
 };
 
 /// How many statements are kept ready.
@@ -168,7 +168,8 @@ impl SqliteStore {
     /// are missing.
     ///
     /// # Errors
-    /// [`StoreError`] where there is a budget already ([`StoreErrorKind::Conflict`]), or the file cannot be written.
+    /// [`StoreError`] where there is a budget already ([`StoreErrorKind::Conflict`]), where a generation is expected, which no new
+    /// budget has ([`StoreErrorKind::Generation`]), or the file cannot be written.
     /// # Panics
     /// As [`SqliteStore::open`].
     pub async fn init(
@@ -177,6 +178,13 @@ impl SqliteStore {
         options: SqliteStoreOptions,
     ) -> Result<Self, StoreError> {
         let path = whole(path.as_ref())?;
+        if options.expected.is_some() {
+            return Err(refuse(
+                StoreErrorKind::Generation,
+                &path,
+                "one is expected that has begun already",
+            ));
+        }
         let (file, is_new) = make(&path, &clock).await?;
         if !is_new {
             return Err(refuse(
@@ -424,14 +432,14 @@ impl BudgetStore for SqliteStore {
             .await
     }
 
-    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
-        let ids = ids.to_vec();
+    async fn confirm(&self, lines: &[Written]) -> Result<(), StoreError> {
+        let lines = lines.to_vec();
         self.writer
             .ask(
                 "confirm lines in the budget",
                 Orphan::Kept,
                 self.timeout,
-                move |ledger| ledger.confirm(&ids),
+                move |ledger| ledger.confirm(&lines),
             )
             .await
     }

@@ -149,6 +149,9 @@ pub struct Settlement {
     pub amount: Usd,
     /// The scopes of the hold.
     pub scopes: Arc<[Scope]>,
+    /// Whether whoever settles will write the call's line to a log, and then [confirm](BudgetStore::confirm) it. A durable
+    /// store keeps what the line needs until then, should the process die in between.
+    pub owes_line: bool,
 }
 
 /// The answer to [`BudgetStore::settle`].
@@ -158,20 +161,48 @@ pub struct Settled {
     pub balances: Vec<Balance>,
     /// Whether this settlement changed anything: `false` for one that is asked twice.
     pub applied: bool,
+    /// Whether it took the place of what an expiry had charged, so that a line that says so may be in some log.
+    pub was_expired: bool,
 }
 
-/// How long whoever was given an expired hold has to write its line and [confirm](BudgetStore::confirm) that. Then it is
-/// given to somebody else.
+/// How long whoever owes a line, because he settled a call or was given one that had ended, has to write it and to
+/// [confirm](BudgetStore::confirm) that. Then it is given to somebody else.
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(30);
 
-/// A hold whose lease ran out. It was charged in full; whoever receives it writes its line, and confirms that.
+/// A hold that has ended and whose line is owed: its lease ran out and it was charged in full, or whoever settled it has
+/// not confirmed its line. Whoever receives it writes its line, and confirms that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expired {
     /// The hold as it was made.
     pub hold: Hold,
-    /// The balances after the charge, or as they are where it was given to somebody before, in the order of the hold's
-    /// scopes.
+    /// What was charged: all of the hold, or what it was settled at.
+    pub charged: Usd,
+    /// Whether it was settled, be it late: then `charged` is what the call cost, and only its line is missing. If not,
+    /// nobody knows what it cost.
+    pub is_settled: bool,
+    /// The balances after the charge, or as they are where that was done before, in the order of the hold's scopes.
     pub balances: Vec<Balance>,
+}
+
+impl Expired {
+    /// What to [confirm](BudgetStore::confirm) once its line is on disk.
+    #[must_use]
+    pub const fn written(&self) -> Written {
+        Written {
+            id: self.hold.id,
+            charged: self.charged,
+        }
+    }
+}
+
+/// A line that was owed and is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The hold that it is about.
+    pub id: ReservationId,
+    /// The charge that it tells of. A line that tells of another one than the store has is not the one that is owed: it
+    /// was overtaken by a late settlement.
+    pub charged: Usd,
 }
 
 /// Keeps what each scope has spent and set aside. With the feature `conformance`, the module of that name has its
@@ -195,6 +226,11 @@ pub trait BudgetStore: fmt::Debug + Send + Sync + 'static {
     /// Replaces the hold by the cost of the call. Settling again changes nothing; settling after expiry replaces
     /// the charge, once; settling an id never seen charges its amount.
     ///
+    /// Where its line [is owed](Settlement::owes_line), a durable store keeps the hold, as one that has ended at this cost,
+    /// until the line is [confirmed](Self::confirm), and gives it to others by [`expire`](Self::expire) if that does not
+    /// come within [`CONFIRM_WITHIN`]. So if the process dies, somebody else writes the line. What was released, and an id
+    /// that was never seen, is kept nowhere.
+    ///
     /// # Errors
     /// [`StoreError`] when the store cannot tell: the hold stands until its lease runs out.
     async fn settle(&self, settlement: &Settlement) -> Result<Settled, StoreError>;
@@ -213,21 +249,22 @@ pub trait BudgetStore: fmt::Debug + Send + Sync + 'static {
     async fn renew(&self, id: ReservationId, lease: Duration) -> Result<(), StoreError>;
 
     /// Charges every hold whose lease has run out in full, once, and gives each to one caller at a time, who writes its line
-    /// and [confirms](Self::confirm) that. What nobody has confirmed [`CONFIRM_WITHIN`] after it was given, because its
-    /// caller died or could not write, is given to the next who asks. At most `limit` a call.
+    /// and [confirms](Self::confirm) that. What nobody has confirmed [`CONFIRM_WITHIN`] after it was given or settled,
+    /// because its caller died or could not write, is given to the next who asks. At most `limit` a call.
     ///
-    /// So a line is never lost and may be written twice; the id of the hold tells.
+    /// So a line is never lost and may be written twice; the id of the hold tells. Of two lines the one of a settlement
+    /// counts: it took the place of what an expiry had charged.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot tell.
     async fn expire(&self, limit: usize) -> Result<Vec<Expired>, StoreError>;
 
-    /// Says that the lines of these expired holds are written to last: nobody is given them again. Again, or for an id
-    /// whose line nobody owes, changes nothing.
+    /// Says that these lines are written to last: nobody is given their holds again. Again, for an id whose line nobody
+    /// owes, or for another charge than the one whose line is owed, it changes nothing.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot tell: somebody may be given them again.
-    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError>;
+    async fn confirm(&self, lines: &[Written]) -> Result<(), StoreError>;
 
     /// The sums of `scopes`, in their order; zero for what was never charged. Their caps are not looked at.
     ///

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use leash_core::Timestamp;
 
@@ -115,6 +116,21 @@ impl ListedModel {
     pub fn price_at(&self, at: Timestamp) -> &Arc<ModelPrice> {
         let current = self.prices.iter().rev().find(|(when, _)| when.holds(at));
         current.map_or(&self.first, |(_, price)| price)
+    }
+
+    /// What bounds a call that begins at `at` and may be billed up to `within` later: its price, or what is dearer than any
+    /// of those that hold meanwhile. `within` is less than a day.
+    #[must_use]
+    pub fn price_within(&self, at: Timestamp, within: Duration) -> Arc<ModelPrice> {
+        let mut dearest = self.price_at(at).clone();
+        let until = at.saturating_add(within);
+        for moment in self.prices.iter().flat_map(|(when, _)| when.turns(at, until)) {
+            let then = self.price_at(moment);
+            if !Arc::ptr_eq(then, &dearest) {
+                dearest = Arc::new(dearest.dearer(then));
+            }
+        }
+        dearest
     }
 
     /// Its price where it is the same at all times: worth keeping by whoever asks for it again and again.
@@ -429,11 +445,9 @@ impl PriceTable {
     }
 
     fn with_listed(mut self, provider: &str, name: &str, model: ListedModel) -> Self {
-        // A provider's other names are those of the same provider.
-        let provider = lower(provider);
-        let id = self.listed.provider(&provider).map(|known| known.id.clone());
+        let id: Box<str> = self.provider_id(&lower(provider)).into();
         Arc::make_mut(&mut self.own)
-            .entry(id.unwrap_or_else(|| provider.into()))
+            .entry(id)
             .or_default()
             .insert(lower(name).into(), model);
         self
@@ -454,7 +468,7 @@ impl PriceTable {
 
     fn with_ceiling_for(mut self, provider: &str, model: Option<&str>, price: ModelPrice) -> Self {
         let listed = ListedModel::new(provider, model.unwrap_or("*"), price);
-        let key = (lower(provider).into(), model.map(|model| lower(model).into()));
+        let key = (self.provider_id(&lower(provider)).into(), model.map(|model| lower(model).into()));
         Arc::make_mut(&mut self.ceilings).insert(key, listed);
         self.custom()
     }
@@ -463,9 +477,14 @@ impl PriceTable {
     /// has a price of its own for that model, it counts.
     #[must_use]
     pub fn with_deployment(mut self, provider: &str, name: &str, of: &str, model: &str) -> Self {
-        let key = (lower(provider).into(), lower(name).into());
+        let key = (self.provider_id(&lower(provider)).into(), lower(name).into());
         Arc::make_mut(&mut self.deployments).insert(key, (lower(of).into(), lower(model).into()));
         self.custom()
+    }
+
+    /// What the table calls the provider that goes by `name`: its other names are those of the same provider.
+    fn provider_id<'a>(&'a self, name: &'a str) -> &'a str {
+        self.listed.provider(name).map_or(name, |known| &known.id)
     }
 
     fn custom(mut self) -> Self {
@@ -510,7 +529,7 @@ impl PriceTable {
 
     fn named(&self, provider: &str, model: &str) -> Option<&ListedModel> {
         if !self.deployments.is_empty() {
-            let meant = self.deployments.get(&(provider.into(), model.into()));
+            let meant = self.deployments.get(&(self.provider_id(provider).into(), model.into()));
             if let Some((of, model)) = meant {
                 return self
                     .listed_or_own(provider, model)
@@ -557,6 +576,7 @@ impl PriceTable {
         let get = |provider: &str, model: Option<&str>| {
             self.ceilings.get(&(provider.into(), model.map(Into::into)))
         };
+        let provider = self.provider_id(provider);
         get(provider, Some(model))
             .or_else(|| get(provider, None))
             .or_else(|| get("*", Some(model)))
@@ -877,6 +897,52 @@ mod tests {
                 expected,
                 "{moment}"
             );
+        }
+    }
+
+    #[test]
+    fn a_call_that_may_run_into_a_dearer_hour_is_bounded_at_its_price() {
+        let table = PriceTable::from_json(
+            r#"{"version": "1", "models": [{"provider": "p", "model": "m", "prices": [
+                {"input": "1", "output": "9"},
+                {"from": "2026-03-01", "input": "2", "output": "2"},
+                {"daily": ["22:30", "22:50"], "input": "7", "output": "1"}]}]}"#,
+        )
+        .unwrap();
+        let listed = table.find("p", "m").unwrap();
+        let hour = Duration::from_secs(3600);
+        for (moment, input, output) in [
+            ("2026-02-20T12:00:00Z", "1.00", "9.00"),
+            ("2026-02-20T22:00:00Z", "7.00", "9.00"),
+            ("2026-02-28T23:10:00Z", "2.00", "9.00"),
+            ("2026-03-05T22:40:00Z", "7.00", "2.00"),
+            ("2026-03-05T21:29:59Z", "2.00", "2.00"),
+            ("2026-03-05T21:30:00Z", "7.00", "2.00"),
+            ("2026-03-05T22:50:00Z", "2.00", "2.00"),
+        ] {
+            let price = listed.price_within(at(moment), hour);
+            let of = |usage| price.cost(&usage).unwrap().to_string();
+            assert_eq!((of(million(1, 0)), of(million(0, 1))), (input.into(), output.into()), "{moment}");
+        }
+        let constant = PriceTable::embedded();
+        let constant = constant.find("openai", "gpt-4-turbo").unwrap();
+        let price = constant.price_within(today(), hour);
+        assert!(Arc::ptr_eq(&price, constant.price_at(today())));
+    }
+
+    #[test]
+    fn a_providers_other_names_are_those_of_the_same_provider() {
+        let table = PriceTable::embedded()
+            .with_ceiling("bedrock", flat("90", "90"))
+            .with_model_ceiling("aws", "odd", flat("80", "80"))
+            .with_deployment("bedrock", "our-claude", "anthropic", "claude-haiku-4-5")
+            .with_price("bedrock", "own", flat("70", "70"));
+        let of = |provider, model| costs(&table, provider, model, &million(1, 0), today());
+        for provider in ["aws", "bedrock", "Bedrock"] {
+            assert_eq!(of(provider, "anything"), "90.00", "{provider}");
+            assert_eq!(of(provider, "odd"), "80.00", "{provider}");
+            assert_eq!(of(provider, "our-claude"), "1.00", "{provider}");
+            assert_eq!(of(provider, "own"), "70.00", "{provider}");
         }
     }
 

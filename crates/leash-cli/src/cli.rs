@@ -219,9 +219,18 @@ pub(crate) enum PolicyCommand {
 
 /// Say whether a policy can be used, and where not.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  llm-leash policy check policy.toml
+  llm-leash policy check --json policy.toml | jq -r .version
+
+Exit codes: 0 it can be used, 1 it cannot or cannot be read, 64 wrong command line")]
 pub(crate) struct PolicyCheckArgs {
     /// The policy, in TOML; `-` is standard input.
     pub(crate) file: PathBuf,
+    /// Write a JSON object: `rules redactors version`.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Run a policy, or a single rule, over cases, and show what was expected beside what it said.
@@ -269,7 +278,9 @@ pub(crate) struct PolicyTestArgs {
 Examples:
   llm-leash policy explain --tool bash --args '{\"command\": \"rm -rf ~\"}'
   llm-leash policy explain policy.toml --tool run_sql --args '{\"sql\": \"DROP TABLE users\"}'
-  llm-leash policy explain --rule blocked_sql --tool run_sql --args '{\"sql\": \"SELECT 1\"}'")]
+  llm-leash policy explain --rule blocked_sql --tool run_sql --args '{\"sql\": \"SELECT 1\"}'
+
+Exit codes: 0 it was explained, whatever comes of the call, 1 something cannot be read, 64 wrong command line")]
 pub(crate) struct PolicyExplainArgs {
     /// The policy, unless `--rule` is given. Without either, the rules on commands, SQL, paths, addresses and secrets are
     /// asked as they are without options.
@@ -288,9 +299,12 @@ pub(crate) struct PolicyExplainArgs {
     /// The tool's name.
     #[arg(long)]
     pub(crate) tool: String,
-    /// The arguments, in JSON.
-    #[arg(long, value_name = "JSON")]
+    /// The arguments, in JSON; `-` is standard input.
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
     pub(crate) args: String,
+    /// Write a JSON object for each rule, `action rule_id reason`, and the same as `outcome` of them all.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// See a runaway agent stopped: at a cap of $0.50, on a local server that stands in for the providers.

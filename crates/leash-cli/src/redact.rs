@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write as _};
 
 use leash_policy::{PiiRedactor, SecretsRule, Span};
-use serde_json::json;
+use serde_json::Value;
 
 use crate::cli::RedactArgs;
 use crate::exit::{Exit, Failure};
@@ -24,9 +24,12 @@ pub(crate) fn run(args: &RedactArgs) -> Result<Exit, Failure> {
         let _ = if args.json {
             let found: Vec<_> = spans
                 .iter()
-                .map(|span| json!({"kind": span.kind, "start": span.start, "end": span.end}))
+                .map(|Span { kind, start, end }| {
+                    let kind = Value::from(kind.as_ref());
+                    format!("{{\"kind\":{kind},\"start\":{start},\"end\":{end}}}")
+                })
                 .collect();
-            writeln!(output, "{}", json!(found))
+            writeln!(output, "[{}]", found.join(","))
         } else {
             spans
                 .iter()
@@ -34,14 +37,33 @@ pub(crate) fn run(args: &RedactArgs) -> Result<Exit, Failure> {
         };
     } else {
         let text = if args.secrets {
-            SecretsRule::new().redact(&text)
+            without_both(text, &pii)?
         } else {
-            text
+            pii.redact(&text)
         };
-        let _ = output.write_all(pii.redact(&text).as_bytes());
+        let _ = output.write_all(text.as_bytes());
     }
     output.finish()?;
     Ok(Exit::Done)
+}
+
+/// How often a text is gone through.
+const MAX_ROUNDS: u32 = 16;
+
+/// The text without secrets and personal data: again until nothing changes, as what one takes out may uncover what the
+/// other finds.
+fn without_both(mut text: String, pii: &PiiRedactor) -> Result<String, Failure> {
+    let secrets = SecretsRule::new();
+    for _ in 0..MAX_ROUNDS {
+        let next = pii.redact(&secrets.redact(&text));
+        if next == text {
+            return Ok(text);
+        }
+        text = next;
+    }
+    Err(Failure::Told(
+        "the text could not be redacted to its end".to_owned(),
+    ))
 }
 
 fn read(args: &RedactArgs) -> Result<String, Failure> {

@@ -75,6 +75,30 @@ pub enum InputSize {
     Unbounded,
 }
 
+/// Another model that the provider may ask for advice while it answers, at that one's own price.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Advisor {
+    /// Its name at the same provider.
+    pub model: Arc<str>,
+    /// How often it may be asked; `None` where only [`ModelCall::max_server_tool_uses`] says so.
+    pub max_uses: Option<u64>,
+    /// Upper bound of what it answers each time, in tokens, reasoning included; `None` where that is the model's own.
+    pub max_output_tokens: Option<u64>,
+}
+
+impl Advisor {
+    /// A model that is asked as often as server tools may be used, and answers as much as it can.
+    #[must_use]
+    pub fn new(model: impl Into<Arc<str>>) -> Self {
+        Self {
+            model: model.into(),
+            max_uses: None,
+            max_output_tokens: None,
+        }
+    }
+}
+
 /// A call of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -101,6 +125,22 @@ pub struct ModelCall {
     pub choices: u64,
     /// Upper bound of searches and other server tools billed apiece; `None` where the request offers them unbounded.
     pub max_server_tool_uses: Option<u64>,
+    /// Whether the provider may run code in a container for it, which is billed by the container.
+    pub runs_code: bool,
+    /// Whether code that the provider runs for it is not billed, as other tools of the request include it.
+    pub code_is_free: bool,
+    /// Whether the provider may run tools for it that are neither searches nor code and are, or may be, billed apiece.
+    pub runs_other_tools: bool,
+    /// Whether the answer leaves out how often the provider ran its tools: it is charged for as often as it may have.
+    pub hides_tool_uses: bool,
+    /// How often the provider may read the input on its own account, at least 1: tools that it runs take it through
+    /// several rounds, whether or not one of them counts as a use.
+    pub rounds: u64,
+    /// How often the provider may sum up the conversation besides: the input is read and an answer is written once more
+    /// each time, which no maximum in the request limits.
+    pub compactions: u64,
+    /// A model that the provider may ask for advice.
+    pub advisor: Option<Advisor>,
     /// Whether input may be written to the provider's cache, which costs more than reading it.
     pub writes_cache: bool,
     /// Whether sound or images may be among the input or the output; where they have prices of their own, the bound
@@ -112,6 +152,9 @@ pub struct ModelCall {
     pub service_tier: ServiceTier,
     /// How many percent the provider may add to the price of every token.
     pub surcharge_percent: u8,
+    /// Whether it goes to where the provider keeps what it processes in one region: dearer, with some models, and the
+    /// answer does not say so.
+    pub in_region: bool,
     /// Whether the answer comes as a stream.
     pub streaming: bool,
     /// Names of the tools that the model may ask for.
@@ -161,11 +204,19 @@ impl ModelCall {
             least_output_tokens: 1,
             choices: 1,
             max_server_tool_uses: Some(0),
+            runs_code: false,
+            code_is_free: false,
+            runs_other_tools: false,
+            hides_tool_uses: false,
+            rounds: 1,
+            compactions: 0,
+            advisor: None,
             writes_cache: true,
             has_media: true,
             wants_sound: false,
             service_tier: ServiceTier::Unsaid,
             surcharge_percent: 0,
+            in_region: false,
             streaming: false,
             tools: Vec::new(),
             caller,

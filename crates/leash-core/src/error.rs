@@ -16,6 +16,8 @@ pub mod rule_ids {
     pub const NO_PRICE: &str = "budget:no_price";
     /// The call's cost has no upper bound.
     pub const NO_BOUND: &str = "budget:no_bound";
+    /// A cap is over tenants or agents, and the caller has none.
+    pub const NO_PARTY: &str = "budget:no_party";
     /// A part of a budget that was granted cannot be taken, spent or given back.
     pub const GRANT: &str = "budget:grant";
     /// The budget store could not tell.

@@ -51,7 +51,7 @@ mod time;
 mod usage;
 mod usd;
 
-pub use self::call::{Call, Caller, InputSize, ModelCall, ToolCall, ToolRequest};
+pub use self::call::{Advisor, Call, Caller, InputSize, ModelCall, ToolCall, ToolRequest};
 pub use self::decision::{Action, Decision};
 pub use self::digest::{Digest, DigestError};
 pub use self::error::{LeashError, StoreError, StoreErrorKind, rule_ids};
@@ -61,5 +61,5 @@ pub use self::id::{
 pub use self::json::Json;
 pub use self::policy::{AsyncRule, Evaluation, PolicyContext, PolicyEngine, Redactor, Rule, RuleError};
 pub use self::time::{Clock, SystemClock, Timestamp, TimestampError};
-pub use self::usage::{ServiceTier, Usage};
+pub use self::usage::{Advice, ServiceTier, Usage};
 pub use self::usd::{Usd, UsdError};

@@ -49,6 +49,41 @@ impl ServiceTier {
     }
 }
 
+/// What another model used that was asked for advice, billed at its own price. The counts are disjoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Advice {
+    /// Input tokens that neither came from a cache nor were written to one.
+    pub input_tokens: u64,
+    /// Output tokens, reasoning included.
+    pub output_tokens: u64,
+    /// Input tokens read from the provider's cache.
+    pub cache_read_tokens: u64,
+    /// Input tokens written to the provider's cache for five minutes.
+    pub cache_write_tokens: u64,
+    /// Input tokens written to the provider's cache for an hour.
+    pub cache_write_1h_tokens: u64,
+}
+
+impl Advice {
+    /// Whether nobody was asked.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The larger count of each kind.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.max(other.input_tokens),
+            output_tokens: self.output_tokens.max(other.output_tokens),
+            cache_read_tokens: self.cache_read_tokens.max(other.cache_read_tokens),
+            cache_write_tokens: self.cache_write_tokens.max(other.cache_write_tokens),
+            cache_write_1h_tokens: self.cache_write_1h_tokens.max(other.cache_write_1h_tokens),
+        }
+    }
+}
+
 /// What a provider bills a call for.
 ///
 /// The counts of tokens are disjoint: no token is in two of them. Those at the end whose names say so are parts of
@@ -75,6 +110,12 @@ pub struct Usage {
     pub web_search_requests: u64,
     /// Searches the provider ran in stored files for the model, billed apiece.
     pub file_search_requests: u64,
+    /// Containers in which the provider ran code for the model, billed apiece.
+    pub code_executions: u64,
+    /// Uses of any other tool that the provider ran for the model, billed apiece.
+    pub other_tool_requests: u64,
+    /// What the model used that this one asked for advice.
+    pub advice: Advice,
     /// How many of `input_tokens` were sound.
     pub input_audio_tokens: u64,
     /// How many of `input_tokens` were images.
@@ -107,6 +148,9 @@ impl Usage {
             reasoning_tokens: self.reasoning_tokens.max(other.reasoning_tokens),
             web_search_requests: self.web_search_requests.max(other.web_search_requests),
             file_search_requests: self.file_search_requests.max(other.file_search_requests),
+            code_executions: self.code_executions.max(other.code_executions),
+            other_tool_requests: self.other_tool_requests.max(other.other_tool_requests),
+            advice: self.advice.max(other.advice),
             input_audio_tokens: self.input_audio_tokens.max(other.input_audio_tokens),
             input_image_tokens: self.input_image_tokens.max(other.input_image_tokens),
             cache_read_audio_tokens: self.cache_read_audio_tokens.max(other.cache_read_audio_tokens),

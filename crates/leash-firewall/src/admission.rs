@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leash_audit::{Appended, Outcome, Slot};
-use leash_budget::{Balance, Bound, ModelPrice, Scope, Settlement};
+use leash_budget::{Balance, Bound, ModelPrice, Scope, Settlement, Written};
 use leash_core::{Call, Digest, LeashError, RequestId, ReservationId, Timestamp, ToolRequest, Usage, Usd};
 
 use crate::journal::{CallLine, Warning};
@@ -99,14 +99,26 @@ pub(crate) struct Details {
 }
 
 impl Details {
-    /// What `usage` costs; `None` where a part of it has no price, or the cost is absurd. An answer that does not say
-    /// how it was served was served as the request asked.
+    /// What `usage` costs; `None` where a part of it has no price, or the cost is absurd. What the answer does not say is
+    /// as the request asked. Of a price that changed since the call began, the dearer one counts, as providers bill by
+    /// the beginning or by the end.
     fn cost(&self, usage: &Usage) -> Option<Usd> {
-        let mut usage = *usage;
-        if let Call::Model(call) = &self.call {
-            usage.service_tier = usage.service_tier.or(call.service_tier);
+        let price = self.price.as_ref()?;
+        let Call::Model(call) = &self.call else {
+            return price.cost(usage).ok();
+        };
+        let cost = price.cost_of(call, usage).ok()?;
+        let now = match &call.advisor {
+            None => self.shared.prices.find(&call.provider, &call.model),
+            Some(_) => None,
+        };
+        let now = now
+            .filter(|listed| listed.constant_price().is_none())
+            .map(|listed| listed.price_at(self.shared.clock.now()));
+        match now {
+            Some(now) if !Arc::ptr_eq(now, price) => Some(cost.max(now.cost_of(call, usage).ok()?)),
+            _ => Some(cost),
         }
-        self.price.as_ref()?.cost(&usage).ok()
     }
 
     async fn renew(&self) {
@@ -212,6 +224,9 @@ impl Admission {
             if receipt.warning.is_none() {
                 receipt.warning = ending.durable().await;
             }
+            if receipt.warning.is_none() {
+                ending.confirm();
+            }
             guard.0 = None;
         }
         receipt
@@ -300,9 +315,17 @@ pub(crate) struct Ending {
     details: Arc<Details>,
     room: Room,
     end: End,
+    /// Whether its line is owed to a store that keeps the call until it is written.
+    owes_line: bool,
     is_settled: bool,
+    /// Whether another line may tell of its reservation.
+    is_named: bool,
+    /// Whether the store could not be told until the lease was over, so that the call is charged in full.
+    has_lapsed: bool,
     is_written: bool,
     ticket: Option<Appended>,
+    /// What the store is to be told once the line is as durable as the log promises.
+    written: Option<Written>,
 }
 
 /// Hands an ending whose future was dropped, or whose store failed, to the settling thread.
@@ -320,13 +343,20 @@ impl Drop for EndGuard {
 impl Ending {
     fn new(details: Arc<Details>, room: Room, end: End) -> Self {
         let is_settled = details.hold.is_none();
+        // What is given back has a line that costs nothing: none is missed.
+        let is_charged = !is_settled && !matches!(end, End::NotBilled);
+        let owes_line = is_charged && room.slot.is_some() && details.shared.owes_lines();
         Self {
             details,
             room,
             end,
+            owes_line,
             is_settled,
+            is_named: owes_line,
+            has_lapsed: false,
             is_written: false,
             ticket: None,
+            written: None,
         }
     }
 
@@ -344,6 +374,7 @@ impl Ending {
         let bound = self.details.bound.amount;
         let reported = |usage: &Usage| self.details.cost(usage);
         match &self.end {
+            _ if self.has_lapsed => (bound, true),
             End::NotBilled => (Usd::ZERO, false),
             End::Unsettled => (bound, true),
             // A tool costs what it was said to cost.
@@ -357,6 +388,8 @@ impl Ending {
     }
 
     /// Settles, then writes. May be called again where the store failed: neither is done twice.
+    ///
+    /// A line that names its reservation says what the store has charged, so it waits until the store has.
     pub(crate) async fn run(&mut self) -> Receipt {
         let (cost, estimated) = self.charge();
         let mut receipt = Receipt {
@@ -374,16 +407,15 @@ impl Ending {
                     id: *id,
                     amount: cost,
                     scopes: scopes.clone(),
+                    owes_line: self.owes_line,
                 };
-                store
-                    .settle(&settlement)
-                    .await
-                    .map(|settled| Some(settled.balances))
+                store.settle(&settlement).await.map(Some)
             };
             match settled {
-                Ok(sums) => {
+                Ok(settled) => {
                     self.is_settled = true;
-                    balances = sums;
+                    self.is_named |= settled.as_ref().is_some_and(|settled| settled.was_expired);
+                    balances = settled.map(|settled| settled.balances);
                 }
                 Err(error) => {
                     tracing::error!(target: "llm_leash", %error, "failed to settle a call; it is tried again until its lease runs out");
@@ -394,22 +426,12 @@ impl Ending {
         if self.is_written {
             return receipt;
         }
-        receipt.cumulative = self
-            .details
-            .session
-            .add(cost, balances.as_deref(), self.details.spent_before);
-        self.is_written = true;
-        if let Some(slot) = self.room.slot.take() {
-            let line = self.line(&receipt);
-            match self.details.shared.journal.write_call(slot, &self.details, &line) {
-                Ok(ticket) => self.ticket = ticket,
-                Err(warning) => {
-                    // Not everybody looks at the receipt, and some calls end where nobody can.
-                    tracing::error!(target: "llm_leash", error = %warning, "failed to write the line of a call; nothing more is admitted until it is written");
-                    receipt.warning = Some(warning);
-                }
-            }
+        // Without a lease nothing else would ever tell of it.
+        if self.owes_line && !self.is_settled && self.details.has_lease {
+            receipt.cumulative = self.details.spent_before.saturating_add(cost);
+            return receipt;
         }
+        self.write(&mut receipt, balances.as_deref());
         if let (Some(balances), Some((_, scopes))) = (&balances, &self.details.hold) {
             receipt.broke_cap = self
                 .details
@@ -417,6 +439,57 @@ impl Ending {
                 .note_states(&self.details.session, scopes, balances);
         }
         receipt
+    }
+
+    fn write(&mut self, receipt: &mut Receipt, balances: Option<&[Balance]>) {
+        let details = &self.details;
+        receipt.cumulative = details.session.add(receipt.cost, balances, details.spent_before);
+        self.is_written = true;
+        let Some(slot) = self.room.slot.take() else {
+            return;
+        };
+        let line = self.line(receipt);
+        match self.details.shared.journal.write_call(slot, &self.details, &line) {
+            Ok(ticket) => {
+                self.ticket = ticket;
+                self.written = self
+                    .details
+                    .hold
+                    .as_ref()
+                    .filter(|_| self.owes_line)
+                    .map(|(id, _)| Written {
+                        id: *id,
+                        charged: receipt.cost,
+                    });
+            }
+            Err(warning) => {
+                // Not everybody looks at the receipt, and some calls end where nobody can.
+                tracing::error!(target: "llm_leash", error = %warning, "failed to write the line of a call; nothing more is admitted until it is written");
+                receipt.warning = Some(warning);
+            }
+        }
+    }
+
+    /// Has the store told that the line is written, at some time: until then it keeps the call.
+    pub(crate) fn confirm(&mut self) {
+        if let Some(written) = self.written.take() {
+            self.details.shared.settler.wrote(written, self.ticket.take());
+        }
+    }
+
+    /// Gives up telling the store: the lease is over, so the call has expired there, and so says its line.
+    pub(crate) fn lapse(&mut self) {
+        if self.is_written {
+            return;
+        }
+        self.has_lapsed = true;
+        let (cost, estimated) = self.charge();
+        let mut receipt = Receipt {
+            cost,
+            estimated,
+            ..Receipt::nothing()
+        };
+        self.write(&mut receipt, None);
     }
 
     /// Waits until the line is as durable as the log promises.
@@ -448,7 +521,17 @@ impl Ending {
         CallLine {
             usage,
             response_digest,
-            outcome,
+            outcome: Some(if self.has_lapsed {
+                Outcome::Expired
+            } else {
+                outcome
+            }),
+            reservation: self
+                .details
+                .hold
+                .as_ref()
+                .filter(|_| self.is_named)
+                .map(|(id, _)| *id),
             cost: receipt.cost,
             cumulative: receipt.cumulative,
             estimated: receipt.estimated,

@@ -7,6 +7,7 @@ use leash_budget::{BudgetStore, LoopBreaker, MaxCalls, Refused, Scope, ScopeRule
 use leash_core::{AsyncRule, Call, LeashError, PolicyContext, PolicyEngine, Timestamp};
 
 use crate::path::Shared;
+use crate::scopes::narrow;
 use crate::session::Session;
 
 /// A rule that counts in the budget store, before the store is known.
@@ -20,7 +21,42 @@ pub(crate) enum Counts {
     CallsOf(Arc<str>, u32),
 }
 
+/// Each thing that is counted once, under the narrowest of its limits: two rules that count the same would count each
+/// call twice.
+fn once_each(all: &[Counts]) -> Vec<Counts> {
+    let mut found: Vec<Counts> = Vec::new();
+    for counts in all {
+        match found.iter_mut().find(|known| known.counts_as(counts)) {
+            Some(known) => known.narrow(counts.limit()),
+            None => found.push(counts.clone()),
+        }
+    }
+    found
+}
+
 impl Counts {
+    /// Whether both count under the same keys.
+    fn counts_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Loop(_, within), Self::Loop(_, other)) => within == other,
+            (Self::Calls(_), Self::Calls(_)) => true,
+            (Self::CallsOf(tool, _), Self::CallsOf(other, _)) => tool == other,
+            _ => false,
+        }
+    }
+
+    const fn limit(&self) -> u32 {
+        match self {
+            Self::Loop(limit, _) | Self::Calls(limit) | Self::CallsOf(_, limit) => *limit,
+        }
+    }
+
+    fn narrow(&mut self, other: u32) {
+        match self {
+            Self::Loop(limit, _) | Self::Calls(limit) | Self::CallsOf(_, limit) => *limit = other.min(*limit),
+        }
+    }
+
     fn rule(&self, store: &Arc<dyn BudgetStore>, of_requests: bool) -> Arc<dyn AsyncRule> {
         let store = store.clone();
         let calls = |rule: MaxCalls| -> Arc<dyn AsyncRule> {
@@ -53,6 +89,7 @@ impl Breakers {
         scopes: Vec<Arc<dyn ScopeRule>>,
         store: &Arc<dyn BudgetStore>,
     ) -> Self {
+        let counts = once_each(counts);
         let engine = |of_requests| {
             let rules = counts.iter().map(|counts| counts.rule(store, of_requests));
             PolicyEngine::new(Vec::new(), rules.collect())
@@ -89,14 +126,7 @@ impl Shared {
         };
         let mut scopes = session.scopes.to_vec();
         for added in std::iter::once(first).chain(rules) {
-            let same = scopes
-                .iter_mut()
-                .find(|scope| scope.key == added.key && scope.window == added.window);
-            match same {
-                // Each key and window stands once, under the narrower of its caps.
-                Some(scope) => scope.cap = [scope.cap, added.cap].into_iter().flatten().min(),
-                None => scopes.push(added),
-            }
+            narrow(&mut scopes, added);
         }
         scopes.into()
     }

@@ -202,7 +202,8 @@ impl FirewallBuilder {
     }
 
     /// Caps over anything else that is counted together, such as a team. Each pair of key and window stands once; the
-    /// last one that is given counts.
+    /// last cap and the last soft cap that are given for it count. Where [`cap`](Self::cap) is over the same, the narrower
+    /// holds.
     pub fn scope(mut self, scope: Scope) -> Self {
         self.caps.add(scope);
         self
@@ -318,13 +319,14 @@ impl FirewallBuilder {
 
     /// Blocks a tool call that the session has made `times` times with the same arguments within the time: an agent that goes
     /// in circles. It counts in the budget store; what a model asks for and what is called count apart. `times` is at most
-    /// [`MAX_HITS`](leash_budget::MAX_HITS), or everything is blocked.
+    /// [`MAX_HITS`](leash_budget::MAX_HITS), or everything is blocked. Several of different times all hold.
     pub fn loop_breaker(mut self, times: u32, within: Duration) -> Self {
         self.counts.push(Counts::Loop(times, within));
         self
     }
 
     /// Blocks what the session calls after this many calls, of tools and models together. It counts in the budget store.
+    /// Of several the lowest number holds.
     pub fn max_calls(mut self, calls: u32) -> Self {
         self.counts.push(Counts::Calls(calls));
         self
@@ -369,7 +371,7 @@ impl FirewallBuilder {
 
     /// The version of the rules, which approvals are bound to: one given under another version does not fit.
     ///
-    /// Default: a hash over the ids and the `Debug` of rules and redactor, in their order. A rule whose `Debug` is not
+    /// Default: a hash over the ids and the `Debug` of rules and redactor, in their order, and the versions of policy files. A rule whose `Debug` is not
     /// the same in every process (a hash map in it is enough) needs a version given here, or its approvals do not
     /// survive a restart.
     pub fn policy_version(mut self, version: impl Into<Arc<str>>) -> Self {
@@ -451,9 +453,14 @@ impl FirewallBuilder {
             || !self.async_rules.is_empty()
             || self.redactor.is_some()
             || self.policy_version.is_some();
-        let policy_version = self
-            .policy_version
-            .unwrap_or_else(|| policy_version(&rules, &self.async_rules, self.redactor.as_deref()));
+        let policy_version = self.policy_version.unwrap_or_else(|| {
+            policy_version(
+                &rules,
+                &self.async_rules,
+                self.redactor.as_deref(),
+                &self.policy_files,
+            )
+        });
         let breakers = Breakers::new(&self.counts, self.scope_rules, &store);
         let journal = Journal::new(log);
         journal.policy_change(&caller, &policy_version, &self.policy_files, has_policy)?;
@@ -487,8 +494,7 @@ impl FirewallBuilder {
             None => Session::new(caller, &shared),
             Some(grant) => {
                 let session = Session::of_grant(caller, grant.clone(), &shared);
-                let written = shared.journal.grant(&session, &grant, GrantChange::TakenUp);
-                written?;
+                let _taken_up = shared.journal.grant(&session, &grant, GrantChange::TakenUp)?;
                 session
             }
         };
@@ -496,17 +502,20 @@ impl FirewallBuilder {
     }
 }
 
-/// A hash over what the rules are called and how they are set.
+/// A hash over what the rules are called and how they are set, and the texts that they were read from: not all of what is
+/// in a text need show in the rules.
 fn policy_version(
     rules: &[Arc<dyn Rule>],
     async_rules: &[Arc<dyn AsyncRule>],
     redactor: Option<&dyn Redactor>,
+    files: &[String],
 ) -> Arc<str> {
     let mut hasher = blake3::Hasher::new();
     let rules = rules.iter().map(|rule| (rule.id(), format!("{rule:?}")));
     let async_rules = async_rules.iter().map(|rule| (rule.id(), format!("{rule:?}")));
     let redactor = redactor.iter().map(|redactor| ("", format!("{redactor:?}")));
-    for (id, set) in rules.chain(async_rules).chain(redactor) {
+    let files = files.iter().map(|version| ("", version.clone()));
+    for (id, set) in rules.chain(async_rules).chain(redactor).chain(files) {
         for part in [id, &set] {
             hasher.update(&part.len().to_le_bytes());
             hasher.update(part.as_bytes());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use leash_budget::{Grant, Hold, Reserve};
+use leash_budget::{Grant, Hold, Reserve, Written};
 use leash_core::{Caller, LeashError, SessionId, StoreError, StoreErrorKind, Usd, rule_ids};
 
 use crate::Firewall;
@@ -79,7 +79,7 @@ impl Firewall {
                 ));
             }
         }
-        shared
+        let _given = shared
             .journal
             .grant(session, &grant, GrantChange::Given)
             .map_err(|error| refuse(Stage::Audit, audit_unavailable(error)))?;
@@ -136,14 +136,21 @@ impl Firewall {
     pub async fn reclaim(&self, grant: &Grant) -> Result<Usd, LeashError> {
         let shared = self.shared();
         let sums = grant
-            .give_back(&*shared.store)
+            .give_back(&*shared.store, shared.owes_lines())
             .await
             .map_err(|error| LeashError::unavailable(rule_ids::BUDGET_STORE, error))?;
         let spent = sums.spent.saturating_add(sums.reserved);
-        shared
+        let line = shared
             .journal
             .grant(self.own_session(), grant, GrantChange::GivenBack { spent })
             .map_err(audit_unavailable)?;
+        if shared.owes_lines() {
+            let written = Written {
+                id: grant.id(),
+                charged: spent,
+            };
+            shared.settler.wrote(written, line);
+        }
         Ok(grant.amount().saturating_sub(spent))
     }
 

@@ -61,7 +61,7 @@ impl Shared {
 }
 
 fn lowered(call: &ModelCall, priced: &Priced, available: Usd) -> Option<Lowered> {
-    let price = priced.price.as_deref()?;
+    let price = priced.dearest.as_deref()?;
     let mut limit = clamp(call, price, priced.counted, available)?;
     if let Some(asked) = call.max_output_tokens {
         limit = limit.min(asked.saturating_sub(call.extra_output_tokens));

@@ -102,7 +102,8 @@ impl Firewall {
         })
     }
 
-    /// A handle for another caller, which shares everything but the caps of its own session, agent and tenant.
+    /// A handle for another caller, which shares everything but the caps of its own session, agent and tenant. Where a cap is
+    /// over tenants or agents and `caller` has none, each of its calls is refused.
     #[must_use]
     pub fn for_caller(&self, caller: Caller) -> Self {
         let session = if caller == self.session.caller {

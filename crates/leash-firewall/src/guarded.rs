@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use leash_budget::Bound;
+use leash_budget::{Bound, Held, Hold, HoldLine, Reserve, Scope};
 use leash_core::{
     Call, Digest, Json, LeashError, ModelCall, StoreError, StoreErrorKind, ToolCall, ToolRequest, Usage,
     rule_ids,
@@ -10,6 +10,7 @@ use leash_core::{
 
 use crate::admission::{Admission, Answer, Details, Receipt};
 use crate::firewall::check_names;
+use crate::path::Reserved;
 use crate::{Firewall, Outcome};
 
 /// What a guarded closure brings back from a model.
@@ -254,13 +255,45 @@ impl Firewall {
             output_tokens: charge.usage.output_tokens,
             amount,
         };
+        let request_digest = call.request_digest();
+        let (mut hold, mut permit, mut has_lease) = (hold, Some(permit), false);
+        if shared.owes_lines()
+            && let Some(place) = hold.take()
+            && let Some(own) = permit.take()
+            && let Call::Model(call) = &call
+        {
+            // Whether or not it fits: set aside, it leaves a trace from which others can write its line, should this
+            // process die before it has. Where that fails, it is charged without.
+            let uncapped = |scope: &Scope| Scope {
+                cap: None,
+                soft_cap: None,
+                ..scope.clone()
+            };
+            let set_aside = Hold {
+                id: place.0,
+                amount,
+                scopes: place.1.iter().map(uncapped).collect(),
+                lease: shared.lease,
+                line: HoldLine {
+                    what: Held::Model {
+                        provider: call.provider.clone(),
+                        model: call.model.clone(),
+                    },
+                    caller: session.caller.clone(),
+                    request_digest,
+                },
+            };
+            let reserved = Reserved::new(shared.clone(), place, own);
+            has_lease = matches!(shared.store.reserve(&set_aside).await, Ok(Reserve::Granted(_)));
+            (hold, permit) = reserved.keep();
+        }
         let details = Details {
             shared: shared.clone(),
             session: session.clone(),
-            request_digest: call.request_digest(),
+            request_digest,
             call,
             is_redacted: false,
-            has_lease: false,
+            has_lease,
             price: Some(price),
             bound,
             output_limit: None,
@@ -269,7 +302,7 @@ impl Firewall {
             hitl_request_id: None,
             started,
         };
-        let admission = Admission::new(details, slot, Some(permit));
+        let admission = Admission::new(details, slot, permit);
         Ok(admission
             .settle(Answer::reported(charge.usage, Digest::EMPTY))
             .await)

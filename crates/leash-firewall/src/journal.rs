@@ -10,7 +10,8 @@ use leash_audit::{
 };
 use leash_budget::{Balance, BudgetState, Expired, Grant, Held, Refused, Scope, ScopeKey, Window};
 use leash_core::{
-    Action, Call, Caller, Decision, Digest, Json, LeashError, StoreError, Usage, Usd, canonical,
+    Action, Call, Caller, Decision, Digest, Json, LeashError, ReservationId, StoreError, Usage, Usd,
+    canonical,
 };
 use leash_hitl::{Approval, ApprovalRequest, Entry, GrantUse, HitlAnswer, Ruling};
 use leash_kill::{Target, Unsure};
@@ -29,7 +30,8 @@ pub enum Warning {
     /// The line is written, but not as durable as the log promises.
     #[error(transparent)]
     NotDurable(AuditError),
-    /// The budget store could not be told the cost. It is tried again; until then the whole bound stays set aside.
+    /// The budget store could not be told the cost. It is tried again; until then the whole bound stays set aside, and over
+    /// a store that outlives its processes the call has no line yet, as nobody knows what it will come to.
     #[error(transparent)]
     NotSettled(StoreError),
 }
@@ -97,7 +99,10 @@ impl GrantChange {
 pub(crate) struct CallLine {
     pub(crate) usage: Usage,
     pub(crate) response_digest: Digest,
-    pub(crate) outcome: Outcome,
+    /// `None` where nobody knows.
+    pub(crate) outcome: Option<Outcome>,
+    /// The reservation, where another line may tell of it.
+    pub(crate) reservation: Option<ReservationId>,
     pub(crate) cost: Usd,
     pub(crate) cumulative: Usd,
     pub(crate) estimated: bool,
@@ -186,6 +191,7 @@ impl Journal {
                 target,
                 request_hash,
                 bound,
+                scopes: &session.named(),
             }),
         )
     }
@@ -201,6 +207,7 @@ impl Journal {
         let elapsed = call.shared.clock.now().saturating_since(call.started).as_millis();
         let duration_ms = u64::try_from(elapsed).ok();
         let hitl_request_id = call.hitl_request_id.map(|id| id.to_string());
+        let reservation_id = line.reservation.map(|id| id.to_string());
         let scopes = call.session.named();
         let kind = match &call.call {
             Call::Model(model) => Kind::ModelCall(leash_audit::ModelCall {
@@ -208,6 +215,7 @@ impl Journal {
                 hitl_request_id: hitl_request_id.as_deref(),
                 price_version: Some(call.shared.prices.version()),
                 clamped: call.output_limit.is_some().then_some(true),
+                reservation_id: reservation_id.as_deref(),
                 scopes: &scopes,
                 ..model_line(&model.provider, &model.model, call.request_digest, line)
             }),
@@ -218,9 +226,9 @@ impl Journal {
                 cost: (!call.bound.amount.is_zero()).then_some(line.cost),
                 cumulative: Some(line.cumulative),
                 duration_ms,
-                outcome: Some(line.outcome),
+                outcome: line.outcome,
                 hitl_request_id: hitl_request_id.as_deref(),
-                reservation_id: None,
+                reservation_id: reservation_id.as_deref(),
                 scopes: &scopes,
             }),
         };
@@ -229,16 +237,18 @@ impl Journal {
         ))
     }
 
-    /// The line of a call whose reservation outlived its lease.
+    /// The line of a call whose process could not write it: of one whose reservation outlived its lease, or of one that was
+    /// settled. How the latter ended nobody knows any more, so the line does not say; it does say what it cost.
     pub(crate) fn expired(&self, session: &Session, expired: &Expired) -> Result<(), AuditError> {
         let hold = &expired.hold;
         let own = session.own_balance(&expired.balances);
         let line = CallLine {
             usage: Usage::default(),
             response_digest: Digest::EMPTY,
-            outcome: Outcome::Expired,
-            cost: hold.amount,
-            cumulative: own.map_or(hold.amount, |balance| balance.spent),
+            outcome: (!expired.is_settled).then_some(Outcome::Expired),
+            reservation: Some(hold.id),
+            cost: expired.charged,
+            cumulative: own.map_or(expired.charged, |balance| balance.spent),
             estimated: true,
         };
         let id = hold.id.to_string();
@@ -256,14 +266,22 @@ impl Journal {
                 cost: Some(line.cost),
                 cumulative: Some(line.cumulative),
                 duration_ms: None,
-                outcome: Some(Outcome::Expired),
+                outcome: line.outcome,
                 hitl_request_id: None,
                 reservation_id: Some(&id),
                 scopes: &scopes,
             }),
             Held::Grant { child } => {
-                let change = GrantChange::Expired { spent: hold.amount };
-                return self.grant_line(session, child, session.key.as_str(), hold.amount, change);
+                let spent = expired.charged;
+                let change = if expired.is_settled {
+                    GrantChange::GivenBack { spent }
+                } else {
+                    GrantChange::Expired { spent }
+                };
+                let from = session.key.as_str();
+                return self
+                    .grant_line(session, child, from, hold.amount, change)
+                    .map(drop);
             }
         };
         self.append(session, &kind).map(drop)
@@ -415,7 +433,7 @@ impl Journal {
         session: &Session,
         grant: &Grant,
         change: GrantChange,
-    ) -> Result<(), AuditError> {
+    ) -> Result<Option<Appended>, AuditError> {
         self.grant_line(session, &grant.key(), grant.from_key(), grant.amount(), change)
     }
 
@@ -426,9 +444,9 @@ impl Journal {
         from: &str,
         amount: Usd,
         change: GrantChange,
-    ) -> Result<(), AuditError> {
+    ) -> Result<Option<Appended>, AuditError> {
         if self.log.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         let mut members = format!("{{\"amount_usd\":{amount},\"from\":");
         canonical::write_str(&mut members, from);
@@ -446,7 +464,7 @@ impl Journal {
             operator: None,
             members: members.as_ref().ok(),
         });
-        self.append(session, &kind).map(drop)
+        self.append(session, &kind)
     }
 
     /// A decision that came in through this firewall. What it meant for the call, the line of whoever waits for it says.
@@ -611,7 +629,7 @@ fn model_line<'a>(
                 .saturating_add(usage.cache_write_1h_tokens),
         ),
         reasoning_tokens: known(usage.reasoning_tokens),
-        outcome: Some(line.outcome),
+        outcome: line.outcome,
         usage: line.estimated.then_some("estimated"),
         ..leash_audit::ModelCall::default()
     }

@@ -1,7 +1,7 @@
 //! The path of a call: the questions, in their order, and what each answer does. What all sessions share is [`Shared`].
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use leash_audit::AuditError;
 use leash_budget::{
     Balance, Bound, BudgetState, BudgetStore, Held, Hold, HoldLine, ModelPrice, PriceTable, Refused, Reserve,
-    Scope, ScopeKey, TokenCounter, Window, bound,
+    Scope, ScopeKey, TokenCounter, Window, Written, bound,
 };
 use leash_core::{
     Action, Call, Clock, Decision, Digest, Evaluation, IdGenerator, InputSize, Json, LeashError, ModelCall,
@@ -26,8 +26,11 @@ use crate::journal::{Journal, Stage};
 use crate::passes::{Approved, GOOD_FOR, Passes};
 use crate::scopes::Caps;
 use crate::screen::{caught, redact};
-use crate::session::Session;
+use crate::session::{LONGEST_CALL, Session};
 use crate::settler::{Permit, Settler};
+
+/// Of how many scopes that are above a cap the log is told each change once. With more, all are forgotten and told again.
+const MOST_STATES: usize = 65_536;
 
 /// What all sessions of a firewall share.
 pub(crate) struct Shared {
@@ -60,6 +63,8 @@ pub(crate) struct Shared {
 /// What is known of a call before its rules are asked.
 pub(crate) struct Priced {
     pub(crate) price: Option<Arc<ModelPrice>>,
+    /// What bounds it: the price, or a dearer one that begins while the call may still run.
+    pub(crate) dearest: Option<Arc<ModelPrice>>,
     pub(crate) bound: Bound,
     /// The input in tokens, where it was counted.
     pub(crate) counted: Option<u64>,
@@ -85,6 +90,16 @@ impl Shared {
                 LeashError::unavailable(rule_ids::CAPACITY, error),
             ));
         };
+        if let Some(party) = session.lacks {
+            let reason = format!(
+                "a cap is over {}, and the caller has none: nobody knows under which cap the call is",
+                party.plural()
+            );
+            return Err(refuse(
+                Stage::Budget,
+                LeashError::blocked(rule_ids::NO_PARTY, reason),
+            ));
+        }
         // Room for the line comes first: a call whose end could not be written down must not begin.
         let slot = self
             .journal
@@ -211,6 +226,7 @@ impl Shared {
                     .unwrap_or(Usd::ZERO);
                 return Ok(Priced {
                     price: None,
+                    dearest: None,
                     bound: Bound {
                         input_tokens: 0,
                         output_tokens: 0,
@@ -220,26 +236,36 @@ impl Shared {
                 });
             }
         };
-        let Some(price) = session.price(&self.prices, call, now) else {
+        let no_price = |model: &str| {
             let reason = format!(
-                "the model has no price: give `{}/{}` one with `PriceTable::with_price`, or a ceiling with `with_ceiling`",
-                call.provider, call.model
+                "the model has no price: give `{}/{model}` one with `PriceTable::with_price`, or a ceiling with `with_ceiling`",
+                call.provider
             );
-            return Err(LeashError::blocked(rule_ids::NO_PRICE, reason));
+            LeashError::blocked(rule_ids::NO_PRICE, reason)
         };
+        let found = session.price(&self.prices, call, now);
+        let (mut price, mut dearest) = found.ok_or_else(|| no_price(&call.model))?;
+        if let Some(advisor) = &call.advisor {
+            let advice = self.prices.find(&call.provider, &advisor.model);
+            let advice = advice.ok_or_else(|| no_price(&advisor.model))?;
+            let with = |own: &ModelPrice, advice| Arc::new(own.clone().with_advisor(advice));
+            price = with(&price, advice.price_at(now).clone());
+            dearest = with(&dearest, advice.price_within(now, LONGEST_CALL));
+        }
         let no_bound =
             |error: leash_budget::BoundError| LeashError::blocked(rule_ids::NO_BOUND, error.to_string());
-        let mut found = bound(call, &price, None).map_err(no_bound)?;
+        let mut found = bound(call, &dearest, None).map_err(no_bound)?;
         let mut counted = None;
         if self.token_counter.is_some()
             && !self.fits(&self.scopes_of(session, any), found.amount).await?
             && let Some(tokens) = self.count_tokens(call)
         {
-            found = bound(call, &price, Some(tokens)).map_err(no_bound)?;
+            found = bound(call, &dearest, Some(tokens)).map_err(no_bound)?;
             counted = Some(tokens);
         }
         Ok(Priced {
             price: Some(price),
+            dearest: Some(dearest),
             bound: found,
             counted,
         })
@@ -516,7 +542,8 @@ impl Shared {
         if scopes.is_empty() {
             return Ok(Tried::Reserved(reserved));
         }
-        if matches!(call, Call::Tool(_)) && bound.amount.is_zero() {
+        // Of a grant that has ended the sums say nothing, so what is spent under one is asked for even where it is nothing.
+        if matches!(call, Call::Tool(_)) && bound.amount.is_zero() && session.grant.is_none() {
             self.free_passes(session, scopes).await?;
             return Ok(Tried::Reserved(reserved));
         }
@@ -689,6 +716,9 @@ impl Shared {
     pub(crate) fn note_states(&self, session: &Session, scopes: &[Scope], balances: &[Balance]) -> bool {
         let mut broke_cap = false;
         for (scope, balance) in scopes.iter().zip(balances) {
+            if scope.cap.is_none() && scope.soft_cap.is_none() {
+                continue;
+            }
             let state = BudgetState::of(balance.spent, scope.cap, scope.soft_cap);
             broke_cap |= state == BudgetState::HardExceeded;
             let before = {
@@ -696,7 +726,12 @@ impl Shared {
                 match state {
                     BudgetState::Under if states.is_empty() => None,
                     BudgetState::Under => states.remove(&(scope.key.clone(), scope.window)),
-                    state => states.insert((scope.key.clone(), scope.window), state),
+                    state => {
+                        if states.len() >= MOST_STATES {
+                            states.clear();
+                        }
+                        states.insert((scope.key.clone(), scope.window), state)
+                    }
                 }
             };
             if before.unwrap_or_default() != state
@@ -708,16 +743,31 @@ impl Shared {
         broke_cap
     }
 
-    /// Charges what outlived its lease, and writes its lines.
+    /// Whether lines are owed for what the store charges: it outlives this process, and there is a log.
+    pub(crate) fn owes_lines(&self) -> bool {
+        self.journal.log().is_some() && self.store.is_durable()
+    }
+
+    /// Charges what outlived its lease, and writes the lines that others owe.
     pub(crate) async fn sweep(&self, limit: usize) {
         match self.store.expire(limit).await {
             Ok(expired) => {
                 let mut written = Vec::with_capacity(expired.len());
+                let known = if expired.is_empty() {
+                    HashSet::new()
+                } else {
+                    self.settler.unconfirmed()
+                };
                 for expired in expired {
+                    // Our own line, which the store could not be told of yet.
+                    if known.contains(&expired.hold.id) && expired.is_settled {
+                        written.push(expired.written());
+                        continue;
+                    }
                     let caller = expired.hold.line.caller.clone();
                     let session = Session::of_hold(caller, expired.hold.scopes.clone());
                     match self.journal.expired(&session, &expired) {
-                        Ok(()) => written.push(expired.hold.id),
+                        Ok(()) => written.push(expired.written()),
                         Err(error) => {
                             tracing::error!(target: "llm_leash", %error, "failed to write an expired call to the audit log; it is tried again");
                         }
@@ -741,15 +791,15 @@ pub(crate) struct Said {
 }
 
 impl Shared {
-    /// Tells the store that the lines of these expired calls are on disk. Where it is not told, somebody writes them again.
-    async fn confirm(&self, written: &[leash_core::ReservationId]) {
+    /// Tells the store that these lines of others' calls are on disk. Where it is not told, somebody writes them again.
+    async fn confirm(&self, written: &[Written]) {
         if written.is_empty() {
             return;
         }
         if let Err(error) = self.journal.flush() {
-            tracing::error!(target: "llm_leash", %error, "the lines of expired calls are not on disk; they are written again");
+            tracing::error!(target: "llm_leash", %error, "the lines of others' calls are not on disk; they are written again");
         } else if let Err(error) = self.store.confirm(written).await {
-            tracing::warn!(target: "llm_leash", %error, "the budget store could not be told of expired calls; their lines are written again");
+            tracing::warn!(target: "llm_leash", %error, "the budget store could not be told of others' calls; their lines are written again");
         }
     }
 }

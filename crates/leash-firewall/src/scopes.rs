@@ -18,6 +18,16 @@ pub enum Over {
 }
 
 impl Over {
+    /// What it is over, in a sentence.
+    pub(crate) const fn plural(self) -> &'static str {
+        match self {
+            Self::Session => "sessions",
+            Self::Agent => "agents",
+            Self::Tenant => "tenants",
+            Self::Everything => "everything",
+        }
+    }
+
     /// The scope's name for `caller`; `None` where the caller has no such party.
     fn key(self, caller: &Caller) -> Option<ScopeKey> {
         match self {
@@ -70,9 +80,15 @@ impl Caps {
         self.limit(over, window).soft_cap = cap;
     }
 
-    pub(crate) fn add(&mut self, scope: Scope) {
+    /// Adds a scope by its name. Of what is given for one key and window twice, the last counts.
+    pub(crate) fn add(&mut self, mut scope: Scope) {
         let is_same = |other: &Scope| other.key == scope.key && other.window == scope.window;
-        self.named.retain(|other| !is_same(other));
+        if let Some(at) = self.named.iter().position(is_same) {
+            // A soft cap that comes later says nothing of the hard one, and the other way round.
+            let before = self.named.remove(at);
+            scope.cap = scope.cap.or(before.cap);
+            scope.soft_cap = scope.soft_cap.or(before.soft_cap);
+        }
         self.named.push(scope);
     }
 
@@ -93,18 +109,16 @@ impl Caps {
         scopes
     }
 
-    /// The scopes that a call of `caller` has besides `own`, in the order agent, tenant, everything, others.
-    pub(crate) fn besides(&self, caller: &Caller, own: &[Scope]) -> Vec<Scope> {
-        let mut found: Vec<Scope> = Vec::new();
+    /// Adds to `own` the other scopes that a call of `caller` has, in the order agent, tenant, everything, others. Each key
+    /// and window stands once: where two caps are over the same, the narrower holds.
+    pub(crate) fn besides(&self, caller: &Caller, own: Vec<Scope>) -> Vec<Scope> {
+        let mut found = own;
         let shared = [Over::Agent, Over::Tenant, Over::Everything];
         let shared = shared
             .into_iter()
             .flat_map(|over| self.scopes(caller, move |other| other == over));
         for scope in shared.chain(self.named.iter().cloned()) {
-            let is_same = |other: &&Scope| other.key == scope.key && other.window == scope.window;
-            if own.iter().find(is_same).is_none() && found.iter().find(is_same).is_none() {
-                found.push(scope);
-            }
+            narrow(&mut found, scope);
         }
         found
     }
@@ -121,6 +135,19 @@ impl Caps {
                     soft_cap: limit.soft_cap,
                 })
             })
+    }
+}
+
+/// Adds `scope` to `scopes`, in which each key and window stands once, under the narrower of its caps.
+pub(crate) fn narrow(scopes: &mut Vec<Scope>, scope: Scope) {
+    let is_same = |other: &&mut Scope| other.key == scope.key && other.window == scope.window;
+    match scopes.iter_mut().find(is_same) {
+        Some(known) => {
+            let narrower = |one: Option<Usd>, other: Option<Usd>| one.into_iter().chain(other).min();
+            known.cap = narrower(known.cap, scope.cap);
+            known.soft_cap = narrower(known.soft_cap, scope.soft_cap);
+        }
+        None => scopes.push(scope),
     }
 }
 
@@ -156,7 +183,8 @@ mod tests {
         caps.add(Scope::capped(ScopeKey::named("team", "x"), usd(8).unwrap()));
         caps.add(Scope::capped(ScopeKey::named("team", "x"), usd(6).unwrap()));
         let own = caps.of_session(&caller);
-        let besides = caps.besides(&caller, &own);
+        let all = caps.besides(&caller, own.clone());
+        let besides = &all[own.len()..];
         let shown = |scopes: &[Scope]| -> Vec<String> {
             scopes
                 .iter()
@@ -179,15 +207,51 @@ mod tests {
         );
         assert_eq!(own[0].soft_cap, usd(5));
         assert_eq!(
-            shown(&besides),
+            shown(besides),
             [
                 "tenant:t day Some(9000000000)",
-                "global month Some(90000000000)",
+                "global month Some(7000000000)",
                 "team:x total Some(6000000000)"
             ]
         );
         assert_eq!(caps.missing_party(&caller), None);
         let bare = Caller::session(SessionId::new("s").unwrap());
         assert_eq!(caps.missing_party(&bare), Some(Over::Tenant));
+    }
+
+    #[test]
+    fn no_cap_is_dropped_where_another_is_over_the_same() {
+        let usd = |cents: u64| Usd::from_cents(cents).unwrap();
+        let caller = Caller::session(SessionId::new("s").unwrap());
+        let (own, month) = (
+            Scope::session(&caller.session_id, usd(30)),
+            Scope::global(usd(70)).per(Window::Month),
+        );
+        let caps_of = |caps: &Caps| -> Vec<(Option<Usd>, Option<Usd>)> {
+            caps.besides(&caller, caps.of_session(&caller))
+                .iter()
+                .map(|scope| (scope.cap, scope.soft_cap))
+                .collect()
+        };
+        // A soft cap by party, and a hard one by name.
+        let mut caps = Caps::default();
+        caps.set_soft_cap(Over::Session, Window::Total, Some(usd(9)));
+        caps.set_soft_cap(Over::Everything, Window::Month, Some(usd(8)));
+        caps.add(own.clone());
+        caps.add(month.clone());
+        let expected = [(Some(usd(30)), Some(usd(9))), (Some(usd(70)), Some(usd(8)))];
+        assert_eq!(caps_of(&caps), expected);
+        // Whichever is the narrower.
+        caps.set_cap(Over::Session, Window::Total, Some(usd(31)));
+        caps.set_cap(Over::Everything, Window::Month, Some(usd(69)));
+        let expected = [(Some(usd(30)), Some(usd(9))), (Some(usd(69)), Some(usd(8)))];
+        assert_eq!(caps_of(&caps), expected);
+        // By name the last one counts, and a soft cap takes no hard one away.
+        caps.add(Scope {
+            cap: None,
+            soft_cap: Some(usd(7)),
+            ..own
+        });
+        assert_eq!(caps_of(&caps)[0], (Some(usd(30)), Some(usd(7))));
     }
 }

@@ -2,15 +2,19 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use leash_budget::{Balance, Grant, ModelPrice, PriceTable, Scope, ScopeKey, Window};
 use leash_core::{Caller, ModelCall, Timestamp, Usd};
 
 use crate::path::Shared;
+use crate::scopes::Over;
 
 /// One session: who it is and what it is capped by.
 pub(crate) struct Session {
     pub(crate) caller: Caller,
+    /// A party that a cap is over and that the caller does not have: so nobody knows under which cap its calls are.
+    pub(crate) lacks: Option<Over>,
     /// The scopes of its calls, the session's own first where it has any.
     pub(crate) scopes: Arc<[Scope]>,
     /// How many of `scopes` are the session's own.
@@ -26,6 +30,9 @@ pub(crate) struct Session {
     /// The price of the first model that was called, where no day changes it: most sessions call one model.
     priced: OnceLock<Priced>,
 }
+
+/// How long a call may run until it is billed. Prices that begin meanwhile bound it too.
+pub(crate) const LONGEST_CALL: Duration = Duration::from_secs(3600);
 
 struct Priced {
     provider: Arc<str>,
@@ -58,6 +65,7 @@ impl Session {
                 .cloned()
                 .unwrap_or_else(|| ScopeKey::session(&caller.session_id)),
             caller,
+            lacks: None,
             own: 0,
             named: named(&scopes),
             scopes,
@@ -87,10 +95,10 @@ impl Session {
         grant: Option<Grant>,
         shared: &Shared,
     ) -> Arc<Self> {
-        let besides = shared.caps.besides(&caller, &own);
         let count = own.len();
-        let scopes: Arc<[Scope]> = own.into_iter().chain(besides).collect();
+        let scopes: Arc<[Scope]> = shared.caps.besides(&caller, own).into();
         Arc::new(Self {
+            lacks: shared.caps.missing_party(&caller),
             caller,
             key,
             grant,
@@ -102,18 +110,19 @@ impl Session {
         })
     }
 
-    /// What `call` costs by `prices`, which are always the same ones.
+    /// What `call` costs by `prices`, which are always the same ones: where it begins at `at`, and what bounds it however
+    /// the price changes while it runs.
     pub(crate) fn price(
         &self,
         prices: &PriceTable,
         call: &ModelCall,
         at: Timestamp,
-    ) -> Option<Arc<ModelPrice>> {
+    ) -> Option<(Arc<ModelPrice>, Arc<ModelPrice>)> {
         if let Some(known) = self.priced.get()
             && *known.model == *call.model
             && *known.provider == *call.provider
         {
-            return Some(known.price.clone());
+            return Some((known.price.clone(), known.price.clone()));
         }
         let listed = prices.find(&call.provider, &call.model)?;
         if let Some(price) = listed.constant_price() {
@@ -123,7 +132,7 @@ impl Session {
                 price: price.clone(),
             });
         }
-        Some(listed.price_at(at).clone())
+        Some((listed.price_at(at).clone(), listed.price_within(at, LONGEST_CALL)))
     }
 
     /// The names of the user's own that its calls are charged to, for the log.

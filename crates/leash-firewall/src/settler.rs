@@ -1,13 +1,15 @@
 //! The thread that ends calls which nobody else ends: dropped admissions, settlements whose caller went away,
 //! reservations whose lease ran out.
 
-use std::sync::{Arc, Weak};
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
-use leash_audit::AuditError;
+use leash_audit::{Appended, AuditError};
+use leash_budget::{BudgetStore, Written};
 use leash_core::ReservationId;
 
 use crate::admission::Ending;
@@ -19,6 +21,13 @@ const SWEEP: Duration = Duration::from_secs(1);
 const SWEEP_LIMIT: usize = 1_000;
 /// How long a store that failed is left alone before it is asked again.
 const RETRY: Duration = Duration::from_millis(250);
+
+/// How long after one batch of lines was confirmed the next one is, at the soonest, unless it is full.
+const CONFIRM_EVERY: Duration = Duration::from_millis(50);
+/// How many lines make a full batch.
+const CONFIRM_AT: usize = 256;
+/// How many lines may wait to be confirmed. Beyond that they are not, and somebody writes them once more.
+const CONFIRM_MOST: usize = 16_384;
 
 /// How many charges from outside may wait for a store that fails. They set nothing aside, so no lease ends them.
 const CHARGES: usize = 1_024;
@@ -39,6 +48,7 @@ pub(crate) struct Settler {
     permits: Arc<Semaphore>,
     charges: Arc<Semaphore>,
     jobs: Sender<Job>,
+    lines: Arc<Lines>,
     /// One flush at a time: the queue has room for one besides the calls.
     flushing: Mutex<()>,
 }
@@ -58,6 +68,7 @@ impl Settler {
                 permits: Arc::new(Semaphore::new(capacity)),
                 charges: Arc::new(Semaphore::new(CHARGES)),
                 jobs,
+                lines: Arc::default(),
                 flushing: Mutex::default(),
             },
             receiver,
@@ -99,6 +110,16 @@ impl Settler {
         }
     }
 
+    /// Has the store told of a line that is written, and as durable as the log promises when `ticket` says so.
+    pub(crate) fn wrote(&self, line: Written, ticket: Option<Appended>) {
+        self.lines.add(line, ticket);
+    }
+
+    /// The ids of the lines that the store was not told of yet.
+    pub(crate) fn unconfirmed(&self) -> HashSet<ReservationId> {
+        self.lines.lock().iter().map(|(line, _)| line.id).collect()
+    }
+
     /// Lets no further call begin.
     pub(crate) fn close(&self) {
         self.permits.close();
@@ -117,26 +138,118 @@ impl Settler {
     }
 }
 
+/// Lines that are written and that the store was not told of yet.
+#[derive(Debug, Default)]
+struct Lines {
+    list: std::sync::Mutex<Vec<(Written, Option<Appended>)>>,
+    /// There is one, or a full batch of them.
+    some: Notify,
+}
+
+impl Lines {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Written, Option<Appended>)>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, line: Written, ticket: Option<Appended>) {
+        let count = {
+            let mut list = self.lock();
+            if list.len() >= CONFIRM_MOST {
+                return;
+            }
+            list.push((line, ticket));
+            list.len()
+        };
+        if count == 1 || count == CONFIRM_AT {
+            self.some.notify_one();
+        }
+    }
+
+    /// Tells the store of all of them. Returns whether none is left that it could not be told of.
+    async fn confirm(&self, store: &dyn BudgetStore) -> bool {
+        let all = std::mem::take(&mut *self.lock());
+        let mut lines = Vec::with_capacity(all.len());
+        for (line, ticket) in all {
+            let is_durable = match ticket {
+                Some(ticket) => ticket.durable().await.is_ok(),
+                None => true,
+            };
+            if is_durable {
+                lines.push(line);
+            }
+        }
+        let mut rest = lines.as_slice();
+        while let Some((some, others)) = rest.split_at_checked(rest.len().min(CONFIRM_AT))
+            && !some.is_empty()
+        {
+            if let Err(error) = store.confirm(some).await {
+                tracing::warn!(target: "llm_leash", %error, "the budget store could not be told of lines that are written; it is tried again");
+                let mut list = self.lock();
+                let room = CONFIRM_MOST.saturating_sub(list.len());
+                list.extend(rest.iter().take(room).map(|line| (*line, None)));
+                return false;
+            }
+            rest = others;
+        }
+        true
+    }
+}
+
 /// Starts the thread. It ends when the last handle on the firewall is gone and its queue is empty.
 pub(crate) fn start(jobs: Receiver<Job>, shared: &Arc<Shared>) -> std::io::Result<()> {
+    let told = Told {
+        store: shared.store.clone(),
+        lines: shared.settler.lines.clone(),
+        next: Instant::now(),
+        is_due: false,
+    };
     let (permits, shared) = (shared.settler.permits.clone(), Arc::downgrade(shared));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let run = move || runtime.block_on(serve(jobs, permits, shared));
+    let run = move || runtime.block_on(serve(jobs, permits, shared, told));
     std::thread::Builder::new()
         .name("leash-settler".into())
         .spawn(run)
         .map(drop)
 }
 
-async fn serve(mut jobs: Receiver<Job>, permits: Arc<Semaphore>, shared: Weak<Shared>) {
+/// What the store is told of lines, and when.
+struct Told {
+    store: Arc<dyn BudgetStore>,
+    lines: Arc<Lines>,
+    /// Not before this.
+    next: Instant,
+    /// Whether there are any.
+    is_due: bool,
+}
+
+impl Told {
+    async fn confirm(&mut self) {
+        let done = self.lines.confirm(&*self.store).await;
+        let pause = if done { CONFIRM_EVERY } else { RETRY };
+        let now = Instant::now();
+        self.next = now.checked_add(pause).unwrap_or(now);
+        self.is_due = !done;
+    }
+
+    /// There are lines: the first, to be confirmed when its time comes, or a full batch, at once.
+    fn note(&mut self) {
+        if self.is_due {
+            self.next = Instant::now();
+        }
+        self.is_due = true;
+    }
+}
+
+async fn serve(mut jobs: Receiver<Job>, permits: Arc<Semaphore>, shared: Weak<Shared>, mut told: Told) {
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut retry = tokio::time::interval(RETRY);
     retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // What a store could not be told yet. Each has a permit, so there are no more of them than calls under way.
     let mut untold: Vec<Untold> = Vec::new();
+    let lines = told.lines.clone();
     loop {
         tokio::select! {
             job = jobs.recv() => match job {
@@ -146,13 +259,22 @@ async fn serve(mut jobs: Receiver<Job>, permits: Arc<Semaphore>, shared: Weak<Sh
                     tell_again(&mut untold).await;
                     // It blocks, which harms nobody on this thread.
                     let flushed = shared.journal.flush();
+                    if flushed.is_ok() {
+                        told.confirm().await;
+                    }
                     // Before anybody hears of it: whoever closed the firewall and lets go of it can open its log anew.
                     drop(shared);
                     // Whoever asked may have stopped waiting.
                     drop(done.send(flushed));
                 }
-                None => return,
+                // Whoever is left to write lines need not write these.
+                None => {
+                    told.confirm().await;
+                    return;
+                }
             },
+            () = lines.some.notified() => told.note(),
+            () = tokio::time::sleep_until(told.next.into()), if told.is_due => told.confirm().await,
             _ = retry.tick(), if !untold.is_empty() => tell_again(&mut untold).await,
             // A firewall that is closed holds nothing of others up, its log least of all.
             _ = sweep.tick(), if !permits.is_closed() => {
@@ -193,6 +315,9 @@ impl Work {
         match self {
             Self::End(ending) => {
                 ending.run().await;
+                if ending.is_done() {
+                    ending.confirm();
+                }
                 ending.is_done()
             }
             Self::Release { shared, id, .. } => shared.store.release(*id).await.is_ok(),
@@ -216,6 +341,9 @@ async fn tell_again(untold: &mut Vec<Untold>) {
             untold.push(one);
         } else {
             tracing::error!(target: "llm_leash", "the budget store could not be told how a call ended; its lease ended it");
+            if let Work::End(ending) = &mut one.work {
+                ending.lapse();
+            }
         }
     }
 }

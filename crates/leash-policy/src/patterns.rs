@@ -44,63 +44,93 @@ pub enum PatternError {
 }
 
 #[derive(Clone)]
-struct Patterns(RegexSet);
+struct Patterns {
+    set: RegexSet,
+    fingerprint: String,
+}
 
 impl fmt::Debug for Patterns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Patterns({})", self.0.len())
+        // A policy's version depends on what is shown here.
+        write!(f, "Patterns({}, {})", self.set.len(), self.fingerprint)
     }
+}
+
+/// What names a setting in `Debug`, and so in a policy's version, without showing it.
+pub(crate) fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().to_hex().chars().take(16).collect()
+}
+
+/// What is wrong with a regular expression, in the words of its parser, without those of the expression.
+fn reason_of(error: &regex::Error) -> String {
+    let regex::Error::Syntax(told) = error else {
+        return "it is too large when compiled".to_owned();
+    };
+    let reason = told.lines().rev().find_map(|line| line.strip_prefix("error: "));
+    reason.map_or_else(
+        || "it is no regular expression".to_owned(),
+        |reason| format!("it is no regular expression: {reason}"),
+    )
+}
+
+/// Whether each of `patterns` can be used by itself, and there are not too many of them.
+pub(crate) fn check<P: AsRef<str>>(patterns: &[P]) -> Result<(), PatternError> {
+    if patterns.is_empty() {
+        return Err(PatternError::Empty);
+    }
+    if patterns.len() > MAX_PATTERNS {
+        return Err(PatternError::TooMany);
+    }
+    for (at, pattern) in patterns.iter().enumerate() {
+        let pattern = pattern.as_ref();
+        let bad = |what: String| PatternError::Bad {
+            place: at.saturating_add(1),
+            what,
+        };
+        if pattern.len() > MAX_PATTERN_BYTES {
+            return Err(bad("it is longer than 8 KiB".to_owned()));
+        }
+        let single = regex::RegexBuilder::new(pattern)
+            .case_insensitive(true)
+            .size_limit(MAX_COMPILED_BYTES)
+            .build()
+            .map_err(|error| bad(reason_of(&error)))?;
+        if single.is_match("") {
+            return Err(bad("it matches nothing at all, and so everywhere".to_owned()));
+        }
+    }
+    Ok(())
 }
 
 impl Patterns {
     fn new<I: IntoIterator<Item: AsRef<str>>>(patterns: I) -> Result<Self, PatternError> {
         let patterns: Vec<_> = patterns.into_iter().collect();
-        if patterns.is_empty() {
-            return Err(PatternError::Empty);
-        }
-        if patterns.len() > MAX_PATTERNS {
-            return Err(PatternError::TooMany);
-        }
-        for (at, pattern) in patterns.iter().enumerate() {
-            let pattern = pattern.as_ref();
-            let bad = |what: &str| PatternError::Bad {
-                place: at.saturating_add(1),
-                what: what.to_owned(),
-            };
-            if pattern.len() > MAX_PATTERN_BYTES {
-                return Err(bad("it is longer than 8 KiB"));
-            }
-            // One by one only to say which is wrong.
-            let single = regex::RegexBuilder::new(pattern)
-                .case_insensitive(true)
-                .size_limit(MAX_COMPILED_BYTES)
-                .build()
-                .map_err(|error| match error {
-                    regex::Error::CompiledTooBig(_) => bad("it is too large when compiled"),
-                    _ => {
-                        bad("it is no regular expression (look-around and back references are not supported)")
-                    }
-                })?;
-            if single.is_match("") {
-                return Err(bad("it matches nothing at all, and so everywhere"));
-            }
-        }
+        // One by one only to say which is wrong.
+        check(&patterns)?;
         RegexSetBuilder::new(patterns.iter().map(AsRef::as_ref))
             .case_insensitive(true)
             .size_limit(MAX_COMPILED_BYTES)
             .dfa_size_limit(MAX_COMPILED_BYTES)
             .build()
-            .map(Self)
+            .map(|set| Self {
+                fingerprint: fingerprint(set.patterns().iter().map(String::as_str)),
+                set,
+            })
             .map_err(|_| PatternError::TooLarge)
     }
 
     /// The place, from 1, of the first pattern that is found.
     fn find(&self, call: &Call) -> Result<Option<usize>, RuleError> {
         args::texts(call.content().value(), &mut |text| {
-            if !self.0.is_match(text) {
+            if !self.set.is_match(text) {
                 return ControlFlow::Continue(());
             }
-            let first = self.0.matches(text).iter().next().unwrap_or(0);
+            let first = self.set.matches(text).iter().next().unwrap_or(0);
             ControlFlow::Break(first.saturating_add(1))
         })
     }
@@ -230,6 +260,24 @@ mod tests {
                 ),
                 "{bad}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_pattern_is_said_without_showing_it() {
+        for (bad, reason) in [
+            ("geheim(", "unclosed group"),
+            ("(?=geheim)", "look-around"),
+            (r"(geheim)\1", "backreferences"),
+            ("(?x)\n  geheim\n  [", "unclosed character class"),
+            (r"\p{Geheim}", "property"),
+        ] {
+            let error = BlockedPatterns::new(["ok", bad]).unwrap_err().to_string();
+            assert!(
+                error.starts_with("pattern 2: ") && error.contains(reason),
+                "{error}"
+            );
+            assert!(!error.to_lowercase().contains("geheim"), "{error}");
         }
     }
 }

@@ -79,11 +79,14 @@ pub struct PiiRedactor {
 
 impl fmt::Debug for PiiRedactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mode = match self.mode {
-            Mode::Mask => "mask",
-            Mode::Hash(_) => "hash",
+        // What this says is part of a policy's version: another key is another policy, and none is shown.
+        let mode = match &self.mode {
+            Mode::Mask => "mask".to_owned(),
+            Mode::Hash(key) => format!(
+                "hash {}",
+                blake3::keyed_hash(key, b"fingerprint").to_hex().split_at(16).0
+            ),
         };
-        // All but the key: what this says is part of a policy's version.
         let own: Vec<_> = self
             .own
             .iter()

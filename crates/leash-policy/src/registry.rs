@@ -19,7 +19,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use leash_core::{Action, AsyncRule, Redactor, Rule};
+use leash_core::{Action, AsyncRule, Redactor, Rule, rule_ids};
 
 use crate::adjust::{Adjusted, AdjustedAsync};
 use crate::pii::{KINDS, PiiRedactor};
@@ -31,21 +31,23 @@ use crate::shell::BlockedShell;
 #[non_exhaustive]
 pub enum OptionError {
     /// There is no rule of this name.
-    #[error("there is no rule `{0}`; there are {known}", known = known_rules())]
+    #[error("there is no rule `{}`{}; there are {}", shown(.0), did_you_mean(.0, Group::Rules.names()), quoted(Group::Rules.names()))]
     UnknownRule(String),
     /// The rule asks another process, and is made by [`scanner_from_options`].
     #[error("the rule `{0}` asks another process, and so is not asked here")]
     Scanner(String),
     /// There is no redactor of this name.
-    #[error("there is no redactor `{0}`; there are {known}", known = quoted(REDACTORS.iter().map(|kind| kind.name)))]
+    #[error("there is no redactor `{}`{}; there are {}", shown(.0), did_you_mean(.0, Group::Redactors.names()), quoted(Group::Redactors.names()))]
     UnknownRedactor(String),
     /// The rule has no such option.
-    #[error("`{rule}` has no option `{option}`{known}", known = known_options(rule))]
+    #[error("`{rule}` has no option `{}`{known}", shown(option))]
     UnknownOption {
-        /// The rule.
+        /// The rule, or the redactor.
         rule: String,
         /// The option.
         option: String,
+        /// Which there are, as the end of a sentence.
+        known: String,
     },
     /// The value of an option makes no sense.
     #[error("option `{option}`: {what}")]
@@ -65,6 +67,74 @@ impl OptionError {
             option: option.into(),
             what: what.into(),
         }
+    }
+
+    /// The option that it is about.
+    #[must_use]
+    pub fn option(&self) -> Option<&str> {
+        match self {
+            Self::UnknownOption { option, .. } | Self::Invalid { option, .. } => Some(option),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn unknown_option(group: Group, rule: &str, option: &str) -> Self {
+        let names: Vec<&str> = known_options(group, rule)
+            .unwrap_or_default()
+            .iter()
+            .map(|known| known.name)
+            .collect();
+        let meant = did_you_mean(option, names.iter().copied());
+        let known = if names.is_empty() {
+            "; it has none".to_owned()
+        } else {
+            format!("; it has {}", quoted(names.into_iter()))
+        };
+        Self::UnknownOption {
+            rule: rule.to_owned(),
+            option: option.to_owned(),
+            known: format!("{meant}{known}"),
+        }
+    }
+}
+
+/// What there are options of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// Rules, those that ask another process among them.
+    Rules,
+    Redactors,
+}
+
+impl Group {
+    /// The member of an entry that names its kind.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Rules => "rule",
+            Self::Redactors => "redactor",
+        }
+    }
+
+    pub(crate) fn unknown(self, name: &str) -> OptionError {
+        match self {
+            Self::Rules => OptionError::UnknownRule(name.to_owned()),
+            Self::Redactors => OptionError::UnknownRedactor(name.to_owned()),
+        }
+    }
+
+    fn kinds(self) -> Vec<(&'static str, &'static [OptionKind])> {
+        match self {
+            Self::Rules => RULES
+                .iter()
+                .map(|kind| (kind.name, kind.options))
+                .chain(SCANNERS.iter().map(|kind| (kind.name, kind.options)))
+                .collect(),
+            Self::Redactors => REDACTORS.iter().map(|kind| (kind.name, kind.options)).collect(),
+        }
+    }
+
+    fn names(self) -> impl Iterator<Item = &'static str> {
+        self.kinds().into_iter().map(|(name, _)| name)
     }
 }
 
@@ -220,6 +290,8 @@ const SHELL: RuleKind = RuleKind {
         }
         let patterns = options.all("extra_patterns");
         if !patterns.is_empty() {
+            crate::patterns::check(&patterns)
+                .map_err(|error| OptionError::invalid("extra_patterns", error.to_string()))?;
             rule = rule
                 .extra_patterns(patterns)
                 .map_err(|error| OptionError::invalid("extra_patterns", error.to_string()))?;
@@ -336,41 +408,72 @@ pub const COMMON: &[OptionKind] = &[
     },
 ];
 
-/// The names of all rules, for messages.
-fn known_rules() -> String {
-    let names = RULES.iter().map(|kind| kind.name);
-    quoted(names.chain(SCANNERS.iter().map(|kind| kind.name)))
-}
-
 fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
     names.join(", ")
 }
 
-/// The options of a rule or redactor: its own, and those that all of its kind have.
-fn options_of(name: &str) -> Option<(&'static [OptionKind], &'static [OptionKind])> {
-    let rules = RULES.iter().map(|kind| (kind.name, kind.options));
-    let scanners = SCANNERS.iter().map(|kind| (kind.name, kind.options));
-    rules
-        .chain(scanners)
-        .find(|(kind, _)| *kind == name)
-        .map(|(_, options)| (options, COMMON))
+/// A name as a message may show it: not all of a long one, and nothing that a terminal would obey.
+pub(crate) fn shown(name: &str) -> String {
+    const MOST: usize = 64;
+    let mut shown: String = name.chars().take(MOST).flat_map(char::escape_debug).collect();
+    if name.chars().nth(MOST).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
-/// What a rule can be told, for messages.
-fn known_options(rule: &str) -> String {
-    options_of(rule).map_or_else(String::new, |(own, common)| {
-        let names = own.iter().chain(common).map(|option| option.name);
-        format!("; it has {}", quoted(names))
-    })
+/// ` (did you mean …?)`, where one of `names` is near.
+pub(crate) fn did_you_mean<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    let near = names
+        .into_iter()
+        .map(|known| (distance(name, known), known))
+        .filter(|(distance, known)| *distance <= known.len().div_ceil(4).max(1))
+        .min_by_key(|(distance, _)| *distance);
+    near.map_or_else(String::new, |(_, known)| format!(" (did you mean `{known}`?)"))
 }
 
-/// Whether the option of a rule takes strings without commas.
-pub(crate) fn is_list(rule: &str, option: &str) -> bool {
-    options_of(rule).is_some_and(|(own, common)| {
-        let mut all = own.iter().chain(common);
-        all.any(|kind| kind.name == option && kind.shape == Shape::List)
-    })
+/// How many characters have to be put in, taken out, changed or swapped with the next to make one of the other. Names of
+/// more than 64 characters are far from everything.
+fn distance(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<char>, Vec<char>) =
+        (one.chars().take(65).collect(), other.chars().take(65).collect());
+    if one.len() > 64 || other.len() > 64 {
+        return usize::MAX;
+    }
+    let mut before: Vec<usize> = Vec::new();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, c) in one.iter().enumerate() {
+        let mut next = vec![at.saturating_add(1)];
+        for (place, d) in other.iter().enumerate() {
+            let cell = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX);
+            let after = place.saturating_add(1);
+            let mut least = cell(&row, place)
+                .saturating_add(usize::from(c != d))
+                .min(cell(&row, after).saturating_add(1))
+                .min(cell(&next, place).saturating_add(1));
+            let swapped = at
+                .checked_sub(1)
+                .zip(place.checked_sub(1))
+                .is_some_and(|(at, place)| one.get(at) == Some(d) && other.get(place) == Some(c));
+            if swapped {
+                least = least.min(cell(&before, place.saturating_sub(1)).saturating_add(1));
+            }
+            next.push(least);
+        }
+        before = std::mem::replace(&mut row, next);
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}
+
+/// The options of a rule or redactor: its own, and those that all of its kind have. `None` where there is no such.
+pub(crate) fn known_options(group: Group, name: &str) -> Option<Vec<&'static OptionKind>> {
+    let (_, own) = group.kinds().into_iter().find(|(kind, _)| *kind == name)?;
+    let common = match group {
+        Group::Rules => COMMON,
+        Group::Redactors => &[],
+    };
+    Some(own.iter().chain(common).collect())
 }
 
 /// Makes the rule called `name` from pairs of option and value.
@@ -402,10 +505,11 @@ pub fn rule_from_options<K: AsRef<str>, V: AsRef<str>>(
         return Err(wrong(name.to_owned()));
     };
     let mut options = Options::of(options);
-    options.check(name, kind.options)?;
+    options.check(Group::Rules, name)?;
     let common = Common::take(&mut options)?;
+    check_action(name, common.action)?;
     let rule = (kind.make)(&mut options)?;
-    options.finish(name)?;
+    options.finish(Group::Rules, name)?;
     if common.is_plain() {
         return Ok(rule);
     }
@@ -435,10 +539,11 @@ pub fn scanner_from_options<K: AsRef<str>, V: AsRef<str>>(
         .find(|kind| kind.name == name)
         .ok_or_else(|| OptionError::UnknownRule(name.to_owned()))?;
     let mut options = Options::of(options);
-    options.check(name, kind.options)?;
+    options.check(Group::Rules, name)?;
     let common = Common::take(&mut options)?;
+    check_action(name, common.action)?;
     let rule = (kind.make)(&mut options)?;
-    options.finish(name)?;
+    options.finish(Group::Rules, name)?;
     if common.is_plain() {
         return Ok(rule);
     }
@@ -455,6 +560,28 @@ pub fn scanner_from_options<K: AsRef<str>, V: AsRef<str>>(
     Ok(Arc::new(adjusted))
 }
 
+/// Whether a rule may decide under this name: it stands in the log, and on terminals, and must not pass for a part of the
+/// firewall that is no rule.
+fn is_id(id: &str) -> bool {
+    id.len() <= 128
+        && !id.chars().any(char::is_control)
+        && !["engine:", "kill:", "budget:", "hitl:", "audit:", "firewall:"]
+            .iter()
+            .any(|taken| id.trim_start().starts_with(taken))
+        && ![rule_ids::REDACT, rule_ids::WIRE].contains(&id.trim())
+}
+
+/// Refuses an action for a rule that never blocks or asks, and so would go on as if nobody had asked for it.
+fn check_action(name: &str, action: Option<Action>) -> Result<(), OptionError> {
+    match action {
+        Some(Action::Block | Action::Hitl) if name == "budget_threshold" => Err(OptionError::invalid(
+            "action",
+            "is for rules that block or ask, and `budget_threshold` only warns; take `hitl_threshold`",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The values of [`COMMON`].
 struct Common {
     id: Option<String>,
@@ -467,7 +594,12 @@ impl Common {
     fn take(options: &mut Options) -> Result<Self, OptionError> {
         Ok(Self {
             id: match options.one("id")? {
-                Some(id) if id.trim().is_empty() => return Err(OptionError::invalid("id", "is empty")),
+                Some(id) if !is_id(&id) => {
+                    return Err(OptionError::invalid(
+                        "id",
+                        "is at most 128 bytes without control characters, and none of the firewall's own (`engine:…`, `kill:…`)",
+                    ));
+                }
                 id => id,
             },
             tools: options.list("tools"),
@@ -501,8 +633,9 @@ pub fn redactor_from_options<K: AsRef<str>, V: AsRef<str>>(
         .find(|kind| kind.name == name)
         .ok_or_else(|| OptionError::UnknownRedactor(name.to_owned()))?;
     let mut options = Options::of(options);
+    options.check(Group::Redactors, name)?;
     let redactor = (kind.make)(&mut options)?;
-    options.finish(name)?;
+    options.finish(Group::Redactors, name)?;
     Ok(redactor)
 }
 
@@ -522,26 +655,33 @@ impl Options {
         }
     }
 
-    /// Refuses what the rule does not have, before anything is said of what it misses: a misspelled option is both.
-    fn check(&self, rule: &str, own: &[OptionKind]) -> Result<(), OptionError> {
-        let known = |name: &str| own.iter().chain(COMMON).any(|option| option.name == name);
-        match self.given.iter().find(|(name, _)| !known(name)) {
-            None => Ok(()),
-            Some((option, _)) => Err(OptionError::UnknownOption {
-                rule: rule.to_owned(),
-                option: option.clone(),
-            }),
+    /// Refuses what the rule does not have, before anything is said of what it misses: a misspelled option is both. And
+    /// what says nothing: it is what remains of a place holder, and would switch a list off that allows.
+    fn check(&self, group: Group, rule: &str) -> Result<(), OptionError> {
+        let known = known_options(group, rule).unwrap_or_default();
+        for (name, value) in &self.given {
+            let shape = known
+                .iter()
+                .find(|option| option.name == name)
+                .map(|option| option.shape)
+                .ok_or_else(|| OptionError::unknown_option(group, rule, name))?;
+            let says = match shape {
+                Shape::Texts => true,
+                Shape::List => value.split(',').any(|part| !part.trim().is_empty()),
+                _ => !value.trim().is_empty(),
+            };
+            if !says {
+                return Err(OptionError::invalid(name, "is empty; leave it out"));
+            }
         }
+        Ok(())
     }
 
     /// Refuses what nobody asked for.
-    fn finish(self, name: &str) -> Result<(), OptionError> {
+    fn finish(self, group: Group, name: &str) -> Result<(), OptionError> {
         match self.given.into_iter().next() {
             None => Ok(()),
-            Some((option, _)) => Err(OptionError::UnknownOption {
-                rule: name.to_owned(),
-                option,
-            }),
+            Some((option, _)) => Err(OptionError::unknown_option(group, name, &option)),
         }
     }
 

@@ -90,16 +90,6 @@ fn text_of(call: &Call) -> Result<String, RuleError> {
     Ok(text)
 }
 
-/// What names a setting in `Debug`, and so in a policy's version, without showing it.
-fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for part in parts {
-        hasher.update(part.as_bytes());
-        hasher.update(&[0]);
-    }
-    hasher.finalize().to_hex().chars().take(16).collect()
-}
-
 const TIMEOUT_OPTION: OptionKind = OptionKind {
     name: "timeout_ms",
     shape: Shape::Number,
@@ -222,7 +212,8 @@ pub(crate) const SCANNER: ScannerKind = ScannerKind {
 
 fn millis(options: &mut Options, name: &str) -> Result<Option<Duration>, OptionError> {
     match options.number::<u64>(name)? {
-        Some(0) => Err(OptionError::invalid(name, "is at least 1")),
+        // A call that nobody answers is refused while somebody still waits for it.
+        Some(0 | 3_600_001..) => Err(OptionError::invalid(name, "is from 1 to 3600000")),
         other => Ok(other.map(Duration::from_millis)),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use leash_core::{Action, Call, Decision, PolicyContext, Rule, RuleError};
 use serde_json::Value;
 
-use crate::registry::{OptionError, OptionKind, RuleKind, Shape};
+use crate::registry::{OptionError, OptionKind, Options, RuleKind, Shape};
 
 /// Names, and patterns in which `*` stands for any characters. Compared case by case: tools are case-sensitive.
 #[derive(Clone, Debug)]
@@ -223,46 +223,82 @@ fn factor(unit: &str) -> f64 {
 }
 
 /// Calls `found` with every value under the name `field` at any depth, JSON inside of strings included; `a.b` is a `b` right below an
-/// `a`. Names are compared without case.
+/// `a`, or a member that is called so. Names are compared without case.
 fn under(
     value: &Value,
-    field: &[&str],
+    field: &str,
     found: &mut dyn FnMut(&Value) -> Result<(), RuleError>,
     depth: usize,
 ) -> Result<(), RuleError> {
+    let below = deeper(depth, 1)?;
+    match value {
+        Value::Array(items) => items.iter().try_for_each(|item| under(item, field, found, below)),
+        Value::Object(members) => members.iter().try_for_each(|(name, inner)| {
+            if let Some(rest) = after(field, name) {
+                follow(inner, rest, found, below)?;
+            }
+            under(inner, field, found, below)
+        }),
+        Value::String(text) => match unfold(text) {
+            Some(inner) => under(&inner, field, found, deeper(depth, UNFOLDING)?),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Calls `found` with what the rest of a field's name leads to.
+fn follow(
+    value: &Value,
+    rest: &str,
+    found: &mut dyn FnMut(&Value) -> Result<(), RuleError>,
+    depth: usize,
+) -> Result<(), RuleError> {
+    let below = deeper(depth, 1)?;
+    match value {
+        Value::Array(items) => items.iter().try_for_each(|item| follow(item, rest, found, below)),
+        value if rest.is_empty() => found(value),
+        Value::Object(members) => members.iter().try_for_each(|(name, inner)| {
+            after(rest, name).map_or(Ok(()), |rest| follow(inner, rest, found, below))
+        }),
+        Value::String(text) => match unfold(text) {
+            Some(inner) => follow(&inner, rest, found, deeper(depth, UNFOLDING)?),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// What is left of a field's name behind `name`; empty where that is all of it.
+fn after<'f>(field: &'f str, name: &str) -> Option<&'f str> {
+    let rest = field.get(name.len()..)?;
+    if !field.get(..name.len())?.eq_ignore_ascii_case(name) {
+        return None;
+    }
+    if rest.is_empty() {
+        Some(rest)
+    } else {
+        rest.strip_prefix('.').filter(|rest| !rest.is_empty())
+    }
+}
+
+/// The JSON in a text that is some.
+fn unfold(text: &str) -> Option<Value> {
+    let text = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    if text.starts_with(['{', '[', '"']) {
+        serde_json::from_str(text).ok()
+    } else {
+        None
+    }
+}
+
+/// The depth by `levels` more.
+fn deeper(depth: usize, levels: usize) -> Result<usize, RuleError> {
+    let depth = depth.saturating_add(levels);
     if depth > MAX_DEPTH {
         return Err(RuleError::new("the arguments are nested too deeply"));
     }
-    let below = depth.saturating_add(1);
-    match value {
-        Value::Array(items) => items.iter().try_for_each(|item| under(item, field, found, below)),
-        Value::Object(members) => {
-            for (name, inner) in members {
-                if let Some((first, rest)) = field.split_first()
-                    && name.eq_ignore_ascii_case(first)
-                {
-                    if rest.is_empty() {
-                        match inner {
-                            Value::Array(items) => items.iter().try_for_each(&mut *found)?,
-                            other => found(other)?,
-                        }
-                    } else {
-                        under(inner, rest, found, below)?;
-                    }
-                }
-                under(inner, field, found, below)?;
-            }
-            Ok(())
-        }
-        Value::String(text) if text.trim_start().starts_with(['{', '[', '"']) => {
-            match serde_json::from_str::<Value>(text) {
-                // Each string opened costs as much as many levels, so that strings in strings come to an end.
-                Ok(inner) => under(&inner, field, found, depth.saturating_add(UNFOLDING)),
-                Err(_) => Ok(()),
-            }
-        }
-        _ => Ok(()),
-    }
+    Ok(depth)
 }
 
 /// How deep arguments may be nested.
@@ -272,9 +308,8 @@ const UNFOLDING: usize = 60;
 
 /// The amounts of a field. Something there that is no number is an error, so that it blocks.
 fn amounts(args: &Value, field: &str) -> Result<Vec<Amount>, RuleError> {
-    let path: Vec<&str> = field.split('.').collect();
     let mut amounts = Vec::new();
-    under(args, &path, &mut |value| take(value, &mut amounts, 0), 0)?;
+    under(args, field, &mut |value| take(value, &mut amounts, 0), 0)?;
     Ok(amounts)
 }
 
@@ -464,6 +499,22 @@ const FIELD: OptionKind = OptionKind {
     about: "The argument, at any depth; `a.b` is a `b` right below an `a`.",
 };
 
+/// The field that a rule is about.
+fn field_of(options: &mut Options) -> Result<String, OptionError> {
+    let field = options
+        .one("field")?
+        .ok_or_else(|| OptionError::invalid("field", "is missing"))?;
+    let field = field.trim();
+    // It would never be met.
+    if field.starts_with('.') || field.ends_with('.') {
+        return Err(OptionError::invalid(
+            "field",
+            "is a name, or names with a point between them",
+        ));
+    }
+    Ok(field.to_owned())
+}
+
 /// A limit that is a number in the sense of people.
 fn limit(value: Option<f64>, option: &str) -> Result<Option<f64>, OptionError> {
     if value.is_some_and(|value| !value.is_finite()) {
@@ -493,10 +544,7 @@ pub(crate) const RANGES: RuleKind = RuleKind {
         },
     ],
     make: |options| {
-        let field = options
-            .one("field")?
-            .filter(|field| !field.trim().is_empty())
-            .ok_or_else(|| OptionError::invalid("field", "is missing"))?;
+        let field = field_of(options)?;
         let min = limit(options.number("min")?, "min")?;
         let max = limit(options.number("max")?, "max")?;
         if min.is_none() && max.is_none() {
@@ -531,10 +579,7 @@ pub(crate) const HITL_ON_AMOUNT: RuleKind = RuleKind {
         },
     ],
     make: |options| {
-        let field = options
-            .one("field")?
-            .filter(|field| !field.trim().is_empty())
-            .ok_or_else(|| OptionError::invalid("field", "is missing"))?;
+        let field = field_of(options)?;
         let threshold = limit(options.number("threshold")?, "threshold")?
             .ok_or_else(|| OptionError::invalid("threshold", "is missing"))?;
         Ok(Arc::new(HitlOnAmount::new(field, threshold)))
@@ -616,6 +661,9 @@ mod tests {
             json!({"amount": {"value": 5000, "currency": "EUR"}}),
             json!({"amounts": [{"Amount": {"currency_code": "USD", "value": "5000.00"}}]}),
             json!({"amount": [[5000]]}),
+            json!({"amount": [[1], [[2000]]]}),
+            json!({"amount": 1e300}),
+            json!("\u{feff} [{\"amount\": 2000}]"),
         ] {
             assert_eq!(decides(above.clone()), Some(true), "{above}");
         }
@@ -631,12 +679,49 @@ mod tests {
         ] {
             assert_eq!(decides(below.clone()), Some(false), "{below}");
         }
-        for wrong in [
+        for neither in [
             json!({"amount": "a lot"}),
+            json!({"amount": ""}),
+            json!({"amount": true}),
             json!({"amount": {"currency": "EUR"}}),
             json!({"amount": {"value": {"value": true}}}),
+            json!({"amount": "0x1388"}),
+            json!({"amount": "NaN"}),
+            json!({"amount": "1 2 3 to 5"}),
         ] {
-            assert_eq!(decides(wrong.clone()), None, "{wrong}");
+            assert_eq!(decides(neither.clone()), None, "{neither}");
         }
+    }
+
+    #[test]
+    fn a_field_of_two_names_is_one_right_below_the_other_or_a_name_with_a_point() {
+        let decides = |args: serde_json::Value| {
+            let caller = Caller::session(SessionId::new("s").unwrap());
+            let call = Call::Tool(ToolCall::new("pay", args, caller));
+            HitlOnAmount::new("order.total", 1000.0)
+                .evaluate(&call, &PolicyContext::new(Timestamp::EPOCH))
+                .map(|decision| decision.is_some())
+                .ok()
+        };
+        for above in [
+            json!({"order": {"total": 2000}}),
+            json!({"Order": [{"x": 1}, {"Total": "2,000"}]}),
+            json!({"a": [{"order": {"total": 2000}}]}),
+            json!({"order.total": 2000}),
+            json!({"order": "{\"total\": 2000}"}),
+            json!({"order": {"order": {"total": 2000}}}),
+        ] {
+            assert_eq!(decides(above.clone()), Some(true), "{above}");
+        }
+        for below in [
+            json!({"total": 2000}),
+            json!({"order": {"sub": {"total": 2000}}}),
+            json!({"order": 2000, "total": 2000}),
+            json!({"order": {"total": 10}, "orders": {"total": 2000}}),
+        ] {
+            assert_eq!(decides(below.clone()), Some(false), "{below}");
+        }
+        let deep = (0..600).fold(json!({"order": {"total": 1}}), |inner, _| json!([inner]));
+        assert_eq!(decides(deep), None);
     }
 }

@@ -35,8 +35,8 @@ const ALL_SLOTS: u32 = 16_384;
 ///
 /// Questions are written one after the other without waiting for answers, so that many of them cost one system call:
 /// faster than a connection for each. Nothing on it may block. The connection is made when it is needed, and left
-/// when it breaks or says nothing in time. What is asked on a connection that breaks is asked once more on a new one:
-/// so ask only what may be asked twice.
+/// when it breaks, says nothing in time, or leads to a server that only copies another one. What is asked on a connection that
+/// breaks is asked once more on a new one: so ask only what may be asked twice.
 #[derive(Clone)]
 pub struct SharedRedis {
     inner: Arc<Inner>,
@@ -71,6 +71,15 @@ enum Wire {
 
 /// A node's host and port, as the cluster names them.
 type Address = (String, u16);
+
+/// Whether a server says that it only copies another one now. Where the address leads to that other one by this time, only a
+/// new connection gets there. Nothing was written, so the question may be asked again.
+fn is_demoted(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        redis::ErrorKind::Server(redis::ServerErrorKind::ReadOnly | redis::ServerErrorKind::MasterDown)
+    )
+}
 
 #[derive(Clone, Copy)]
 enum Question<'a> {
@@ -304,7 +313,7 @@ impl SharedRedis {
                     Ok(answer) => return Ok(answer),
                     Err(error) => error,
                 };
-                if error.is_io_error() || error.is_unrecoverable_error() {
+                if error.is_io_error() || error.is_unrecoverable_error() || is_demoted(&error) {
                     self.leave(used.load(Ordering::Relaxed));
                     if is_first && !error.is_timeout() {
                         is_first = false;

@@ -74,6 +74,12 @@ impl Sqlite {
                 "open a database without a path",
             ));
         }
+        // A path is a path, whatever it looks like. SQLite is built to read one that begins with `file:` as an address, with
+        // options such as `mode=memory`, and `:memory:` as no file at all: then nobody else would find what is kept.
+        let file = std::path::absolute(&path).map_err(|error| {
+            let what = format!("open the database `{}`", path.display());
+            StoreError::new(StoreErrorKind::Io, what).with_source(error)
+        })?;
         if options.create
             && let Some(folder) = path.parent()
             && let Err(error) = std::fs::create_dir_all(folder)
@@ -81,14 +87,13 @@ impl Sqlite {
             let what = format!("make the folder `{}`", folder.display());
             return Err(StoreError::new(StoreErrorKind::Io, what).with_source(error));
         }
-        // Without `SQLITE_OPEN_URI`: a path is a path, whatever it looks like.
         let mut flags =
             rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         if options.create {
             flags |= rusqlite::OpenFlags::SQLITE_OPEN_CREATE;
         }
         let what = || format!("open the database `{}`", path.display());
-        let connection = tokio_rusqlite::Connection::open_with_flags(&path, flags)
+        let connection = tokio_rusqlite::Connection::open_with_flags(&file, flags)
             .await
             .map_err(|error| sqlite_error(what(), error))?;
         let opened = Self {
@@ -346,6 +351,38 @@ mod tests {
         assert_eq!(row, ("a".to_owned(), 0));
         let later = open(&path, &[ONE]).await.unwrap_err();
         assert_eq!(later.kind(), StoreErrorKind::Generation);
+    }
+
+    #[tokio::test]
+    async fn a_path_that_looks_like_an_address_is_a_file_that_others_find() {
+        let folder = tempfile::tempdir_in(".").unwrap();
+        let inside = folder.path().file_name().unwrap().to_str().unwrap();
+        for name in [
+            format!("file:{inside}?mode=memory"),
+            format!("file:{inside}.db"),
+            ":memory:".to_owned(),
+        ] {
+            let path = Path::new(&name);
+            let first = open(path, &[ONE]).await.unwrap();
+            first
+                .write("insert", |tx| tx.execute("INSERT INTO things VALUES ('a')", ()))
+                .await
+                .unwrap();
+            let second = open(path, &[ONE]).await.unwrap();
+            let count: i64 = second
+                .call("count", |db| {
+                    db.query_row("SELECT count(*) FROM things", (), |row| row.get(0))
+                })
+                .await
+                .unwrap();
+            assert_eq!(count, 1, "{name}");
+            assert!(path.is_file(), "{name}");
+            drop((first, second));
+            for end in ["", "-wal", "-shm"] {
+                // Those that the last connection has not taken away.
+                drop(std::fs::remove_file(format!("{name}{end}")));
+            }
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,8 +30,9 @@ pub enum StoreUrlError {
     /// `sqlite:` with nothing after it.
     #[error("`sqlite:` wants the path of a file after it")]
     NoPath,
-    /// `sqlite://…`, which some read as a relative path and some as an absolute one.
-    #[error("write `sqlite:relative/path` or `sqlite:/absolute/path`, without `//`")]
+    /// `sqlite://…`, which some read as a relative path and some as an absolute one; `sqlite:file:…`, which some read as an
+    /// address with options.
+    #[error("write `sqlite:relative/path` or `sqlite:/absolute/path`, without `//` or `file:`")]
     AmbiguousPath,
     /// `sqlite::memory:`: nobody else could reach it.
     #[error("a database in memory is not shared with anybody; name a file")]
@@ -74,7 +75,9 @@ impl StoreUrl {
             return match path {
                 "" => Err(StoreUrlError::NoPath),
                 ":memory:" => Err(StoreUrlError::InMemory),
-                path if path.starts_with("//") => Err(StoreUrlError::AmbiguousPath),
+                path if path.starts_with("//") || path.starts_with("file:") => {
+                    Err(StoreUrlError::AmbiguousPath)
+                }
                 path if path.contains('\0') => Err(StoreUrlError::Whitespace),
                 _ => Ok(Self::of(StoreKind::Sqlite, text)),
             };
@@ -210,6 +213,10 @@ mod tests {
         assert_eq!(kind("https://localhost/x"), Ok(StoreKind::Http));
         assert_eq!(kind("sqlite:"), Err(StoreUrlError::NoPath));
         assert_eq!(kind("sqlite:///x"), Err(StoreUrlError::AmbiguousPath));
+        assert_eq!(
+            kind("sqlite:file:x.db?mode=memory"),
+            Err(StoreUrlError::AmbiguousPath)
+        );
         assert_eq!(kind("sqlite::memory:"), Err(StoreUrlError::InMemory));
         assert_eq!(kind("redis://"), Err(StoreUrlError::NoHost));
         assert_eq!(kind("redis://:secret@"), Err(StoreUrlError::NoHost));

@@ -100,9 +100,8 @@ pub fn classify(method: &str, path: &str) -> Endpoint {
     let is_get = method == "GET";
     match segments.as_slice() {
         [.., "v1", "messages"] if is_post => return Endpoint::Model(Format::AnthropicMessages),
-        [.., "v1", "chat", "completions"] | [.., "deployments", _, "chat", "completions"] if is_post => {
-            return Endpoint::Model(Format::OpenAiChat);
-        }
+        // Compatible servers have it under other prefixes, or none.
+        [.., "chat", "completions"] if is_post => return Endpoint::Model(Format::OpenAiChat),
         [.., "v1" | "openai", "responses"] if is_post => return Endpoint::Model(Format::OpenAiResponses),
         [.., "v1", "models"] | [.., "v1", "models", _] if is_get => {
             return Endpoint::Free(FreeEndpoint::Models);
@@ -134,9 +133,27 @@ pub fn classify(method: &str, path: &str) -> Endpoint {
 /// The deployment that an Azure path names (`/openai/deployments/{name}/…`): there it decides the model, not the body.
 #[must_use]
 pub fn deployment(path: &str) -> Option<&str> {
-    let segments = segments(path)?;
-    let at = segments.iter().position(|segment| *segment == "deployments")?;
-    segments.get(at.checked_add(1)?).copied()
+    match segments(path)?.as_slice() {
+        [.., "deployments", name, "chat", "completions"] => Some(name),
+        _ => None,
+    }
+}
+
+/// Whether a host is one of those at which OpenAI processes in one region what it is sent, which costs more with newer
+/// models and is not in the answer.
+///
+/// # Source
+/// OpenAI documentation, *Data controls*, "Data residency", and the pages of models since GPT-5.4.
+///
+/// ```
+/// use leash_wire::is_regional;
+///
+/// assert!(is_regional("eu.api.openai.com") && !is_regional("api.openai.com") && !is_regional("api.example.com"));
+/// ```
+#[must_use]
+pub fn is_regional(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    host.strip_suffix(".api.openai.com").is_some_and(|region| !region.is_empty())
 }
 
 /// The segments of a path that has one reading.
@@ -173,6 +190,9 @@ mod tests {
                 "/openai/deployments/gpt-5.1/chat/completions?api-version=2025-01-01",
                 OpenAiChat,
             ),
+            ("/v1beta/openai/chat/completions", OpenAiChat),
+            ("/api/paas/v4/chat/completions", OpenAiChat),
+            ("/chat/completions", OpenAiChat),
             ("/v1/responses", OpenAiResponses),
             (
                 "/openai/responses?api-version=2025-04-01-preview",
@@ -189,7 +209,9 @@ mod tests {
             deployment("/openai/deployments/gpt-5.1/chat/completions"),
             Some("gpt-5.1")
         );
-        assert_eq!(deployment("/v1/messages"), None);
+        for path in ["/v1/messages", "/deployments/cheap/v1/chat/completions", "/deployments/cheap/v1/messages"] {
+            assert_eq!(deployment(path), None, "{path}");
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ mod tools;
 mod usage;
 
 pub use self::error::{WireError, WireErrorKind};
-pub use self::format::{Endpoint, Format, FreeEndpoint, classify, deployment};
+pub use self::format::{Endpoint, Format, FreeEndpoint, classify, deployment, is_regional};
 pub use self::limits::Limits;
 pub use self::refusal::{
     REFUSAL_STATUS, Refusal, check_encoding, error_body, error_event, headers, is_event_stream, not_billed,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use leash_core::{Caller, InputSize, Json, ModelCall, ServiceTier};
+use leash_core::{Advisor, Caller, InputSize, Json, ModelCall, ServiceTier};
 use serde_json::value::RawValue;
 
 use crate::limits::MAX_NAME_BYTES;
@@ -42,6 +42,151 @@ const HIDDEN_DEFINITION_TOKENS: u64 = 2048;
 /// all there is to go by.
 const IMAGE_TOKENS: u64 = 8192;
 
+/// How often Anthropic takes a request through the model, at most, while it runs tools for it.
+///
+/// `max_uses` does not say so: a use beyond it is answered with an error that the model reads, and the tools that filter
+/// their results by running code take rounds for that.
+///
+/// # Source
+/// Anthropic documentation, *Stop reasons*, "`pause_turn`": ten iterations by default.
+const ANTHROPIC_ROUNDS: u64 = 10;
+
+/// Members of a request to Anthropic that cost nothing by themselves, or whose cost is counted here.
+///
+/// # Source
+/// Anthropic's published client, version 2.12, parameters of *Create a message*.
+const ANTHROPIC_MEMBERS: &[&str] = &[
+    "anthropic_beta",
+    "anthropic_version",
+    "billing_policy",
+    "cache_control",
+    "compaction",
+    "container",
+    "context_management",
+    "diagnostics",
+    "fallback_credit_token",
+    "inference_geo",
+    "max_tokens",
+    "mcp_servers",
+    "messages",
+    "metadata",
+    "model",
+    "output_config",
+    "output_format",
+    "service_tier",
+    "speed",
+    "stop_sequences",
+    "stream",
+    "system",
+    "temperature",
+    "thinking",
+    "tool_choice",
+    "tools",
+    "top_k",
+    "top_p",
+    "user_profile_id",
+    "workspace_id",
+];
+
+/// The same for chat completions, with what servers take that speak the same format.
+///
+/// # Source
+/// OpenAI's published client, version 3.54, parameters of *Create chat completion*; documentation of vLLM,
+/// *OpenAI-compatible server*, "Extra parameters".
+const CHAT_MEMBERS: &[&str] = &[
+    "add_generation_prompt",
+    "audio",
+    "background",
+    "bad_words",
+    "chat_template",
+    "chat_template_kwargs",
+    "echo",
+    "enable_thinking",
+    "function_call",
+    "functions",
+    "guided_choice",
+    "guided_grammar",
+    "guided_json",
+    "guided_regex",
+    "ignore_eos",
+    "include_reasoning",
+    "include_stop_str_in_output",
+    "logit_bias",
+    "logprobs",
+    "messages",
+    "metadata",
+    "modalities",
+    "model",
+    "moderation",
+    "parallel_tool_calls",
+    "prediction",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "reasoning",
+    "reasoning_effort",
+    "reasoning_format",
+    "response_format",
+    "safety_identifier",
+    "service_tier",
+    "skip_special_tokens",
+    "stop",
+    "stop_token_ids",
+    "store",
+    "stream",
+    "stream_options",
+    "structured_outputs",
+    "thinking",
+    "tool_choice",
+    "tools",
+    "user",
+    "verbosity",
+    "web_search_options",
+];
+
+/// The same for Responses.
+///
+/// # Source
+/// OpenAI's published client, version 3.54, parameters of *Create a model response*.
+const RESPONSES_MEMBERS: &[&str] = &[
+    "access_programs",
+    "background",
+    "background_options",
+    "context_management",
+    "conversation",
+    "image",
+    "include",
+    "input",
+    "instructions",
+    "metadata",
+    "model",
+    "moderation",
+    "parallel_tool_calls",
+    "previous_response_id",
+    "prompt",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "reasoning",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "stream",
+    "stream_options",
+    "text",
+    "tool_choice",
+    "tools",
+    "truncation",
+    "user",
+];
+
+/// Members by which a request names other models that may answer in the place of its own.
+///
+/// # Source
+/// Anthropic documentation, *Refusals and fallback*; documentation of `OpenRouter`, *Model routing*, and of LiteLLM,
+/// *Fallbacks*.
+const OTHER_MODELS: [&str; 3] = ["fallbacks", "models", "fallback_models"];
+
 /// What a request asks for, as far as money, rules and the log want to know.
 ///
 /// Its `Debug` shows no prompt.
@@ -75,6 +220,20 @@ pub struct Request {
     pub tools: Vec<Arc<str>>,
     /// How often the provider may run tools itself: 0 where it is offered none, `None` where nothing bounds it.
     pub max_server_tool_uses: Option<u64>,
+    /// Whether the provider may run code in a container.
+    pub runs_code: bool,
+    /// Whether other tools of the request include that code.
+    pub code_is_free: bool,
+    /// Whether the provider may do what is not known here, or run tools whose uses no price list has.
+    pub runs_other_tools: bool,
+    /// Whether its answer does not say how often the provider ran tools.
+    pub hides_tool_uses: bool,
+    /// How often the provider may read the input on its own account.
+    pub rounds: u64,
+    /// How often the provider may sum up the conversation besides.
+    pub compactions: u64,
+    /// The model that the provider may ask for advice.
+    pub advisor: Option<Advisor>,
     /// Whether the answer may hold sound or images, or the request holds images that `input` counts.
     pub has_media: bool,
     /// The service tier that the request asks for; `fast` where it asks for speed.
@@ -95,7 +254,8 @@ impl Request {
     ///
     /// # Errors
     /// [`WireErrorKind::Limit`], [`WireErrorKind::Malformed`], [`WireErrorKind::Field`]; and
-    /// [`WireErrorKind::Unsupported`] for `background: true`, whose cost nobody would see.
+    /// [`WireErrorKind::Unsupported`] for `background: true`, whose cost nobody would see, and for other models that may
+    /// answer instead or give advice, where there is more than one.
     ///
     /// ```
     /// use leash_core::InputSize;
@@ -152,6 +312,12 @@ impl Request {
                 "`background` answers are billed after the call and cannot be settled; ask without it",
             ));
         }
+        if OTHER_MODELS.into_iter().any(|name| members.has(name)) {
+            return Err(WireError::new(
+                WireErrorKind::Unsupported,
+                "another model than the one that is named may answer, at its own price; ask without `fallbacks` and `models`",
+            ));
+        }
         let input_name = if format == Format::OpenAiResponses {
             "input"
         } else {
@@ -169,7 +335,7 @@ impl Request {
         if format == Format::AnthropicMessages {
             scan.extra = scan.extra.saturating_add(normalisation_growth(body.text()));
         }
-        if model.contains("-search-") && format == Format::OpenAiChat {
+        if format == Format::OpenAiChat && model.to_ascii_lowercase().contains("-search-") {
             scan.server_tool(None);
         }
         let bytes = u64::try_from(body.text().len())
@@ -185,6 +351,7 @@ impl Request {
         };
         let output = Output::parse(format, &members)?;
         let has_media = scan.has_images || asks_for_media(&members, &scan.tools);
+        let (rounds, compactions) = (scan.rounds(format), scan.compactions(format));
         Ok(Self {
             format,
             model: Arc::from(model),
@@ -201,6 +368,13 @@ impl Request {
             streaming,
             tools: scan.tools,
             max_server_tool_uses: scan.server_uses,
+            runs_code: scan.runs_code,
+            code_is_free: scan.code_is_free,
+            runs_other_tools: scan.runs_other_tools,
+            hides_tool_uses: format == Format::OpenAiChat && scan.server_uses != Some(0),
+            rounds,
+            compactions,
+            advisor: scan.advisor,
             include_usage,
             has_media,
             service_tier: service_tier(&members)?,
@@ -237,6 +411,13 @@ impl Request {
         call.least_output_tokens = self.least_output_tokens;
         call.choices = self.choices;
         call.max_server_tool_uses = self.max_server_tool_uses;
+        call.runs_code = self.runs_code;
+        call.code_is_free = self.code_is_free;
+        call.runs_other_tools = self.runs_other_tools;
+        call.hides_tool_uses = self.hides_tool_uses;
+        call.rounds = self.rounds;
+        call.compactions = self.compactions;
+        call.advisor = self.advisor;
         call.has_media = self.has_media;
         call.wants_sound = self.wants_sound;
         call.service_tier = self.service_tier;
@@ -297,10 +478,18 @@ impl Output {
             _ => 0,
         };
         let thinking = match members.get("thinking") {
-            Some(thinking) if format == Format::AnthropicMessages => {
+            // Other servers take it in chat completions, some as `reasoning`.
+            Some(thinking) if format != Format::OpenAiResponses => {
                 whole(&Members::parse(thinking.get())?, "budget_tokens")?.unwrap_or(0)
             }
             _ => 0,
+        };
+        let thinking = match members.get("reasoning") {
+            Some(reasoning) if format == Format::OpenAiChat => {
+                let budget = whole(&Members::parse(reasoning.get())?, "max_tokens")?;
+                thinking.max(budget.unwrap_or(0))
+            }
+            _ => thinking,
         };
         // Thinking counts as output, and a budget below the maximum is inside it.
         let beside = max.filter(|max| thinking >= *max).map_or(0, |_| thinking);
@@ -341,8 +530,9 @@ pub(crate) fn output_limits(format: Format) -> &'static [&'static str] {
     }
 }
 
+/// Some servers write `best_of` answers, hand out `n` and charge for all.
 fn choices(format: Format, members: &Members<'_>) -> Result<u64, WireError> {
-    match whole(members, "n")? {
+    match whole(members, "n")?.max(whole(members, "best_of")?) {
         Some(n) if format == Format::OpenAiChat => (n > 0)
             .then_some(n)
             .ok_or(WireError::field("`n` must be at least 1")),
@@ -369,6 +559,7 @@ pub(crate) const GLOBAL: &str = "global";
 pub(crate) const IN_ONE_COUNTRY_PERCENT: u8 = 10;
 
 /// What is found on the way through a request.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Scan {
     is_bounded: bool,
     extra: u64,
@@ -377,6 +568,11 @@ struct Scan {
     has_images: bool,
     tools: Vec<Arc<str>>,
     server_uses: Option<u64>,
+    runs_code: bool,
+    code_is_free: bool,
+    runs_other_tools: bool,
+    compacts: bool,
+    advisor: Option<Advisor>,
 }
 
 impl Scan {
@@ -388,7 +584,26 @@ impl Scan {
             has_images: false,
             tools: Vec::new(),
             server_uses: Some(0),
+            runs_code: false,
+            code_is_free: false,
+            runs_other_tools: false,
+            compacts: false,
+            advisor: None,
         }
+    }
+
+    /// How often the provider may read the input by itself.
+    fn rounds(&self, format: Format) -> u64 {
+        if format == Format::AnthropicMessages && self.server_uses != Some(0) {
+            ANTHROPIC_ROUNDS
+        } else {
+            1
+        }
+    }
+
+    /// How often it may sum up: once for each time it reads.
+    fn compactions(&self, format: Format) -> u64 {
+        if self.compacts { self.rounds(format) } else { 0 }
     }
 
     fn add(&mut self, tokens: u64) {
@@ -408,7 +623,48 @@ impl Scan {
         };
     }
 
+    /// Something whose cost nobody here knows. It is refused, unless somebody set a ceiling and a price for it.
+    fn unknown(&mut self) {
+        self.server_tool(None);
+        self.runs_other_tools = true;
+    }
+
+    /// The provider may sum up the conversation, for which it reads it once more.
+    fn compaction(&mut self) {
+        self.unbounded();
+        self.compacts = true;
+    }
+
+    /// Members that are not known here. Numbers only turn knobs; a text may refer to something; all else may have the
+    /// provider do anything.
+    fn unknown_members(&mut self, format: Format, members: &Members<'_>) -> Result<(), WireError> {
+        let known = match format {
+            Format::AnthropicMessages => ANTHROPIC_MEMBERS,
+            Format::OpenAiChat => CHAT_MEMBERS,
+            Format::OpenAiResponses => RESPONSES_MEMBERS,
+        };
+        for (name, value) in &members.0 {
+            if known.contains(&&**name) || raw::is_empty(value) {
+                continue;
+            }
+            match value.get().as_bytes() {
+                [b'"', ..] => self.unbounded(),
+                [b'{' | b'[', ..] | b"true" => self.unknown(),
+                _ => {}
+            }
+        }
+        if let Some(options) = members.get("prompt_cache_options") {
+            // What is kept for longer than half an hour may cost more, and no price list says how much.
+            let ttl = Members::parse(options.get())?.str("ttl")?;
+            if ttl.is_some_and(|ttl| ttl != "30m") {
+                self.unknown();
+            }
+        }
+        Ok(())
+    }
+
     fn request(&mut self, format: Format, members: &Members<'_>) -> Result<(), WireError> {
+        self.unknown_members(format, members)?;
         match format {
             Format::AnthropicMessages => {
                 if let Some(messages) = members.get("messages") {
@@ -421,9 +677,12 @@ impl Scan {
                 if members.has("mcp_servers") {
                     self.server_tool(None);
                 }
-                // A compaction reads everything once more; a container holds files.
-                if members.has("container") || compacts(members) {
+                // A container holds files.
+                if members.has("container") {
                     self.unbounded();
+                }
+                if members.has("compaction") || compacts(members) {
+                    self.compaction();
                 }
                 if members.has("output_format") || members.has("output_config") {
                     self.add(TOOL_PROMPT_TOKENS);
@@ -451,8 +710,11 @@ impl Scan {
                 }
                 self.tool_list(members, Self::responses_tool)?;
                 let refers = ["previous_response_id", "conversation", "prompt"];
-                if refers.into_iter().any(|name| members.get(name).is_some()) || compacts(members) {
+                if refers.into_iter().any(|name| members.get(name).is_some()) {
                     self.unbounded();
+                }
+                if compacts(members) {
+                    self.compaction();
                 }
                 if let Some(max) = whole(members, "max_tool_calls")?
                     && self.server_uses != Some(0)
@@ -501,7 +763,22 @@ impl Scan {
 
     fn anthropic_part(&mut self, part: &Members<'_>) -> Result<(), WireError> {
         match part.str("type")?.as_deref() {
-            Some("text" | "thinking" | "redacted_thinking" | "tool_use") => {}
+            Some("text" | "thinking" | "redacted_thinking") => {}
+            Some("tool_use") => {
+                // Each argument is shown to the model with more around it than JSON has.
+                if let Some(input) = part.get("input").filter(|input| raw::is_object(input)) {
+                    let arguments = Members::parse(input.get())?.0.len();
+                    let arguments = u64::try_from(arguments).unwrap_or(u64::MAX);
+                    self.add(PER_ITEM_TOKENS.saturating_mul(arguments));
+                }
+            }
+            Some("tool_addition") => self.tool_addition(part)?,
+            Some("compaction") => {
+                self.unbounded();
+                if let Some(changes) = part.get("tool_changes") {
+                    self.content(changes, Self::anthropic_part)?;
+                }
+            }
             Some("tool_result" | "search_result") => {
                 if let Some(content) = part.get("content") {
                     self.content(content, Self::anthropic_part)?;
@@ -511,6 +788,24 @@ impl Scan {
             _ => self.unbounded(),
         }
         Ok(())
+    }
+
+    /// A tool that is offered from here on, which may be defined here.
+    fn tool_addition(&mut self, part: &Members<'_>) -> Result<(), WireError> {
+        self.add(TOOL_PROMPT_TOKENS);
+        let Some(tool) = part.get("tool") else { return Ok(()) };
+        let tool = Members::parse(tool.get())?;
+        match tool.str("type")?.as_deref() {
+            Some("tool_reference" | "mcp_tool_reference" | "mcp_toolset_reference") => Ok(()),
+            Some("tool_definition") => match tool.get("definition") {
+                Some(definition) => self.anthropic_tool(&Members::parse(definition.get())?),
+                None => Ok(()),
+            },
+            _ => {
+                self.unknown();
+                Ok(())
+            }
+        }
     }
 
     /// An image costs by its size, which is limited, wherever it lies and however many bytes it has.
@@ -560,16 +855,31 @@ impl Scan {
         }
         for item in raw::parse::<Vec<Members<'_>>>(input.get())? {
             self.add(PER_ITEM_TOKENS);
-            match item.str("type")?.as_deref() {
+            let kind = item.str("type")?;
+            match kind.as_deref() {
                 None | Some("message" | "reasoning" | "function_call_output" | "custom_tool_call_output") => {
                     for name in ["content", "output", "summary"] {
                         if let Some(content) = item.get(name) {
                             self.content(content, Self::responses_part)?;
                         }
                     }
+                    // What is only named lies at the provider, and so does reasoning that is not handed over.
+                    let holds = match kind.as_deref() {
+                        Some("reasoning") => item.has("encrypted_content") || item.get("id").is_none(),
+                        Some("function_call_output" | "custom_tool_call_output") => item.get("output").is_some(),
+                        _ => item.get("content").is_some(),
+                    };
+                    if !holds {
+                        self.unbounded();
+                    }
                 }
+                Some("additional_tools" | "tool_search_output") => {
+                    self.tool_list(&item, Self::responses_tool)?;
+                }
+                Some("compaction_trigger") => self.compaction(),
                 Some(
-                    "function_call"
+                    "configuration_update"
+                    | "function_call"
                     | "custom_tool_call"
                     | "local_shell_call"
                     | "local_shell_call_output"
@@ -615,9 +925,44 @@ impl Scan {
             return Ok(());
         }
         self.add(HIDDEN_DEFINITION_TOKENS);
-        if runs_at_anthropic(&kind) {
-            self.server_tool(whole(tool, "max_uses")?);
+        if !runs_at_anthropic(&kind) {
+            return Ok(());
         }
+        let max_uses = whole(tool, "max_uses")?;
+        self.server_tool(max_uses);
+        if kind.starts_with("advisor_") {
+            return self.advice(tool, max_uses);
+        }
+        match &*kind {
+            kind if kind.starts_with("web_search_") || kind.starts_with("web_fetch_") => {
+                // These filter what they find by running code, which they include.
+                let day = kind.rsplit('_').next().and_then(|day| day.parse::<u32>().ok());
+                self.code_is_free |= day.is_some_and(|day| day >= FIRST_WITH_CODE);
+            }
+            kind if kind.starts_with("code_execution_") => self.runs_code = true,
+            kind if kind.starts_with("tool_search_tool_") || kind == "mcp_toolset" => {}
+            _ => self.runs_other_tools = true,
+        }
+        Ok(())
+    }
+
+    /// The model that a tool lets the answering one ask.
+    fn advice(&mut self, tool: &Members<'_>, max_uses: Option<u64>) -> Result<(), WireError> {
+        let model = tool.str("model")?.filter(|model| !model.is_empty());
+        let model = model.ok_or(WireError::field("`model` of the adviser is missing"))?;
+        if model.len() > MAX_NAME_BYTES {
+            return Err(WireError::limit("the name of the adviser's model is longer than the limit"));
+        }
+        if self.advisor.is_some() {
+            return Err(WireError::new(
+                WireErrorKind::Unsupported,
+                "more than one model may be asked for advice, each at its own price; offer one",
+            ));
+        }
+        let mut advisor = Advisor::new(&*model);
+        advisor.max_uses = max_uses;
+        advisor.max_output_tokens = whole(tool, "max_tokens")?;
+        self.advisor = Some(advisor);
         Ok(())
     }
 
@@ -628,7 +973,7 @@ impl Scan {
                 self.name_tool(&Members::parse(definition.get())?, &kind)
             }
             _ => {
-                self.server_tool(None);
+                self.unknown();
                 self.name_tool(tool, &kind)
             }
         }
@@ -636,33 +981,71 @@ impl Scan {
 
     /// # Source
     /// OpenAI documentation, *Using tools*: `function`, `custom`, `local_shell`, `apply_patch` and the computer run at
-    /// the client; `shell` does unless its `environment` is a container.
+    /// the client; `shell` does unless its `environment` is a container. Pages of prices: searches are billed apiece,
+    /// code by the container, and what an image costs depends on a model of its own.
     fn responses_tool(&mut self, tool: &Members<'_>) -> Result<(), WireError> {
         let kind = tool.str("type")?.unwrap_or_default();
         self.name_tool(tool, &kind)?;
-        let is_local = match tool.get("environment") {
-            Some(environment) => Members::parse(environment.get())?.str("type")?.as_deref() == Some("local"),
-            None => false,
-        };
         match &*kind {
             "function" | "custom" => {}
+            "namespace" => {
+                let Some(tools) = tool.get("tools") else { return Ok(()) };
+                for one in raw::parse::<Vec<Members<'_>>>(tools.get())? {
+                    self.add(PER_ITEM_TOKENS);
+                    let kind = one.str("type")?.unwrap_or_default();
+                    self.name_tool(&one, &kind)?;
+                    if !matches!(&*kind, "function" | "custom") {
+                        self.unknown();
+                    }
+                }
+            }
             "local_shell" | "apply_patch" | "computer" | "computer_use_preview" => {
                 self.add(HIDDEN_DEFINITION_TOKENS);
             }
-            "shell" if is_local => self.add(HIDDEN_DEFINITION_TOKENS),
-            _ => self.server_tool(None),
+            "tool_search" if tool.str("execution")?.as_deref() == Some("client") => {
+                self.add(HIDDEN_DEFINITION_TOKENS);
+            }
+            "shell" => self.container(tool.get("environment"))?,
+            "code_interpreter" => self.container(tool.get("container"))?,
+            "file_search" | "mcp" | "tool_search" => self.server_tool(None),
+            kind if kind.starts_with("web_search") => self.server_tool(None),
+            _ => self.unknown(),
+        }
+        Ok(())
+    }
+
+    /// Where code runs: at the client, or in a container of the provider, a larger one of which costs more.
+    fn container(&mut self, place: Option<&RawValue>) -> Result<(), WireError> {
+        let place = match place {
+            Some(place) if raw::is_object(place) => Members::parse(place.get())?,
+            _ => Members::default(),
+        };
+        if place.str("type")?.as_deref() == Some("local") {
+            self.add(HIDDEN_DEFINITION_TOKENS);
+            return Ok(());
+        }
+        self.server_tool(None);
+        self.runs_code = true;
+        if place.str("memory_limit")?.is_some_and(|limit| limit != "1g") {
+            self.runs_other_tools = true;
         }
         Ok(())
     }
 }
 
+/// The day of the first version of Anthropic's tools for the web that run code by themselves.
+///
+/// # Source
+/// Anthropic documentation, *Web search tool*, "Dynamic filtering", and *Code execution tool*, "Pricing".
+const FIRST_WITH_CODE: u32 = 20_260_209;
+
 /// Whether Anthropic itself runs tools of this type.
 ///
 /// # Source
-/// Anthropic documentation, *Tool reference*: `bash_*`, `text_editor_*`, `computer_*` and `memory_*` run at the client, all
-/// other typed tools at Anthropic.
+/// Anthropic documentation, *Tool reference*: `bash_*`, `browser_toolset_*`, `text_editor_*`, `computer_*` and `memory_*` run
+/// at the client, all other typed tools at Anthropic.
 pub(crate) fn runs_at_anthropic(kind: &str) -> bool {
-    let at_client = ["bash_", "text_editor_", "computer_", "memory_"];
+    let at_client = ["bash_", "browser_toolset_", "text_editor_", "computer_", "memory_"];
     !matches!(kind, "" | "custom") && !at_client.into_iter().any(|prefix| kind.starts_with(prefix))
 }
 
@@ -682,7 +1065,8 @@ type PartFn = fn(&mut Scan, &Members<'_>) -> Result<(), WireError>;
 fn compacts(members: &Members<'_>) -> bool {
     members
         .get("context_management")
-        .is_some_and(|raw| raw.get().contains("compact"))
+        // The word may be written with escapes.
+        .is_some_and(|raw| raw.get().contains("compact") || raw.get().contains('\\'))
 }
 
 /// By how many bytes a text can grow when a tokenizer normalises it (NFKC) before it cuts it into tokens.

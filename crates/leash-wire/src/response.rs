@@ -61,7 +61,7 @@ impl Response {
         let tier = usage::tier(members.get("service_tier"));
         let usage = match report {
             // Whoever counts nothing in what they sent has not counted.
-            Ok(report) if parsed.says_something && report.denies_output() => Err(Untrusted),
+            Ok(report) if parsed.says_something && report.denies_use() => Err(Untrusted),
             report => report.map(|report| report.with_searches(parsed.searches).with_tier(tier).usage()),
         };
         Ok(Self {
@@ -162,15 +162,20 @@ fn reason(raw: Option<&RawValue>) -> Option<Box<str>> {
 }
 
 fn anthropic(members: &Members<'_>, limits: &Limits) -> Result<Parsed, WireError> {
+    let mut searches = Searches::default();
     let (content, requests) = match members.get("content") {
-        Some(raw) => (content::anthropic(raw)?, gather(anthropic_requests(raw)?, limits)),
+        Some(raw) => {
+            let blocks: Vec<Members<'_>> = raw::parse(raw.get())?;
+            searches.code = u64::from(blocks.iter().any(tools::ran_code));
+            (content::anthropic(raw)?, gather(anthropic_requests(raw)?, limits))
+        }
         None => ("[]".to_owned(), Ok(Vec::new())),
     };
     Ok(Parsed {
         content,
         stop_reason: reason(members.get("stop_reason")),
         requests,
-        searches: Searches::default(),
+        searches,
         says_something: members.has("content"),
     })
 }

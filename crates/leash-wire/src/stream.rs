@@ -375,7 +375,7 @@ impl StreamMeter {
             .state
             .read(readable, &mut self.shared, self.options.hide_usage_chunk)?;
         // Whoever counts nothing in what they sent has not counted.
-        if self.shared.is_complete && self.shared.delivered > 0 && self.shared.report.denies_output() {
+        if self.shared.is_complete && self.shared.delivered > 0 && self.shared.report.denies_use() {
             self.shared.untrusted = true;
         }
         let is_holding = self.state.is_holding();

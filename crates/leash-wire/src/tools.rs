@@ -1,5 +1,6 @@
 //! Tool calls that an answer asks for, one at a time. Knows the shapes, not where they stand.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use leash_core::canonical::JsonErrorKind;
@@ -150,17 +151,41 @@ pub(crate) fn item_call(item: &RawValue) -> Result<Option<ItemCall>, WireError> 
     }))
 }
 
-/// How many of an answer's items are searches that the provider ran, which it bills apiece.
+/// Whether an Anthropic content block says that Anthropic ran code.
+pub(crate) fn ran_code(block: &Members<'_>) -> bool {
+    let of = |name| block.str(name).ok().flatten();
+    of("type").as_deref() == Some("server_tool_use") && of("name").is_some_and(|name| name.ends_with("code_execution"))
+}
+
+/// What the provider ran by an answer's items, of what it bills apiece. Of an image nobody says here what it cost.
 pub(crate) fn searches(items: &[&RawValue]) -> Searches {
     let mut searches = Searches::default();
+    let mut containers: BTreeSet<String> = BTreeSet::new();
     for item in items {
-        let kind = Members::parse(item.get()).and_then(|item| item.str("type"));
-        match kind.unwrap_or_default().as_deref() {
+        let Ok(item) = Members::parse(item.get()) else { continue };
+        let container = |members: &Members<'_>| {
+            let id = members.str("container_id").ok().flatten();
+            id.unwrap_or_default().into_owned()
+        };
+        match item.str("type").unwrap_or_default().as_deref() {
             Some("web_search_call") => searches.web = searches.web.saturating_add(1),
             Some("file_search_call") => searches.file = searches.file.saturating_add(1),
+            Some("image_generation_call") => searches.other = searches.other.saturating_add(1),
+            Some("code_interpreter_call") => {
+                containers.insert(container(&item));
+            }
+            Some("shell_call") => {
+                let place = item.get("environment").map(|place| Members::parse(place.get()));
+                if let Some(Ok(place)) = place
+                    && place.str("type").ok().flatten().is_some_and(|kind| kind != "local")
+                {
+                    containers.insert(container(&place));
+                }
+            }
             _ => {}
         }
     }
+    searches.code = u64::try_from(containers.len()).unwrap_or(u64::MAX);
     searches
 }
 
@@ -192,6 +217,33 @@ mod tests {
         ] {
             assert!(arguments(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_the_provider_bills_apiece_is_counted_and_a_container_once() {
+        let items = [
+            r#"{"type":"web_search_call"}"#,
+            r#"{"type":"file_search_call"}"#,
+            r#"{"type":"code_interpreter_call","container_id":"c1"}"#,
+            r#"{"type":"code_interpreter_call","container_id":"c1"}"#,
+            r#"{"type":"shell_call","environment":{"type":"container_reference","container_id":"c2"}}"#,
+            r#"{"type":"shell_call","environment":{"type":"local"}}"#,
+            r#"{"type":"shell_call"}"#,
+            r#"{"type":"image_generation_call"}"#,
+            r#"{"type":"mcp_call"}"#,
+        ];
+        let items: Vec<_> = items
+            .iter()
+            .map(|item| RawValue::from_string((*item).to_owned()).unwrap())
+            .collect();
+        let items: Vec<&RawValue> = items.iter().map(|item| &**item).collect();
+        let expected = Searches {
+            web: 1,
+            file: 1,
+            code: 2,
+            other: 1,
+        };
+        assert_eq!(searches(&items), expected);
     }
 
     #[test]

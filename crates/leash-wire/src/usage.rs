@@ -1,6 +1,6 @@
 //! What a provider says it billed, made disjoint. Believes no count that makes no sense.
 
-use leash_core::{ServiceTier, Usage};
+use leash_core::{Advice, ServiceTier, Usage};
 use serde_json::value::RawValue;
 
 use crate::raw::{self, MAX_COUNT, Members};
@@ -24,6 +24,9 @@ pub(crate) struct Report {
     reasoning: Option<u64>,
     searches: Option<u64>,
     file_searches: Option<u64>,
+    code_executions: u64,
+    other_tools: u64,
+    advice: Advice,
     media: Media,
     tier: ServiceTier,
     surcharge_percent: u8,
@@ -66,6 +69,9 @@ impl Report {
             reasoning: self.reasoning.max(other.reasoning),
             searches: self.searches.max(other.searches),
             file_searches: self.file_searches.max(other.file_searches),
+            code_executions: self.code_executions.max(other.code_executions),
+            other_tools: self.other_tools.max(other.other_tools),
+            advice: self.advice.max(other.advice),
             media: self.media.max(other.media),
             tier: other.tier.or(self.tier),
             surcharge_percent: self.surcharge_percent.max(other.surcharge_percent),
@@ -77,15 +83,19 @@ impl Report {
         self.output.is_some()
     }
 
-    /// Whether it says that nothing came out.
-    pub(crate) fn denies_output(&self) -> bool {
-        self.output == Some(0)
+    /// Whether it says that nothing came out, or that nothing went in.
+    pub(crate) fn denies_use(&self) -> bool {
+        let cached = [self.cache_read, self.cache_write, self.cache_write_5m, self.cache_write_1h];
+        let is_without_input = self.input == Some(0) && cached.iter().all(|count| count.unwrap_or(0) == 0);
+        self.output == Some(0) || is_without_input
     }
 
     /// Adds searches that the provider does not count itself.
     pub(crate) fn with_searches(mut self, searches: Searches) -> Self {
         self.searches = self.searches.max(Some(searches.web));
         self.file_searches = self.file_searches.max(Some(searches.file));
+        self.code_executions = self.code_executions.max(searches.code);
+        self.other_tools = self.other_tools.max(searches.other);
         self
     }
 
@@ -128,6 +138,9 @@ impl Report {
             cache_read_image_tokens: of_cached.take(self.media.cache_read_image),
             web_search_requests: self.searches.unwrap_or(0),
             file_search_requests: self.file_searches.unwrap_or(0),
+            code_executions: self.code_executions,
+            other_tool_requests: self.other_tools,
+            advice: self.advice,
             service_tier: self.tier,
             surcharge_percent: self.surcharge_percent,
         })
@@ -145,11 +158,13 @@ impl Share {
     }
 }
 
-/// Searches among the items of an answer.
+/// What the provider ran, by the items of an answer: searches, containers with code, and other tools.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Searches {
     pub(crate) web: u64,
     pub(crate) file: u64,
+    pub(crate) code: u64,
+    pub(crate) other: u64,
 }
 
 /// The service tier that an answer names; one that is no word is one that nobody knows.
@@ -180,8 +195,9 @@ fn inside(members: &Members<'_>, name: &str, count_name: &str) -> Result<Option<
 /// Reads Anthropic's `usage`, whose counts are disjoint already.
 ///
 /// Its `cache_creation` splits `cache_creation_input_tokens` by how long the cache holds; what the split leaves over
-/// is taken for the dearer hour. Where `iterations` is there (compaction), the counts outside leave some of them out,
-/// so the larger of both is taken.
+/// is taken for the dearer hour. Where `iterations` is there (compaction, tools that Anthropic runs), the counts outside
+/// leave some of them out, so the larger of both is taken. Those of a model that gave advice are billed at its price; those
+/// of a model that answered in the place of another are not believed, as nobody asked for it.
 ///
 /// # Source
 /// Anthropic API reference, *Messages*, `usage`; *Prompt caching*, "Tracking cache performance"; *Compaction*, "Usage";
@@ -194,6 +210,14 @@ pub(crate) fn anthropic(raw: &RawValue) -> Result<Report, Untrusted> {
         let mut total = Report::default();
         for iteration in &iterations {
             let one = anthropic_counts(iteration)?;
+            match iteration.str("type").map_err(|_| Untrusted)?.as_deref() {
+                Some("advisor_message") => {
+                    report.advice = with_advice(report.advice, one)?;
+                    continue;
+                }
+                Some("fallback_message") => return Err(Untrusted),
+                _ => {}
+            }
             total = Report {
                 input: add(total.input, one.input)?,
                 output: add(total.output, one.output)?,
@@ -221,6 +245,24 @@ pub(crate) fn anthropic(raw: &RawValue) -> Result<Report, Untrusted> {
         Some(_) => IN_ONE_COUNTRY_PERCENT,
     };
     Ok(report)
+}
+
+fn with_advice(sum: Advice, one: Report) -> Result<Advice, Untrusted> {
+    // A report without both is none.
+    let one = Report {
+        input: Some(one.input.ok_or(Untrusted)?),
+        output: Some(one.output.ok_or(Untrusted)?),
+        ..one
+    };
+    let one = one.usage().ok_or(Untrusted)?;
+    let plus = |sum, one| Ok(add(Some(sum), Some(one))?.unwrap_or(0));
+    Ok(Advice {
+        input_tokens: plus(sum.input_tokens, one.input_tokens)?,
+        output_tokens: plus(sum.output_tokens, one.output_tokens)?,
+        cache_read_tokens: plus(sum.cache_read_tokens, one.cache_read_tokens)?,
+        cache_write_tokens: plus(sum.cache_write_tokens, one.cache_write_tokens)?,
+        cache_write_1h_tokens: plus(sum.cache_write_1h_tokens, one.cache_write_1h_tokens)?,
+    })
 }
 
 fn anthropic_counts(members: &Members<'_>) -> Result<Report, Untrusted> {
@@ -353,6 +395,33 @@ mod tests {
                               {"type":"message","input_tokens":10,"output_tokens":20}]}"#));
         let usage = usage.unwrap().usage().unwrap();
         assert_eq!((usage.input_tokens, usage.output_tokens), (1010, 25));
+    }
+
+    #[test]
+    fn what_an_adviser_used_is_apart_from_what_the_model_used() {
+        let text = |kind: &str| {
+            format!(
+                r#"{{"input_tokens":10,"output_tokens":20,"iterations":[
+                {{"type":"message","input_tokens":10,"output_tokens":5}},
+                {{"type":"{kind}","model":"b","input_tokens":800,"output_tokens":1600,"cache_read_input_tokens":7,
+                  "cache_creation_input_tokens":30,"cache_creation":{{"ephemeral_5m_input_tokens":10,"ephemeral_1h_input_tokens":20}}}},
+                {{"type":"{kind}","model":"b","input_tokens":1,"output_tokens":2}},
+                {{"type":"message","input_tokens":90,"output_tokens":15}}]}}"#
+            )
+        };
+        let usage = anthropic(&raw(&text("advisor_message"))).unwrap().usage().unwrap();
+        assert_eq!((usage.input_tokens, usage.output_tokens), (100, 20));
+        let advice = Advice {
+            input_tokens: 801,
+            output_tokens: 1602,
+            cache_read_tokens: 7,
+            cache_write_tokens: 10,
+            cache_write_1h_tokens: 20,
+        };
+        assert_eq!(usage.advice, advice);
+        assert_eq!(anthropic(&raw(&text("fallback_message"))), Err(Untrusted));
+        let cut = r#"{"input_tokens":10,"output_tokens":20,"iterations":[{"type":"advisor_message","input_tokens":1}]}"#;
+        assert_eq!(anthropic(&raw(cut)), Err(Untrusted));
     }
 
     #[test]

@@ -398,7 +398,7 @@
 //! | variant | when | rule ids |
 //! |---|---|---|
 //! | [`Killed`](LeashError::Killed) | a kill order stands, or the money is out | `kill:registry`, `budget:pre_call_estimate`, `budget:hard_cap`, `spend_rate`, `max_tool_budget` |
-//! | [`Blocked`](LeashError::Blocked) | a rule says so, or the call cannot be judged | the rule's; `budget:no_price`, `budget:no_bound`, `budget:grant`, `redact`, `wire` |
+//! | [`Blocked`](LeashError::Blocked) | a rule says so, or the call cannot be judged | the rule's; `budget:no_price`, `budget:no_bound`, `budget:no_party`, `budget:grant`, `redact`, `wire` |
 //! | [`RejectedByHuman`](LeashError::RejectedByHuman) | a rule asked, and nobody approved | the rule's; `hitl:timeout` |
 //! | [`Unavailable`](LeashError::Unavailable) | what must be asked does not answer | `budget:store`, `kill:unavailable`, `hitl:gate`, `audit:unavailable`, `firewall:capacity` |
 //!

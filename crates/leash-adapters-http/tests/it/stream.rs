@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use leash_budget::{
     Balance, BudgetStore, Expired, Hit, Hits, Hold, MemoryStore, Reserve, Scope, ScopeKey, Settled,
-    Settlement,
+    Settlement, Written,
 };
 use leash_core::{Call, Decision, PolicyContext, ReservationId, Rule, RuleError, StoreError, SystemClock};
 use leash_testkit::{Reply, Step, anthropic, chat, responses};
@@ -520,8 +520,8 @@ impl BudgetStore for Counting {
         self.0.expire(limit).await
     }
 
-    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
-        self.0.confirm(ids).await
+    async fn confirm(&self, lines: &[Written]) -> Result<(), StoreError> {
+        self.0.confirm(lines).await
     }
 
     async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {

@@ -447,6 +447,7 @@ impl Out<'_, '_> {
             self.text("provider", provider);
         }
         self.digest("request_hash", admitted.request_hash);
+        self.texts("scopes", admitted.scopes);
         self.seq();
         self.session_id();
         self.tenant_id();

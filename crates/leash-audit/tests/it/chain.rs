@@ -140,6 +140,7 @@ impl Parts {
                 },
                 request_hash: self.digest(5),
                 bound: self.usd(0),
+                scopes: &scopes,
             }),
             9 => Kind::LogRecovered(LogRecovered {
                 set_aside: self.text(3),

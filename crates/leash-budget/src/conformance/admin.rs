@@ -109,6 +109,9 @@ pub async fn what_stands_is_listed_as_it_was_made(store: Arc<dyn BudgetAdmin>) {
     let ended = ledger.hold(1, &scopes);
     assert!(ledger.granted(&ended).await);
     ledger.store.release(ended.id).await.unwrap();
+    let owing = ledger.hold(1, &scopes);
+    assert!(ledger.granted(&owing).await);
+    ledger.settle_owing(&owing, 1).await;
     holds.sort_by_key(|hold| hold.id);
     let mut listed: Vec<Standing> = Vec::new();
     loop {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use leash_core::{Clock, ReservationId, Timestamp};
 
 use super::reference::{Answer, Reference};
-use super::{Ledger, Random, usd};
-use crate::{BudgetStore, CONFIRM_WITHIN, Expired, Hit, Hold, Reserve, Scope, ScopeKey, Settlement, Window};
+use super::{Ledger, Random, settlement, usd, written};
+use crate::{BudgetStore, CONFIRM_WITHIN, Expired, Hit, Hold, Reserve, Scope, ScopeKey, Window, Written};
 
 /// A clock that stands where it is set.
 #[derive(Debug)]
@@ -65,6 +65,8 @@ macro_rules! budget_store_clock_conformance {
                 two_windows_of_one_key_hold_at_once
                 a_lease_goes_by_the_clock_of_the_store
                 an_expired_hold_comes_again_until_its_line_is_confirmed
+                a_settled_hold_is_given_out_at_its_cost_until_its_line_is_confirmed
+                a_late_settlement_changes_the_charge_whose_line_is_owed
                 of_those_whose_lines_are_owed_each_is_given_to_one_caller
                 an_event_is_forgotten_when_its_time_has_passed
                 any_history_with_windows_agrees_with_a_plain_reference
@@ -157,12 +159,7 @@ pub async fn a_call_is_charged_to_the_window_it_was_reserved_in(subject: Subject
         let other = ledger.take(3, &scope).await.unwrap();
         (subject.set_clock)(at(first));
         let today = ledger.take(10, &scope).await.unwrap();
-        let settlement = Settlement {
-            id: hold.id,
-            amount: usd(4),
-            scopes: hold.scopes.clone(),
-        };
-        let settled = ledger.store.settle(&settlement).await.unwrap();
+        let settled = ledger.store.settle(&settlement(&hold, 4, false)).await.unwrap();
         let yesterday = settled.balances.first().unwrap();
         assert!(settled.applied);
         assert_eq!(
@@ -400,9 +397,12 @@ pub async fn an_expired_hold_comes_again_until_its_line_is_confirmed(subject: Su
         }
     }
     // One is confirmed, by whomever, and once more; so is one that nobody has ever seen.
-    let unseen = ledger.ids.reservation(at(begin));
+    let unseen = Written {
+        id: ledger.ids.reservation(at(begin)),
+        charged: usd(6),
+    };
     for _ in 0..2 {
-        ledger.store.confirm(&[first.id, unseen]).await.unwrap();
+        ledger.store.confirm(&[written(&first, 6), unseen]).await.unwrap();
     }
     ledger.store.confirm(&[]).await.unwrap();
     now += CONFIRM_WITHIN + Duration::from_micros(1);
@@ -415,7 +415,7 @@ pub async fn an_expired_hold_comes_again_until_its_line_is_confirmed(subject: Su
     let again = expired(10).await;
     assert_eq!(holds(&again), std::slice::from_ref(&second));
     assert_eq!(again[0].balances[1].spent, usd(9));
-    ledger.store.confirm(&[second.id]).await.unwrap();
+    ledger.store.confirm(&[written(&second, 3)]).await.unwrap();
     now += Duration::from_hours(9);
     after(now);
     assert_eq!(expired(10).await, []);
@@ -423,8 +423,171 @@ pub async fn an_expired_hold_comes_again_until_its_line_is_confirmed(subject: Su
     // Confirming says nothing of a hold that stands.
     let standing = ledger.hold(8, &scopes);
     assert!(ledger.granted(&standing).await);
-    ledger.store.confirm(&[standing.id]).await.unwrap();
+    ledger.store.confirm(&[written(&standing, 8)]).await.unwrap();
     assert_eq!(ledger.sums(&scopes[1]).await, (9, 8));
+}
+
+/// Whoever settled a call may die before its line is written. Where holds outlive their process the next who asks is given it
+/// when the time to confirm it has passed, at what it was settled at and without being charged again; once it is confirmed,
+/// never again. A store that is gone with its process keeps nothing of it.
+pub async fn a_settled_hold_is_given_out_at_its_cost_until_its_line_is_confirmed(subject: Subject) {
+    let begin = "2026-11-22T12:00:00Z";
+    let ledger = subject.begin(begin);
+    let after = |time: Duration| (subject.set_clock)(at(begin).saturating_add(time));
+    let scopes = [ledger.scope_per(100, Window::Day).soft(usd(5)), ledger.scope(100)];
+    let lasting = |lease: Duration| Hold {
+        lease,
+        ..ledger.hold(9, &scopes)
+    };
+    // However long its lease would have been.
+    let owing = [Duration::from_secs(1), Duration::from_mins(10), Duration::MAX].map(lasting);
+    let quiet = lasting(Duration::from_secs(1));
+    for hold in owing.iter().chain([&quiet]) {
+        assert!(ledger.granted(hold).await);
+    }
+    for hold in &owing {
+        assert!(ledger.settle_owing(hold, 4).await);
+        assert!(!ledger.settle(hold, 4).await && !ledger.settle_owing(hold, 5).await);
+        // What ended is not renewed, not released and not held again.
+        ledger
+            .store
+            .renew(hold.id, Duration::from_hours(1))
+            .await
+            .unwrap();
+        ledger.store.release(hold.id).await.unwrap();
+        assert!(ledger.store.reserve(hold).await.is_err());
+    }
+    assert!(ledger.settle(&quiet, 2).await && !ledger.settle_owing(&quiet, 2).await);
+    assert_eq!(ledger.sums(&scopes[1]).await, (14, 0));
+    let mut holds = owing.to_vec();
+    holds.sort_by_key(|hold| hold.id);
+    let expired = async || {
+        let mut found = ledger.store.expire(10).await.unwrap();
+        found.sort_by_key(|expired| expired.hold.id);
+        found
+    };
+    let mut now = Duration::ZERO;
+    for round in 0..3 {
+        now += CONFIRM_WITHIN;
+        after(now);
+        assert_eq!(expired().await, [], "there is time left in round {round}");
+        now += Duration::from_micros(1);
+        after(now);
+        let given = expired().await;
+        if !ledger.store.is_durable() {
+            assert_eq!(given, []);
+            continue;
+        }
+        assert_eq!(
+            given.iter().map(|one| one.hold.clone()).collect::<Vec<_>>(),
+            holds
+        );
+        for one in &given {
+            assert_eq!((one.charged, one.is_settled), (usd(4), true));
+            let sums: Vec<_> = one
+                .balances
+                .iter()
+                .map(|sums| (sums.spent, sums.reserved))
+                .collect();
+            assert_eq!(sums, [(usd(14), usd(0)), (usd(14), usd(0))], "charged once");
+        }
+    }
+    // A line of another charge is not the one that is owed.
+    let [first, rest @ ..] = &holds[..] else { panic!() };
+    ledger
+        .store
+        .confirm(&[written(first, 9), written(&rest[0], 4)])
+        .await
+        .unwrap();
+    now += CONFIRM_WITHIN + Duration::from_micros(1);
+    after(now);
+    if ledger.store.is_durable() {
+        let given: Vec<_> = expired().await.iter().map(|one| one.hold.id).collect();
+        assert_eq!(given, [first.id, rest[1].id]);
+    }
+    for _ in 0..2 {
+        ledger
+            .store
+            .confirm(&[written(first, 4), written(&rest[1], 4)])
+            .await
+            .unwrap();
+    }
+    now += Duration::from_hours(9);
+    after(now);
+    assert_eq!(expired().await, []);
+    assert_eq!(ledger.sums(&scopes[1]).await, (14, 0));
+}
+
+/// A call that was given up and charged in full may be settled after all, when somebody has been given its line, and even when
+/// that is confirmed. What is given out next is what it did cost.
+pub async fn a_late_settlement_changes_the_charge_whose_line_is_owed(subject: Subject) {
+    let begin = "2026-11-22T12:00:00Z";
+    let ledger = subject.begin(begin);
+    let scope = ledger.scope(100);
+    let mut now = at(begin);
+    let mut later = |time: Duration| {
+        now = now.saturating_add(time);
+        (subject.set_clock)(now);
+    };
+    let a_little = Duration::from_micros(1);
+    let [plain, owing, confirmed, forgotten] = [(); 4].map(|()| Hold {
+        lease: Duration::from_secs(1),
+        ..ledger.hold(9, std::slice::from_ref(&scope))
+    });
+    for hold in [&plain, &owing, &confirmed, &forgotten] {
+        assert!(ledger.granted(hold).await);
+    }
+    later(Duration::from_secs(1) + a_little);
+    let given = ledger.store.expire(10).await.unwrap();
+    assert!(
+        given.len() == 4
+            && given
+                .iter()
+                .all(|one| (one.charged, one.is_settled) == (usd(9), false))
+    );
+    let lines = [&confirmed, &forgotten].map(|hold| written(hold, 9));
+    ledger.store.confirm(&lines).await.unwrap();
+    later(CONFIRM_WITHIN / 2);
+    for (hold, cost) in [(&plain, 2), (&forgotten, 5)] {
+        assert!(ledger.settle(hold, cost).await);
+    }
+    for (hold, cost) in [(&owing, 3), (&confirmed, 4)] {
+        assert!(ledger.settle_owing(hold, cost).await);
+        assert!(!ledger.settle_owing(hold, cost).await);
+    }
+    assert_eq!(ledger.sums(&scope).await, (14, 0));
+    // The lines of those who were given them first come now: they tell of charges that stand no more.
+    ledger
+        .store
+        .confirm(&[&plain, &owing].map(|hold| written(hold, 9)))
+        .await
+        .unwrap();
+    let expired = async || -> Vec<(Hold, u64)> {
+        let mut found = ledger.store.expire(10).await.unwrap();
+        found.sort_by_key(|one| one.hold.id);
+        assert!(
+            found
+                .iter()
+                .all(|one| one.is_settled && one.balances[0].spent == usd(14))
+        );
+        found
+            .into_iter()
+            .map(|one| (one.hold, one.charged.as_nanos()))
+            .collect()
+    };
+    later(CONFIRM_WITHIN / 2 + a_little);
+    assert_eq!(expired().await, [(plain.clone(), 2)], "since it was given");
+    later(CONFIRM_WITHIN / 2);
+    let mut expected = vec![(owing.clone(), 3)];
+    if ledger.store.is_durable() {
+        expected.push((confirmed.clone(), 4));
+        expected.sort_by_key(|(hold, _)| hold.id);
+    }
+    assert_eq!(expired().await, expected, "since they were settled");
+    let lines = [(&plain, 2), (&owing, 3), (&confirmed, 4)].map(|(hold, cost)| written(hold, cost));
+    ledger.store.confirm(&lines).await.unwrap();
+    later(Duration::from_hours(9));
+    assert_eq!(expired().await, []);
 }
 
 /// Many who ask at once, and no more than they ask for: each line is owed by one of them, the first time and the next.
@@ -432,14 +595,18 @@ pub async fn of_those_whose_lines_are_owed_each_is_given_to_one_caller(subject: 
     let begin = "2026-11-22T12:00:00Z";
     let ledger = Arc::new(subject.begin(begin));
     let scope = ledger.scope(1_000);
-    let mut made = Vec::new();
-    for _ in 0..60 {
+    let mut made: Vec<(ReservationId, u64)> = Vec::new();
+    for turn in 0..60 {
         let hold = Hold {
             lease: Duration::from_secs(1),
             ..ledger.hold(5, std::slice::from_ref(&scope))
         };
         assert!(ledger.granted(&hold).await);
-        made.push(hold.id);
+        let is_settled = turn % 2 == 0 && ledger.store.is_durable();
+        if is_settled {
+            assert!(ledger.settle_owing(&hold, 3).await);
+        }
+        made.push((hold.id, if is_settled { 3 } else { 5 }));
     }
     made.sort_unstable();
     for round in 1..=3_u32 {
@@ -455,7 +622,7 @@ pub async fn of_those_whose_lines_are_owed_each_is_given_to_one_caller(subject: 
                         if some.is_empty() {
                             return given;
                         }
-                        given.extend(some.into_iter().map(|expired| expired.hold.id));
+                        given.extend(some.into_iter().map(|one| (one.hold.id, one.charged.as_nanos())));
                     }
                 })
             })
@@ -467,10 +634,19 @@ pub async fn of_those_whose_lines_are_owed_each_is_given_to_one_caller(subject: 
         given.sort_unstable();
         assert_eq!(given, made, "round {round}");
     }
-    ledger.store.confirm(&made).await.unwrap();
+    let line = |(id, charged): &(ReservationId, u64)| Written {
+        id: *id,
+        charged: usd(*charged),
+    };
+    ledger
+        .store
+        .confirm(&made.iter().map(line).collect::<Vec<_>>())
+        .await
+        .unwrap();
     (subject.set_clock)(at("2026-11-22T23:00:00Z"));
     assert_eq!(ledger.store.expire(100).await.unwrap(), []);
-    assert_eq!(ledger.sums(&scope).await, (300, 0));
+    let charged = made.iter().map(|(_, charged)| charged).sum();
+    assert_eq!(ledger.sums(&scope).await, (charged, 0));
 }
 
 /// A window of events slides: each is forgotten when it is as old as the window. A clock that goes back forgets none.
@@ -494,6 +670,21 @@ pub async fn an_event_is_forgotten_when_its_time_has_passed(subject: Subject) {
     assert_eq!(counted("2026-11-22T11:00:00Z").await, (2, false));
     assert_eq!(counted("2026-11-22T12:01:40Z").await, (2, true));
     assert_eq!(counted("2026-11-22T12:02:00Z").await, (2, true));
+    // What comes while the clock is back counts as long as if it had come last.
+    let hit = Hit {
+        key: ScopeKey::session(&ledger.ids.session()),
+        ..hit
+    };
+    let counted = async |moment: &str| {
+        (subject.set_clock)(at(moment));
+        let hits = ledger.store.hit(&hit).await.unwrap();
+        (hits.count, hits.is_allowed)
+    };
+    assert_eq!(counted("2026-11-22T14:00:00Z").await, (1, true));
+    assert_eq!(counted("2026-11-22T13:30:00Z").await, (2, true));
+    assert_eq!(counted("2026-11-22T13:45:00Z").await, (2, false));
+    assert_eq!(counted("2026-11-22T14:00:59.999999Z").await, (2, false));
+    assert_eq!(counted("2026-11-22T14:01:00Z").await, (1, true));
 }
 
 /// A long random history of every operation, with a clock that jumps forward and back over the edges of the calendar, answers
@@ -511,7 +702,7 @@ async fn history(subject: &Subject, seed: u64) {
     let mut newest = now;
     (subject.set_clock)(now);
     let ledger = Ledger::new(subject.store.clone());
-    let mut reference = Reference::default();
+    let mut reference = Reference::new(ledger.store.is_durable());
     let keys = [(); 3].map(|()| ScopeKey::session(&ledger.ids.session()));
     let mut live: Vec<Hold> = Vec::new();
     for step in 0..200 {
@@ -545,11 +736,11 @@ async fn history(subject: &Subject, seed: u64) {
             }
             (40..45, Some(hold)) => check_reserve(&ledger, &mut reference, &hold, now).await,
             (45..65, Some(hold)) => {
-                let cost = random.below(250);
-                let applied = ledger.settle(&hold, cost).await;
+                let settlement = settlement(&hold, random.below(250), random.below(2) == 0);
+                let settled = ledger.store.settle(&settlement).await.unwrap();
                 assert_eq!(
-                    applied,
-                    reference.settle(hold.id, cost, &hold.scopes, now),
+                    settled.applied,
+                    reference.settle(&settlement, now),
                     "seed {seed}, {step}"
                 );
             }
@@ -562,21 +753,24 @@ async fn history(subject: &Subject, seed: u64) {
                 reference.renew(hold.id, Duration::from_mins(2), now);
             }
             (73..80, _) => {
-                let mut expired: Vec<ReservationId> = Vec::new();
+                let confirms = random.below(3) > 0;
+                let mut expired: Vec<(Written, bool)> = Vec::new();
                 loop {
                     let some = ledger.store.expire(7).await.unwrap();
-                    ledger.confirm(&some).await;
+                    if confirms {
+                        ledger.confirm(&some).await;
+                    }
                     if some.is_empty() {
                         break;
                     }
-                    expired.extend(some.iter().map(|expired| expired.hold.id));
+                    expired.extend(some.iter().map(|one| (one.written(), one.is_settled)));
                 }
                 // Those of an earlier history come with them.
-                expired.retain(|id| live.iter().any(|hold| hold.id == *id));
-                expired.sort_unstable();
+                expired.retain(|(line, _)| live.iter().any(|hold| hold.id == line.id));
+                expired.sort_by_key(|(line, _)| line.id);
                 assert_eq!(expired, reference.expire(now), "seed {seed}, {step}");
-                for id in expired {
-                    reference.confirm(id);
+                for (line, _) in expired.into_iter().filter(|_| confirms) {
+                    reference.confirm(line);
                 }
             }
             (80, _) if step > 150 => {

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use leash_core::{ReservationId, Timestamp};
+use leash_core::{ReservationId, Timestamp, Usd};
 
-use crate::{CONFIRM_WITHIN, Hit, Hold, Scope, ScopeKey, Window};
+use crate::{CONFIRM_WITHIN, Hit, Hold, Scope, ScopeKey, Settlement, Window, Written};
 
 /// What a store should answer. Amounts are nano-dollars.
 #[derive(Clone, Debug, Default)]
@@ -15,8 +15,17 @@ pub struct Reference {
     holds: BTreeMap<ReservationId, Life>,
     closed: BTreeSet<ScopeKey>,
     hits: BTreeMap<ScopeKey, Vec<Timestamp>>,
-    /// Expired holds whose lines nobody has confirmed, and until when whoever was given them may do so.
-    owed: BTreeMap<ReservationId, Timestamp>,
+    /// Holds that have ended and whose lines nobody has confirmed.
+    owed: BTreeMap<ReservationId, Owed>,
+    is_durable: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Owed {
+    /// Until when whoever owes the line may confirm it.
+    until: Timestamp,
+    charged: Usd,
+    is_settled: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +63,15 @@ pub enum Answer {
 }
 
 impl Reference {
+    /// Of a store whose holds outlive their process, or of another.
+    #[must_use]
+    pub fn new(is_durable: bool) -> Self {
+        Self {
+            is_durable,
+            ..Self::default()
+        }
+    }
+
     fn newest(&self, scope: &Scope, now: Timestamp) -> i64 {
         let index = scope.window.index(now);
         self.accounts
@@ -138,8 +156,16 @@ impl Reference {
     }
 
     /// Settles; whether it changed anything.
-    pub fn settle(&mut self, id: ReservationId, cost: u64, scopes: &[Scope], now: Timestamp) -> bool {
+    pub fn settle(&mut self, settlement: &Settlement, now: Timestamp) -> bool {
+        let Settlement {
+            id,
+            amount,
+            scopes,
+            owes_line,
+        } = settlement;
+        let (id, cost) = (*id, amount.as_nanos());
         let life = self.holds.get(&id).cloned();
+        self.owe(id, *amount, *owes_line, now);
         match life.as_ref().map(|life| (life.state, &life.hold)) {
             Some((State::Settled, _)) => return false,
             Some((State::Held, _)) => self.end(id, cost, State::Settled),
@@ -159,7 +185,7 @@ impl Reference {
                 }
             }
             None | Some((_, None)) => {
-                for scope in scopes {
+                for scope in scopes.iter() {
                     let span = self.newest(scope, now);
                     self.span(scope, span).0 += cost;
                 }
@@ -175,6 +201,25 @@ impl Reference {
                 state: State::Settled,
             });
         true
+    }
+
+    /// Whose line is owed after a settlement, and at what cost.
+    fn owe(&mut self, id: ReservationId, charged: Usd, owes_line: bool, now: Timestamp) {
+        let state = self.holds.get(&id).map(|life| life.state);
+        let is_due = owes_line && self.is_durable;
+        let before = self.owed.get(&id).copied();
+        let until = match (state, before) {
+            (Some(State::Expired), Some(owed)) if !owes_line => owed.until,
+            (Some(State::Expired), Some(_)) => now.saturating_add(CONFIRM_WITHIN),
+            (Some(State::Expired | State::Held), _) if is_due => now.saturating_add(CONFIRM_WITHIN),
+            _ => return,
+        };
+        let owed = Owed {
+            until,
+            charged,
+            is_settled: true,
+        };
+        self.owed.insert(id, owed);
     }
 
     /// Releases.
@@ -203,8 +248,8 @@ impl Reference {
         }
     }
 
-    /// Charges what has run out; its ids and those whose lines are owed too long, sorted.
-    pub fn expire(&mut self, now: Timestamp) -> Vec<ReservationId> {
+    /// Charges what has run out; that and what has been owed for too long, sorted, and whether it was settled.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<(Written, bool)> {
         let due: Vec<(ReservationId, u64)> = self
             .holds
             .iter()
@@ -214,19 +259,41 @@ impl Reference {
         for (id, amount) in &due {
             self.end(*id, *amount, State::Expired);
         }
-        let late = self.owed.iter().filter(|(_, until)| **until < now);
-        let mut given: Vec<ReservationId> = late.map(|(id, _)| *id).collect();
-        given.extend(due.into_iter().map(|(id, _)| id));
-        given.sort_unstable();
-        for id in &given {
-            self.owed.insert(*id, now.saturating_add(CONFIRM_WITHIN));
+        for (id, _) in due {
+            let charged = self
+                .holds
+                .get(&id)
+                .and_then(|life| Some(life.hold.as_ref()?.amount));
+            let owed = Owed {
+                until: Timestamp::MIN,
+                charged: charged.unwrap_or_default(),
+                is_settled: false,
+            };
+            self.owed.insert(id, owed);
+        }
+        let mut given = Vec::new();
+        for (id, owed) in &mut self.owed {
+            if owed.until < now {
+                owed.until = now.saturating_add(CONFIRM_WITHIN);
+                let line = Written {
+                    id: *id,
+                    charged: owed.charged,
+                };
+                given.push((line, owed.is_settled));
+            }
         }
         given
     }
 
     /// Confirms.
-    pub fn confirm(&mut self, id: ReservationId) {
-        self.owed.remove(&id);
+    pub fn confirm(&mut self, line: Written) {
+        if self
+            .owed
+            .get(&line.id)
+            .is_some_and(|owed| owed.charged == line.charged)
+        {
+            self.owed.remove(&line.id);
+        }
     }
 
     /// Closes.

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque, btree_map};
 use std::sync::Arc;
 
 use leash_core::{ReservationId, StoreError, StoreErrorKind, Timestamp, Usd};
@@ -11,7 +11,7 @@ use super::hash::IdHashing;
 use super::hits::Counters;
 use crate::{
     Balance, CONFIRM_WITHIN, Expired, Generation, Hold, Refused, Reserve, Restored, Scope, ScopeKey, Settled,
-    Settlement, Standing, Window,
+    Settlement, Standing, Window, Written,
 };
 
 /// How many holds that ended are remembered, so that asking twice changes nothing. The table of
@@ -99,6 +99,9 @@ struct Record {
 /// An expired hold whose line nobody has confirmed.
 struct Owed {
     hold: Hold,
+    charged: Usd,
+    /// Whether that is what it was settled at, late.
+    is_settled: bool,
     /// Where it was charged.
     places: Vec<Place>,
     until: Timestamp,
@@ -116,6 +119,8 @@ enum Known {
 }
 
 struct Ended {
+    /// Whether it has expired; if not, it was released.
+    is_expired: bool,
     /// What it was charged.
     charged: Usd,
     places: Vec<Place>,
@@ -498,6 +503,7 @@ impl State {
 
     pub(super) fn settle(&mut self, settlement: &Settlement, now: Timestamp) -> Result<Settled, StoreError> {
         let cost = settlement.amount;
+        let mut was_expired = false;
         let balances = match self.known.get(&settlement.id) {
             Some(Known::Held(at)) => {
                 let (record, balances) = self.end(*at, cost)?;
@@ -508,9 +514,11 @@ impl State {
                 return Ok(Settled {
                     balances: self.balances(&settlement.scopes, now),
                     applied: false,
+                    was_expired: false,
                 });
             }
             Some(Known::Ended(ended)) => {
+                was_expired = ended.is_expired;
                 let mut balances = Vec::with_capacity(ended.places.len());
                 for place in &ended.places {
                     let Some(account) = self.accounts.get_mut(place.account) else {
@@ -533,11 +541,28 @@ impl State {
             // Never seen, or not by its scopes: the money is gone, so it is counted now.
             Some(Known::Tombstone(_)) | None => self.charge(&settlement.scopes, cost, now),
         };
+        if was_expired {
+            self.settle_owed(settlement, now);
+        }
         self.remember(settlement.id, Known::Settled);
         Ok(Settled {
             balances,
             applied: true,
+            was_expired,
         })
+    }
+
+    /// Whose line is owed still is given to others with the new charge; not before whoever settled it had his time.
+    fn settle_owed(&mut self, settlement: &Settlement, now: Timestamp) {
+        let Some(owed) = self.owed.get_mut(&settlement.id) else {
+            return;
+        };
+        (owed.charged, owed.is_settled) = (settlement.amount, true);
+        if settlement.owes_line {
+            self.owed_until.remove(&(owed.until, settlement.id));
+            owed.until = now.saturating_add(CONFIRM_WITHIN);
+            self.owed_until.insert((owed.until, settlement.id));
+        }
     }
 
     /// Charges `cost` in the present spans.
@@ -558,7 +583,7 @@ impl State {
         match self.known.get(&id) {
             Some(Known::Held(at)) => {
                 let (record, _) = self.end(*at, Usd::ZERO)?;
-                self.remember_ended(id, Usd::ZERO, record.places);
+                self.remember_ended(id, None, record.places);
             }
             Some(_) => {}
             None => self.remember(id, Known::Tombstone),
@@ -606,13 +631,17 @@ impl State {
             self.owed_until.insert((until_confirmed, id));
             let owed = Owed {
                 hold: record.hold.clone(),
+                charged: amount,
+                is_settled: false,
                 places: record.places.clone(),
                 until: until_confirmed,
             };
             self.owed.insert(id, owed);
-            self.remember_ended(id, amount, record.places);
+            self.remember_ended(id, Some(amount), record.places);
             expired.push(Expired {
                 hold: record.hold,
+                charged: amount,
+                is_settled: false,
                 balances,
             });
         }
@@ -633,24 +662,35 @@ impl State {
             owed.until = until;
             self.owed_until.insert((until, id));
             let (hold, places) = (owed.hold.clone(), owed.places.clone());
+            let (charged, is_settled) = (owed.charged, owed.is_settled);
             let balances = self.balances_at(&places);
-            found.push(Expired { hold, balances });
+            found.push(Expired {
+                hold,
+                charged,
+                is_settled,
+                balances,
+            });
         }
         found
     }
 
-    pub(super) fn confirm(&mut self, ids: &[ReservationId]) {
-        for id in ids {
-            if let Some(owed) = self.owed.remove(id) {
+    pub(super) fn confirm(&mut self, lines: &[Written]) {
+        for Written { id, charged } in lines {
+            if let btree_map::Entry::Occupied(owed) = self.owed.entry(*id)
+                && owed.get().charged == *charged
+            {
+                let owed = owed.remove();
                 self.owed_until.remove(&(owed.until, *id));
             }
         }
     }
 
-    fn remember_ended(&mut self, id: ReservationId, charged: Usd, places: Vec<Place>) {
+    /// `charged` where it has expired.
+    fn remember_ended(&mut self, id: ReservationId, charged: Option<Usd>, places: Vec<Place>) {
         self.remember(id, |turn| {
             Known::Ended(Box::new(Ended {
-                charged,
+                is_expired: charged.is_some(),
+                charged: charged.unwrap_or_default(),
                 places,
                 turn,
             }))

@@ -11,9 +11,9 @@ end
 local until_ = num(now() + ARGV[7])
 local all = {}
 
--- What is told of a hold: itself, its scopes, their sums.
-local function item(id, h, sums)
-  local told = { id, h[1], h[2], h[3] }
+-- What is told of a hold: itself, what was charged and whether it was settled, its scopes, their sums.
+local function item(id, h, cost, sums)
+  local told = { id, h[1], h[2], h[3], cost or h[1], cost and '1' or '0' }
   for i = 4, #h, 5 do
     for j = 0, 3 do told[#told + 1] = h[i + j] end
   end
@@ -28,9 +28,10 @@ end
 for _, id in ipairs(call('ZRANGEBYSCORE', d .. 'o', '-inf', '(' .. num(now()), 'LIMIT', 0, limit)) do
   local owed = call('HGET', d .. 'x', id)
   if owed then
-    local h, sums = cmsgpack.unpack(owed), {}
+    local held, cost = owed_of(owed)
+    local h, sums = cmsgpack.unpack(held), {}
     for i = 4, #h, 5 do sums[#sums + 1] = read(h[i], h[i + 1], h[i + 4]) end
-    all[#all + 1] = item(id, h, sums)
+    all[#all + 1] = item(id, h, cost, sums)
     call('ZADD', d .. 'o', until_, id)
   else
     call('ZREM', d .. 'o', id)
@@ -57,10 +58,10 @@ for _, id in ipairs(due) do
       x[n + 1], x[n + 2], x[n + 3], x[n + 4] = h[i], h[i + 1], h[i + 4], call('HGET', sum.a, 'z') or '0'
     end
     call('HDEL', d .. 'h', id)
-    finish(id, 'x' .. cmsgpack.pack(x))
+    finish(id, 'x' .. cmsgpack.pack(x, held))
     call('HSET', d .. 'x', id, held)
     call('ZADD', d .. 'o', until_, id)
-    all[#all + 1] = item(id, h, sums)
+    all[#all + 1] = item(id, h, nil, sums)
   end
   call('ZREM', d .. 'l', id)
 end

@@ -12,18 +12,20 @@ use leash_core::{ReservationId, StoreError, StoreErrorKind, Timestamp, Usd};
 use leash_store::rusqlite::{self, Connection, OptionalExtension as _, params};
 
 use super::rows::{
-    EndedRow, HeldRow, How, Place, RawHold, id_bytes, lease_nanos, moment, nanos, nonsense, read_places,
-    until_micros, usd, window_number, window_of, write_line, write_places,
+    EndedRow, HeldRow, How, Place, RawDue, RawHold, id_bytes, lease_nanos, moment, nanos, nonsense,
+    read_places, until_micros, usd, window_number, window_of, write_line, write_places,
 };
 use crate::{
     Balance, CONFIRM_WITHIN, Expired, Generation, Hit, Hits, Hold, MAX_HITS, Refused, Reserve, Restored,
-    Scope, ScopeKey, Settled, Settlement, Standing, Window,
+    Scope, ScopeKey, Settled, Settlement, Standing, Window, Written,
 };
 
 /// How long the id of a hold that ended is remembered.
 const REMEMBERED: Duration = Duration::from_hours(24);
 /// How many of those that ended last are remembered longer: a clock that jumps ahead does not make them old.
 const REMEMBERED_LEAST: i64 = 10_000;
+/// How many of those that ended last a reset looks at: a day's, but where more than ten end in a second.
+const MOST_LOOKED_AT: i64 = 1_000_000;
 /// The most holds that one transaction lets expire: it keeps the others out.
 const MOST_EXPIRED: usize = 1_000;
 /// The most rows of one list, however many are asked for.
@@ -351,7 +353,7 @@ impl<'a> Ledger<'a> {
     fn held(&self, id: ReservationId) -> Result<Option<HeldRow>, Fault> {
         let found: Option<(i64, String)> = self
             .db
-            .prepare_cached("SELECT amount, scopes FROM leash_budget_holds WHERE id = ?1")?
+            .prepare_cached("SELECT amount, scopes FROM leash_budget_holds WHERE id = ?1 AND how IS NULL")?
             .query_row([id_bytes(id)], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let Some((amount, scopes)) = found else {
@@ -389,21 +391,81 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
-    fn end(&self, id: ReservationId, how: How, amount: Usd, places: Option<&[Place]>) -> Result<(), Fault> {
+    /// Keeps a hold that was settled, for somebody else to write its line if that is not confirmed in time.
+    fn owe(&self, id: ReservationId, cost: Usd) -> Result<(), Fault> {
+        self.db
+            .prepare_cached(
+                "UPDATE leash_budget_holds SET how = ?2, charged = ?3, until_us = ?4 WHERE id = ?1",
+            )?
+            .execute((
+                id_bytes(id),
+                How::Settled.number(),
+                nanos(cost),
+                self.to_confirm(),
+            ))?;
+        Ok(())
+    }
+
+    /// The same for one that has expired before. Its line may be owed still, by whoever it was given to, or not any more.
+    fn owe_late(&self, settlement: &Settlement) -> Result<(), Fault> {
+        let id = id_bytes(settlement.id);
+        let (how, charged) = (How::Settled.number(), nanos(settlement.amount));
+        let until = if settlement.owes_line {
+            self.to_confirm()
+        } else {
+            None
+        };
+        let kept = self
+            .db
+            .prepare_cached(
+                "UPDATE leash_budget_holds SET how = ?2, charged = ?3, until_us = coalesce(?4, until_us)
+                 WHERE id = ?1 AND how IS NOT NULL",
+            )?
+            .execute((id, how, charged, until))?;
+        if kept == 0 && settlement.owes_line {
+            self.db
+                .prepare_cached(
+                    "INSERT INTO leash_budget_holds (id, amount, until_us, lease_ns, scopes, line, how, charged)
+                     SELECT id, amount, ?4, lease_ns, scopes, line, ?2, ?3 FROM leash_budget_ended
+                     WHERE id = ?1 AND line IS NOT NULL AND scopes IS NOT NULL",
+                )?
+                .execute((id, how, charged, until))?;
+        }
+        Ok(())
+    }
+
+    /// Until when whoever owes a line from now on has time to confirm it.
+    fn to_confirm(&self) -> Option<i64> {
+        until_micros(self.now.saturating_add(CONFIRM_WITHIN))
+    }
+
+    /// Notes how a hold has ended. One that has expired may be settled yet, and so be owed anew: `row` is what its line needs.
+    fn end(
+        &self,
+        id: ReservationId,
+        how: How,
+        amount: Usd,
+        places: Option<&[Place]>,
+        row: Option<&RawHold>,
+    ) -> Result<(), Fault> {
         let scopes = places
             .map(|places| write_places(places.iter().map(|place| (&place.scope, place.bucket))))
             .transpose()?;
         self.db
             .prepare_cached(
-                "INSERT INTO leash_budget_ended (id, how, amount, scopes, at_us) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (id) DO UPDATE SET how = excluded.how, amount = excluded.amount, scopes = excluded.scopes",
+                "INSERT INTO leash_budget_ended (id, how, amount, scopes, at_us, lease_ns, line)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT (id) DO UPDATE SET how = excluded.how, amount = excluded.amount,
+                 scopes = excluded.scopes, lease_ns = excluded.lease_ns, line = excluded.line",
             )?
             .execute(params![
                 id_bytes(id),
                 how.number(),
                 nanos(amount),
                 scopes,
-                self.now.as_unix_micros()
+                self.now.as_unix_micros(),
+                row.and_then(|row| row.lease),
+                row.map(|row| &row.line),
             ])?;
         Ok(())
     }
@@ -479,9 +541,14 @@ impl<'a> Ledger<'a> {
 
     pub(super) fn settle(&mut self, settlement: &Settlement) -> Result<Settled, Fault> {
         let cost = settlement.amount;
+        let mut was_expired = false;
         let changes = if let Some(held) = self.held(settlement.id)? {
             let changes = self.without_hold(&held.places, held.amount, cost)?;
-            self.drop_hold(settlement.id)?;
+            if settlement.owes_line {
+                self.owe(settlement.id, cost)?;
+            } else {
+                self.drop_hold(settlement.id)?;
+            }
             changes
         } else {
             match self.ended(settlement.id)? {
@@ -489,6 +556,7 @@ impl<'a> Ledger<'a> {
                     return Ok(Settled {
                         balances: self.balances(&settlement.scopes)?,
                         applied: false,
+                        was_expired: false,
                     });
                 }
                 // Charged at its expiry, or billed although it was given back: the money is gone, so it is counted, in
@@ -499,8 +567,13 @@ impl<'a> Ledger<'a> {
                     places: Some(places),
                     at,
                 }) => {
-                    let charged = if how == How::Expired { amount } else { Usd::ZERO };
-                    self.late_changes(&places, charged, at, cost)?
+                    was_expired = how == How::Expired;
+                    let charged = if was_expired { amount } else { Usd::ZERO };
+                    let changes = self.late_changes(&places, charged, at, cost)?;
+                    if was_expired {
+                        self.owe_late(settlement)?;
+                    }
+                    changes
                 }
                 // Never seen as a hold: the present spans.
                 Some(EndedRow { places: None, .. }) | None => {
@@ -509,10 +582,11 @@ impl<'a> Ledger<'a> {
                 }
             }
         };
-        self.end(settlement.id, How::Settled, cost, None)?;
+        self.end(settlement.id, How::Settled, cost, None, None)?;
         Ok(Settled {
             balances: self.apply(changes)?,
             applied: true,
+            was_expired,
         })
     }
 
@@ -569,12 +643,12 @@ impl<'a> Ledger<'a> {
         if let Some(held) = self.held(id)? {
             let changes = self.without_hold(&held.places, held.amount, Usd::ZERO)?;
             self.drop_hold(id)?;
-            self.end(id, How::Released, Usd::ZERO, Some(&held.places))?;
+            self.end(id, How::Released, Usd::ZERO, Some(&held.places), None)?;
             self.apply(changes)?;
             return Ok(());
         }
         if self.ended(id)?.is_none() {
-            self.end(id, How::Released, Usd::ZERO, None)?;
+            self.end(id, How::Released, Usd::ZERO, None, None)?;
         }
         Ok(())
     }
@@ -584,45 +658,31 @@ impl<'a> Ledger<'a> {
         self.db
             .prepare_cached(
                 "UPDATE leash_budget_holds SET until_us = ?2
-                 WHERE id = ?1 AND until_us IS NOT NULL AND (?2 IS NULL OR until_us < ?2)",
+                 WHERE id = ?1 AND how IS NULL AND until_us IS NOT NULL AND (?2 IS NULL OR until_us < ?2)",
             )?
             .execute((id_bytes(id), until))?;
         Ok(())
     }
 
     pub(super) fn expire(&mut self, limit: usize) -> Result<Vec<Expired>, Fault> {
-        let limit = limit.min(MOST_EXPIRED);
-        let until = until_micros(self.now.saturating_add(CONFIRM_WITHIN));
-        let (mut expired, mut unreadable) = self.owed(limit, until)?;
-        let limit = i64::try_from(limit.saturating_sub(expired.len())).unwrap_or(i64::MAX);
-        let due: Vec<RawHold> = self
+        let limit = i64::try_from(limit.min(MOST_EXPIRED)).unwrap_or(i64::MAX);
+        let due: Vec<RawDue> = self
             .db
             .prepare_cached(
-                "SELECT id, amount, until_us, lease_ns, scopes, line FROM leash_budget_holds
+                "SELECT id, amount, until_us, lease_ns, scopes, line, how, charged FROM leash_budget_holds
                  WHERE until_us < ?1 ORDER BY until_us LIMIT ?2",
             )?
-            .query_map((self.now.as_unix_micros(), limit), RawHold::read)?
+            .query_map((self.now.as_unix_micros(), limit), RawDue::read)?
             .collect::<rusqlite::Result<_>>()?;
+        let mut expired = Vec::with_capacity(due.len());
+        let mut unreadable = None;
         for row in due {
             // One that makes no sense stays for somebody to look at. The others do not wait for that.
-            let (hold, places, changes) = match self.expiry(&row) {
-                Ok(expiry) => expiry,
-                Err(Fault::Answer(error)) => {
-                    unreadable = Some(error);
-                    continue;
-                }
+            match self.fall_due(&row) {
+                Ok(one) => expired.push(one),
+                Err(Fault::Answer(error)) => unreadable = Some(error),
                 Err(fault) => return Err(fault),
-            };
-            self.db
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO leash_budget_owed (id, amount, until_us, lease_ns, scopes, line)
-                     SELECT id, amount, ?2, lease_ns, scopes, line FROM leash_budget_holds WHERE id = ?1",
-                )?
-                .execute((id_bytes(hold.id), until))?;
-            self.drop_hold(hold.id)?;
-            self.end(hold.id, How::Expired, hold.amount, Some(&places))?;
-            let balances = self.apply(changes)?;
-            expired.push(Expired { hold, balances });
+            }
         }
         match unreadable {
             Some(error) if expired.is_empty() => Err(Fault::Answer(error)),
@@ -630,46 +690,43 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Those that were charged before and that nobody has confirmed in time; and what of them makes no sense.
-    fn owed(
-        &mut self,
-        limit: usize,
-        until: Option<i64>,
-    ) -> Result<(Vec<Expired>, Option<StoreError>), Fault> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows: Vec<RawHold> = self
-            .db
-            .prepare_cached(
-                "SELECT id, amount, until_us, lease_ns, scopes, line FROM leash_budget_owed
-                 WHERE until_us < ?1 ORDER BY until_us LIMIT ?2",
-            )?
-            .query_map((self.now.as_unix_micros(), limit), RawHold::read)?
-            .collect::<rusqlite::Result<_>>()?;
-        let mut expired = Vec::with_capacity(rows.len());
-        let mut unreadable = None;
-        for row in rows {
-            let (hold, places) = match row.decode() {
-                Ok((hold, places, _)) => (hold, places),
-                Err(error) => {
-                    unreadable = Some(error);
-                    continue;
-                }
-            };
+    /// Charges a hold whose lease is over. From then on, as where it has ended before, its line is owed.
+    fn fall_due(&mut self, row: &RawDue) -> Result<Expired, Fault> {
+        if let Some((how, charged)) = row.ended()? {
+            let (hold, places, _) = row.hold.decode()?;
             let balances = self.balances_of(&places)?;
             self.db
-                .prepare_cached("UPDATE leash_budget_owed SET until_us = ?2 WHERE id = ?1")?
-                .execute((id_bytes(hold.id), until))?;
-            expired.push(Expired { hold, balances });
+                .prepare_cached("UPDATE leash_budget_holds SET until_us = ?2 WHERE id = ?1")?
+                .execute((id_bytes(hold.id), self.to_confirm()))?;
+            return Ok(Expired {
+                hold,
+                charged,
+                is_settled: how == How::Settled,
+                balances,
+            });
         }
-        Ok((expired, unreadable))
+        let (hold, places, changes) = self.expiry(&row.hold)?;
+        self.db
+            .prepare_cached(
+                "UPDATE leash_budget_holds SET how = ?2, charged = amount, until_us = ?3 WHERE id = ?1",
+            )?
+            .execute((id_bytes(hold.id), How::Expired.number(), self.to_confirm()))?;
+        self.end(hold.id, How::Expired, hold.amount, Some(&places), Some(&row.hold))?;
+        Ok(Expired {
+            charged: hold.amount,
+            is_settled: false,
+            balances: self.apply(changes)?,
+            hold,
+        })
     }
 
-    pub(super) fn confirm(&self, ids: &[ReservationId]) -> Result<(), Fault> {
+    pub(super) fn confirm(&self, lines: &[Written]) -> Result<(), Fault> {
+        // What stands has no charge, so it stays.
         let mut delete = self
             .db
-            .prepare_cached("DELETE FROM leash_budget_owed WHERE id = ?1")?;
-        for id in ids {
-            delete.execute([id_bytes(*id)])?;
+            .prepare_cached("DELETE FROM leash_budget_holds WHERE id = ?1 AND charged = ?2")?;
+        for Written { id, charged } in lines {
+            delete.execute((id_bytes(*id), nanos(*charged)))?;
         }
         Ok(())
     }
@@ -823,7 +880,7 @@ impl<'a> Ledger<'a> {
             .db
             .prepare_cached(
                 "SELECT id, amount, until_us, lease_ns, scopes, line FROM leash_budget_holds
-                 WHERE id > ?1 ORDER BY id LIMIT ?2",
+                 WHERE id > ?1 AND how IS NULL ORDER BY id LIMIT ?2",
             )?
             .query_map(
                 (after.as_ref().map_or(&[][..], |id| id.as_slice()), limit),
@@ -842,9 +899,18 @@ impl<'a> Ledger<'a> {
         let before = self.balance(key, Window::Total, 0)?;
         self.flush()?;
         self.lines.clear();
+        // A clock that was set back does not make the reset older than the charges that it wipes out: a late settlement would
+        // take them off what was spent since.
+        let latest: Option<i64> = self
+            .db
+            .prepare_cached(
+                "SELECT max(at_us) FROM (SELECT at_us FROM leash_budget_ended ORDER BY nr DESC LIMIT ?1)",
+            )?
+            .query_row([MOST_LOOKED_AT], |row| row.get(0))?;
+        let now = self.now.as_unix_micros();
         self.db
             .prepare_cached("UPDATE leash_budget_accounts SET spent = 0, reset_us = ?2 WHERE key = ?1")?
-            .execute((key.as_str(), self.now.as_unix_micros()))?;
+            .execute((key.as_str(), latest.map_or(now, |latest| latest.max(now))))?;
         self.db
             .prepare_cached("DELETE FROM leash_budget_closed WHERE key = ?1")?
             .execute([key.as_str()])?;
@@ -873,7 +939,7 @@ impl<'a> Ledger<'a> {
         self.db.execute_batch(
             "DELETE FROM leash_budget_accounts; DELETE FROM leash_budget_holds; DELETE FROM leash_budget_ended;
              DELETE FROM leash_budget_closed; DELETE FROM leash_budget_hits; DELETE FROM leash_budget_counts;
-             DELETE FROM leash_budget_owed; DELETE FROM leash_budget_life;",
+             DELETE FROM leash_budget_life;",
         )?;
         begin_life(self.db, generation, self.now)?;
         let mut insert = self.db.prepare_cached(

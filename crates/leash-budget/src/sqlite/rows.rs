@@ -20,12 +20,14 @@ use crate::{Held, Hold, HoldLine, Scope, ScopeKey, Window};
 ///   months since year 0; 0 for the window 0, total). Windows are 0 total, 1 minute, 2 hour, 3 day, 4 month. Of each
 ///   key and window there is the newest bucket, and older ones for as long as `holds` stand in them.
 ///   `reset_us` is when an operator set it to zero last.
-/// - `leash_budget_holds`: what is set aside. `until_us` is when the lease runs out (null: never), `lease_ns` the
-///   lease as it was asked for (null: for ever). `scopes` and `line` are JSON.
-/// - `leash_budget_ended`: ids that ended, for a day and the newest 10,000 for longer. `how`: 0 settled, 1 released, 2 expired and charged. `scopes` is
-///   where it was held, unless it was settled. Numbered in the order in which they ended, so the oldest are found at once.
-/// - `leash_budget_owed`: expired holds whose lines nobody has confirmed, as they were held. `until_us` is from when on they
-///   are given to somebody else.
+/// - `leash_budget_holds`: what is set aside, and what has ended and whose line nobody has confirmed. While it stands `how` and
+///   `charged` are null, and `until_us` is when the lease runs out (null: never). Where its line is owed `how` is 0 for
+///   settled and 2 for expired, `charged` what that cost, and `until_us` from when on it is given to somebody else.
+///   `lease_ns` is the lease as it was asked for (null: for ever). `scopes` and `line` are JSON.
+/// - `leash_budget_ended`: ids that ended, for a day and the newest 10,000 for longer. `how`: 0 settled, 1 released, 2 expired
+///   and charged. `scopes` is where it was held, unless it was settled; `lease_ns` and `line` are those of an expired hold, for
+///   a settlement that comes when its line is confirmed. Numbered in the order in which they ended, so the oldest are found
+///   at once.
 /// - `leash_budget_closed`: the keys in which nothing more is set aside.
 /// - `leash_budget_hits`: one row for each event that is still counted, numbered by key. `leash_budget_counts`: how many
 ///   events there were of keys that are counted for ever.
@@ -88,6 +90,19 @@ pub(super) const SCHEMA: Schema = Schema {
         ) WITHOUT ROWID;
         CREATE INDEX leash_budget_owed_until ON leash_budget_owed (until_us);
     ",
+        // What was owed moves to where it was held. What was settled late is owed at that cost.
+        "
+        ALTER TABLE leash_budget_holds ADD COLUMN how INTEGER CHECK (how IN (0, 2));
+        ALTER TABLE leash_budget_holds ADD COLUMN charged INTEGER;
+        ALTER TABLE leash_budget_ended ADD COLUMN lease_ns INTEGER;
+        ALTER TABLE leash_budget_ended ADD COLUMN line TEXT;
+        INSERT INTO leash_budget_holds (id, amount, until_us, lease_ns, scopes, line, how, charged)
+            SELECT owed.id, owed.amount, owed.until_us, owed.lease_ns, owed.scopes, owed.line,
+                CASE WHEN ended.how = 0 THEN 0 ELSE 2 END,
+                CASE WHEN ended.how = 0 THEN ended.amount ELSE owed.amount END
+            FROM leash_budget_owed AS owed LEFT JOIN leash_budget_ended AS ended ON ended.id = owed.id;
+        DROP TABLE leash_budget_owed;
+    ",
     ],
 };
 
@@ -98,7 +113,7 @@ pub(super) struct Place {
     pub(super) bucket: i64,
 }
 
-/// A row of `leash_budget_holds`, its line not read yet: most who look for it do not need it.
+/// A row of `leash_budget_holds` that stands, its line not read yet: most who look for it do not need it.
 #[derive(Debug)]
 pub(super) struct HeldRow {
     pub(super) amount: Usd,
@@ -325,9 +340,9 @@ pub(super) struct RawHold {
     id: [u8; 16],
     amount: i64,
     until: Option<i64>,
-    lease: Option<i64>,
+    pub(super) lease: Option<i64>,
     scopes: String,
-    line: String,
+    pub(super) line: String,
 }
 
 impl RawHold {
@@ -359,6 +374,33 @@ impl RawHold {
             line: read_line(&self.line)?,
         };
         Ok((hold, places, until(self.until)?))
+    }
+}
+
+/// A row of a hold whose time has come: its lease is over, or nobody has confirmed its line.
+pub(super) struct RawDue {
+    pub(super) hold: RawHold,
+    how: Option<i64>,
+    charged: Option<i64>,
+}
+
+impl RawDue {
+    /// From the columns `id, amount, until_us, lease_ns, scopes, line, how, charged`.
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            hold: RawHold::read(row)?,
+            how: row.get(6)?,
+            charged: row.get(7)?,
+        })
+    }
+
+    /// How it has ended and what was charged then; `None` where it stands.
+    pub(super) fn ended(&self) -> Result<Option<(How, Usd)>, StoreError> {
+        match (self.how, self.charged) {
+            (None, None) => Ok(None),
+            (Some(how), Some(charged)) => Ok(Some((How::of(how)?, usd(charged)?))),
+            _ => Err(nonsense()),
+        }
     }
 }
 

@@ -13,8 +13,9 @@ use crate::replay::{self, Operation, Random, TASKS};
 use futures_executor::block_on;
 use leash_budget::conformance::{Answer, ManualClock, Reference, Subject};
 use leash_budget::{
-    BudgetAdmin, BudgetStore, Held, Hit, Hold, HoldLine, MemoryStore, Reserve, Scope, ScopeKey, Settlement,
-    Window, budget_admin_conformance, budget_store_clock_conformance, budget_store_conformance,
+    BudgetAdmin, BudgetStore, Expired, Held, Hit, Hold, HoldLine, MemoryStore, Reserve, Scope, ScopeKey,
+    Settlement, Window, Written, budget_admin_conformance, budget_store_clock_conformance,
+    budget_store_conformance,
 };
 use leash_core::{Caller, Digest, IdGenerator, ReservationId, SessionId, SystemClock, Timestamp, Usd};
 use proptest::prelude::*;
@@ -98,7 +99,7 @@ enum Step {
     Renew(ReservationId, Duration),
     /// With this limit; and whether those that come of it are confirmed.
     Expire(usize, bool),
-    Confirm(ReservationId),
+    Confirm(Written),
     Close(ScopeKey),
     Reset(ScopeKey),
     Hit(Hit),
@@ -204,7 +205,14 @@ impl ReferenceStateMachine for Model {
             },
         });
         let settlement =
-            (id(), usd(200), scopes()).prop_map(|(id, amount, scopes)| Settlement { id, amount, scopes });
+            (id(), usd(200), scopes(), any::<bool>()).prop_map(|(id, amount, scopes, owes_line)| {
+                Settlement {
+                    id,
+                    amount,
+                    scopes,
+                    owes_line,
+                }
+            });
         let hit = (key(), 0..6_u32, any::<bool>()).prop_map(|(key, limit, slides)| Hit {
             key: ScopeKey::named("hits", &format!("{key}{slides}")),
             limit,
@@ -216,7 +224,7 @@ impl ReferenceStateMachine for Model {
             2 => id().prop_map(Step::Release),
             1 => (id(), lease()).prop_map(|(id, lease)| Step::Renew(id, lease)),
             2 => (1..4_usize, any::<bool>()).prop_map(|(limit, confirms)| Step::Expire(limit, confirms)),
-            1 => id().prop_map(Step::Confirm),
+            1 => (id(), usd(200)).prop_map(|(id, charged)| Step::Confirm(Written { id, charged })),
             1 => key().prop_map(Step::Close),
             1 => key().prop_map(Step::Reset),
             2 => hit.prop_map(Step::Hit),
@@ -241,19 +249,18 @@ impl ReferenceStateMachine for Model {
                 state.reference.reserve(hold, now);
             }
             Step::Settle(settlement) => {
-                let Settlement { id, amount, scopes } = settlement;
-                state.reference.settle(*id, amount.as_nanos(), scopes, now);
+                state.reference.settle(settlement, now);
             }
             Step::Release(id) => state.reference.release(*id),
             Step::Renew(id, lease) => state.reference.renew(*id, *lease, now),
             Step::Expire(_, confirms) => {
                 let expired = state.reference.expire(now);
                 state.has_expired |= !expired.is_empty();
-                for id in expired.into_iter().filter(|_| *confirms) {
-                    state.reference.confirm(id);
+                for (line, _) in expired.into_iter().filter(|_| *confirms) {
+                    state.reference.confirm(line);
                 }
             }
-            Step::Confirm(id) => state.reference.confirm(*id),
+            Step::Confirm(line) => state.reference.confirm(*line),
             Step::Close(key) => state.reference.close(key),
             Step::Reset(key) => state.reference.reset(key),
             Step::Hit(hit) => {
@@ -305,20 +312,16 @@ impl StateMachineTest for Tested {
             }
             Step::Settle(settlement) => {
                 let settled = block_on(store.settle(&settlement)).unwrap();
-                let Settlement { id, amount, scopes } = &settlement;
-                assert_eq!(
-                    settled.applied,
-                    reference.settle(*id, amount.as_nanos(), scopes, now)
-                );
+                assert_eq!(settled.applied, reference.settle(&settlement, now));
             }
             Step::Release(id) => block_on(store.release(id)).unwrap(),
             Step::Renew(id, lease) => block_on(store.renew(id, lease)).unwrap(),
-            Step::Confirm(id) => block_on(store.confirm(&[id])).unwrap(),
+            Step::Confirm(line) => block_on(store.confirm(&[line])).unwrap(),
             Step::Expire(limit, confirms) => {
-                let mut ids = Vec::new();
+                let mut all = Vec::new();
                 loop {
                     let expired = block_on(store.expire(limit)).unwrap();
-                    let given: Vec<_> = expired.iter().map(|one| one.hold.id).collect();
+                    let given: Vec<_> = expired.iter().map(Expired::written).collect();
                     if confirms {
                         block_on(store.confirm(&given)).unwrap();
                     }
@@ -326,10 +329,10 @@ impl StateMachineTest for Tested {
                     if expired.is_empty() {
                         break;
                     }
-                    ids.extend(expired.iter().map(|expired| expired.hold.id));
+                    all.extend(expired.iter().map(|one| (one.written(), one.is_settled)));
                 }
-                ids.sort_unstable();
-                assert_eq!(ids, reference.expire(now));
+                all.sort_by_key(|(line, _)| line.id);
+                assert_eq!(all, reference.expire(now));
             }
             Step::Close(key) => {
                 block_on(store.close(&key)).unwrap();

@@ -21,10 +21,11 @@ use crate::replay::{self, Operation, Random, TASKS};
 use async_trait::async_trait;
 use leash_budget::{
     Balance, BudgetStore, CONFIRM_WITHIN, Expired, Held, Hit, Hits, Hold, HoldLine, Reserve, Scope, ScopeKey,
-    Settled, Settlement,
+    Settled, Settlement, Written,
 };
 use leash_core::{
-    Caller, Clock, Digest, IdGenerator, ReservationId, SessionId, StoreError, SystemClock, Timestamp, Usd,
+    Caller, Clock, Digest, IdGenerator, ReservationId, SessionId, StoreError, StoreErrorKind, SystemClock,
+    Timestamp, Usd,
 };
 
 /// What a child is to do, in its environment.
@@ -134,6 +135,7 @@ fn settlement(hold: &Hold, amount: u64) -> Settlement {
         id: hold.id,
         amount: usd(amount),
         scopes: hold.scopes.clone(),
+        owes_line: false,
     }
 }
 
@@ -200,9 +202,18 @@ async fn spend(
         let hold = hold(ids.reservation(SystemClock.now()), amount, scopes, lease);
         let id = hold.id;
         say(format_args!("reserving {id} {amount} {from}"));
-        let Reserve::Granted(balances) = store.reserve(&hold).await.unwrap() else {
-            say(format_args!("refused {id} 0 {from}"));
-            continue;
+        let balances = match insist(|| store.reserve(&hold)).await {
+            (Ok(Reserve::Granted(balances)), _) => balances,
+            (Ok(Reserve::Refused(_)), is_lost) => {
+                // Where an answer was lost, the question may be answered yet.
+                if !is_lost {
+                    say(format_args!("refused {id} 0 {from}"));
+                }
+                continue;
+            }
+            // It was granted, nobody heard of it, and its lease has run out since.
+            (Err(error), true) if error.kind() == StoreErrorKind::Conflict => continue,
+            (Err(error), _) => panic!("{error}"),
         };
         for (balance, scope) in balances.iter().zip(scopes) {
             assert_eq!(balance.key, scope.key);
@@ -211,14 +222,37 @@ async fn spend(
         tokio::task::yield_now().await;
         if random.below(4) == 0 {
             say(format_args!("releasing {id} 0 {from}"));
-            store.release(id).await.unwrap();
+            insist(|| store.release(id)).await.0.unwrap();
             say(format_args!("released {id} 0 {from}"));
         } else {
             let cost = random.below(amount + 1);
             say(format_args!("settling {id} {cost} {from}"));
-            store.settle(&settlement(&hold, cost)).await.unwrap();
+            let cost_of_it = settlement(&hold, cost);
+            insist(|| store.settle(&cost_of_it)).await.0.unwrap();
             say(format_args!("settled {id} {cost} {from}"));
         }
+    }
+}
+
+/// Asks again where the store is out of reach, for a minute at most. The answer, and whether any was lost on the way.
+async fn insist<T, F: Future<Output = Result<T, StoreError>>>(
+    ask: impl Fn() -> F,
+) -> (Result<T, StoreError>, bool) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let mut is_lost = false;
+    loop {
+        let answer = ask().await;
+        let is_away = |error: &StoreError| {
+            matches!(
+                error.kind(),
+                StoreErrorKind::Timeout | StoreErrorKind::Unavailable
+            )
+        };
+        if !answer.as_ref().err().is_some_and(is_away) || Instant::now() > deadline {
+            return (answer, is_lost);
+        }
+        is_lost = true;
+        tokio::task::yield_now().await;
     }
 }
 
@@ -307,16 +341,16 @@ impl Watch {
                     let store = open(&orders.url).await;
                     let scopes = orders.scopes();
                     while !is_over.load(Ordering::Acquire) {
-                        let balances = store.balances(&scopes).await.unwrap();
+                        let balances = insist(|| store.balances(&scopes)).await.0.unwrap();
                         for (balance, scope) in balances.iter().zip(&scopes) {
                             assert_within(balance, scope);
                         }
                         looks.fetch_add(1, Ordering::AcqRel);
                         if lets_expire {
-                            let found = store.expire(100).await.unwrap();
-                            let ids: Vec<_> = found.iter().map(|one| one.hold.id).collect();
+                            let found = insist(|| store.expire(100)).await.0.unwrap();
+                            let lines: Vec<_> = found.iter().map(Expired::written).collect();
                             expired.lock().unwrap().extend(found);
-                            store.confirm(&ids).await.unwrap();
+                            insist(|| store.confirm(&lines)).await.0.unwrap();
                         }
                     }
                 });
@@ -424,10 +458,24 @@ fn sums(orders: &Orders) -> [(u64, u64); 3] {
 /// Processes are killed at any moment and started anew: never over a cap; when the leases have run out nothing is held;
 /// and what was settled and what expired is what is spent, to the nano-dollar.
 pub(crate) fn killed_processes_leave_nothing_held_and_every_cent_counted(url: &str) {
+    killed_processes_in_trouble(url, |_, _| ());
+}
+
+/// The same while `trouble` does something to the store, in a thread of its own. It is told when it is over, and how often the
+/// store answered somebody who looks; what it returns is kept until the end.
+pub(crate) fn killed_processes_in_trouble<K: Send + 'static>(
+    url: &str,
+    trouble: impl FnOnce(&AtomicBool, &AtomicU64) -> K + Send + 'static,
+) {
     const KILLS: u64 = 12;
     let orders = orders(url, 7, 60, Some(400));
     block_on(open(url));
     let watch = Watch::start(&orders, true);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let troubled = {
+        let (is_over, looks) = (is_over.clone(), watch.looks.clone());
+        std::thread::spawn(move || trouble(&is_over, &looks))
+    };
     let readers: Vec<_> = (0..4_u64)
         .map(|worker| {
             let orders = orders.clone();
@@ -463,6 +511,8 @@ pub(crate) fn killed_processes_leave_nothing_held_and_every_cent_counted(url: &s
     for reader in readers {
         stories.extend(reader.join().unwrap());
     }
+    is_over.store(true, Ordering::Release);
+    let _kept = troubled.join().unwrap();
     // Whatever is still held belongs to the dead. Nobody renews it, so it goes when its lease does.
     let deadline = Instant::now() + Duration::from_secs(20);
     while sums(&orders).iter().any(|(_, reserved)| *reserved > 0) {
@@ -517,10 +567,10 @@ fn heir() {
                 break;
             }
             wait_for_a_word();
-            for Expired { hold, .. } in &some {
-                say(format_args!("line {} {}", hold.id, hold.amount.as_nanos()));
+            for one in &some {
+                say(format_args!("line {} {}", one.hold.id, one.charged.as_nanos()));
                 wait_for_a_word();
-                store.confirm(&[hold.id]).await.unwrap();
+                store.confirm(&[one.written()]).await.unwrap();
             }
         }
         say(format_args!("done"));
@@ -602,10 +652,10 @@ pub(crate) fn no_line_of_an_expired_hold_is_lost_with_its_writer(url: &str) {
             if some.is_empty() {
                 break;
             }
-            for Expired { hold, .. } in some {
+            for one in some {
                 owed += 1;
-                note(hold.id, hold.amount.as_nanos());
-                late.confirm(&[hold.id]).await.unwrap();
+                note(one.hold.id, one.charged.as_nanos());
+                late.confirm(&[one.written()]).await.unwrap();
             }
         }
         let later = open_by(url, Arc::new(Ahead(CONFIRM_WITHIN * 10))).await;
@@ -628,6 +678,133 @@ fn hear_line(line: &str, note: &mut impl FnMut(ReservationId, u64)) {
     if let ["line", id, amount] = words.as_slice() {
         note(id.parse().unwrap(), amount.parse().unwrap());
     }
+}
+
+/// What a settler is told: the address of a store, and a seed.
+const SETTLES: &str = "LEASH_BUDGET_TEST_SETTLES";
+
+/// As a test it does nothing. As a child it makes calls at once, settles each, writes its line to its standard output, and
+/// confirms lines a few at a time, until it is killed.
+#[test]
+fn settler() {
+    let Ok(orders) = std::env::var(SETTLES) else {
+        return;
+    };
+    let (seed, url) = orders.split_once(' ').unwrap();
+    let seed: u64 = seed.parse().unwrap();
+    block_on(async {
+        let store = open(url).await;
+        let ids = Arc::new(IdGenerator::from_os());
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..8 {
+            let (store, ids) = (store.clone(), ids.clone());
+            tasks.spawn(async move {
+                let mut random = Random(seed.wrapping_mul(1_000).wrapping_add(task));
+                let team = settlers();
+                let mut lines: Vec<Written> = Vec::new();
+                for _ in 0..u64::MAX {
+                    let amount = random.below(1_000) + 1;
+                    let scopes = std::slice::from_ref(&team);
+                    let held = hold(ids.reservation(SystemClock.now()), amount, scopes, LONG);
+                    let reserved = store.reserve(&held).await.unwrap();
+                    assert!(matches!(reserved, Reserve::Granted(_)));
+                    let cost = Settlement {
+                        owes_line: true,
+                        ..settlement(&held, random.below(amount + 1))
+                    };
+                    say(format_args!("settling {}", held.id));
+                    store.settle(&cost).await.unwrap();
+                    say(format_args!("line {} {}", held.id, cost.amount.as_nanos()));
+                    lines.push(Written {
+                        id: held.id,
+                        charged: cost.amount,
+                    });
+                    if lines.len() == 3 {
+                        store.confirm(&lines).await.unwrap();
+                        for line in lines.drain(..) {
+                            say(format_args!("confirmed {}", line.id));
+                        }
+                    }
+                }
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended.unwrap();
+        }
+    });
+}
+
+fn settlers() -> Scope {
+    Scope::capped(ScopeKey::named("team", "settlers"), Usd::MAX)
+}
+
+/// Whoever settled calls is killed at any moment: before a line, or before it could say that it is written. In the end each call
+/// that was settled has its line, the lines come to what is spent, and nothing is kept of what was confirmed.
+pub(crate) fn no_line_of_a_settled_call_is_lost_with_its_settler(url: &str) {
+    block_on(open(url));
+    let mut random = Random(5);
+    let mut lines: HashMap<ReservationId, u64> = HashMap::new();
+    let (mut settling, mut confirmed) = (HashSet::new(), HashSet::new());
+    for seed in 0..10_u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "processes::settler", "--nocapture", "--test-threads=1"])
+            .env(SETTLES, format!("{seed} {url}"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let dies_after = 20 + random.below(400);
+        let (mut line, mut heard) = (String::new(), 0);
+        while out.read_line(&mut line).unwrap() > 0 {
+            hear_line(&line, &mut |id, cost| assert!(lines.insert(id, cost).is_none()));
+            let words = line.split_once(MARK).filter(|(_, words)| words.ends_with('\n'));
+            let words: Vec<&str> = words.map_or(Vec::new(), |(_, words)| words.split_whitespace().collect());
+            match words.as_slice() {
+                ["settling", id] => drop(settling.insert(id.parse::<ReservationId>().unwrap())),
+                ["confirmed", id] => drop(confirmed.insert(id.parse::<ReservationId>().unwrap())),
+                _ => {}
+            }
+            line.clear();
+            heard += 1;
+            if heard == dies_after {
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+    }
+    let written = lines.len();
+    let (mut again, mut lost) = (0, 0);
+    block_on(async {
+        let late = open_by(url, Arc::new(Ahead(CONFIRM_WITHIN + Duration::from_mins(1)))).await;
+        loop {
+            let some = late.expire(50).await.unwrap();
+            if some.is_empty() {
+                break;
+            }
+            for one in some {
+                assert!(one.is_settled && settling.contains(&one.hold.id));
+                assert!(!confirmed.contains(&one.hold.id), "it was confirmed");
+                let cost = one.charged.as_nanos();
+                match lines.insert(one.hold.id, cost) {
+                    Some(before) => {
+                        assert_eq!(before, cost);
+                        again += 1;
+                    }
+                    None => lost += 1,
+                }
+                late.confirm(&[one.written()]).await.unwrap();
+            }
+        }
+        let later = open_by(url, Arc::new(Ahead(CONFIRM_WITHIN * 10))).await;
+        assert!(later.expire(50).await.unwrap().is_empty(), "each is confirmed");
+        let sums = later.balances(&[settlers()]).await.unwrap();
+        assert_eq!(sums[0].spent.as_nanos(), lines.values().sum::<u64>());
+    });
+    assert!(
+        written > 300 && again > 5,
+        "{written} lines, {again} of them not confirmed"
+    );
+    assert!(lost > 0, "nobody died between a settlement and its line");
 }
 
 /// The machine's clock, but for a time ahead.
@@ -683,8 +860,8 @@ impl BudgetStore for Slow {
         self.slowly(self.inner.expire(limit)).await
     }
 
-    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
-        self.slowly(self.inner.confirm(ids)).await
+    async fn confirm(&self, lines: &[Written]) -> Result<(), StoreError> {
+        self.slowly(self.inner.confirm(lines)).await
     }
 
     async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {
@@ -842,6 +1019,7 @@ macro_rules! processes_share {
             calls_of_four_processes_stay_within_every_cap
             killed_processes_leave_nothing_held_and_every_cent_counted
             no_line_of_an_expired_hold_is_lost_with_its_writer
+            no_line_of_a_settled_call_is_lost_with_its_settler
             callers_of_a_slow_store_stay_within_the_cap
             whoever_gave_up_on_an_answer_may_ask_again
             an_operation_that_was_dropped_midway_is_whole_or_not_at_all

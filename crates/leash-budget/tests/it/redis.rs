@@ -20,12 +20,15 @@ use std::time::{Duration, Instant};
 use leash_budget::conformance::{ManualClock, Subject};
 use leash_budget::{
     BudgetAdmin, BudgetStore, Generation, Hit, Hold, RedisStore, RedisStoreOptions, Reserve, Restored, Scope,
-    ScopeKey, Settlement, Window, budget_admin_conformance, budget_store_clock_conformance,
+    ScopeKey, Settlement, Window, Written, budget_admin_conformance, budget_store_clock_conformance,
     budget_store_conformance,
 };
 use leash_core::{Clock, IdGenerator, StoreErrorKind, SystemClock, Timestamp, Usd};
 use leash_store::redis_client::cmd;
 use leash_store::{RedisOptions, SharedRedis, StoreUrl};
+
+#[path = "redis_faults.rs"]
+mod faults;
 
 const LONG: Duration = Duration::from_hours(1);
 
@@ -155,11 +158,15 @@ fn patient() -> RedisStoreOptions {
 /// As the processes of a program open it: whoever comes first begins it.
 pub(crate) async fn open(url: &str) -> Arc<dyn BudgetStore> {
     let url: StoreUrl = url.parse().unwrap();
-    let store = match RedisStore::init(&url, patient()).await {
-        Err(error) if error.kind() == StoreErrorKind::Conflict => RedisStore::open(&url, patient()).await,
-        begun => begun,
-    };
-    Arc::new(store.unwrap())
+    // A server that is down comes back in these tests.
+    let (store, _) = insist(|| async {
+        match RedisStore::init(&url, patient()).await {
+            Err(error) if error.kind() == StoreErrorKind::Conflict => RedisStore::open(&url, patient()).await,
+            begun => begun,
+        }
+    })
+    .await;
+    Arc::new(store)
 }
 
 pub(crate) async fn open_by(url: &str, clock: Arc<dyn Clock>) -> Arc<dyn BudgetStore> {
@@ -224,6 +231,7 @@ fn settlement(hold: &Hold, amount: u64) -> Settlement {
         id: hold.id,
         amount: usd(amount),
         scopes: hold.scopes.clone(),
+        owes_line: false,
     }
 }
 
@@ -549,6 +557,119 @@ async fn expired_holds_whose_answer_was_lost_are_told_again_to_who_asked() {
     assert!(store.expire(10).await.unwrap().is_empty());
     assert!(other.expire(10).await.unwrap().is_empty());
     assert_eq!(sums(&store, &scope).await, (5, 0));
+}
+
+#[tokio::test]
+async fn what_is_owed_outlives_a_restart_and_a_reset_and_no_restoration_and_takes_no_room_once_it_is_confirmed()
+ {
+    let mut server = Server::start(DURABLE);
+    let clock = at("2026-11-22T12:00:00Z");
+    let store = RedisStore::init(&server.url(), patient())
+        .await
+        .unwrap()
+        .with_clock(clock.clone());
+    let scope = scope("owed", 100);
+    let owing = |hold: &Hold| Settlement {
+        owes_line: true,
+        ..settlement(hold, 2)
+    };
+    let [first, second] = [6, 7].map(|amount| hold(amount, &scope));
+    for hold in [&first, &second] {
+        assert!(granted(&store, hold).await);
+        assert!(store.settle(&owing(hold)).await.unwrap().applied);
+    }
+    server.restart();
+    assert_eq!(store.reset(&scope.key).await.unwrap().spent, usd(4));
+    clock.set("2026-11-22T12:01:00Z".parse().unwrap());
+    let owed = store.expire(10).await.unwrap();
+    assert_eq!(owed.len(), 2);
+    assert!(
+        owed.iter()
+            .all(|one| one.charged == usd(2) && one.balances[0].spent == usd(0))
+    );
+    let line = |hold: &Hold| Written {
+        id: hold.id,
+        charged: usd(2),
+    };
+    let rooms = async || -> (u64, u64) {
+        let of = |name: &str| format!("llm_leash:{{budget:default}}:1:{name}");
+        (
+            server.ask(&["HLEN", &of("x")]).await,
+            server.ask(&["ZCARD", &of("o")]).await,
+        )
+    };
+    store.confirm(&[line(&first)]).await.unwrap();
+    assert_eq!(rooms().await, (1, 1));
+    store.confirm(&[line(&second), line(&first)]).await.unwrap();
+    assert_eq!(rooms().await, (0, 0));
+    let third = hold(5, &scope);
+    assert!(granted(&store, &third).await);
+    assert!(store.settle(&owing(&third)).await.unwrap().applied);
+    store.restore(&[]).await.unwrap();
+    clock.set("2026-11-22T12:03:00Z".parse().unwrap());
+    assert!(store.expire(10).await.unwrap().is_empty());
+    // In the new life nobody knows what it was about, so it is charged, and nothing is kept for its line.
+    assert!(store.settle(&owing(&third)).await.unwrap().applied);
+    clock.set("2026-11-22T12:05:00Z".parse().unwrap());
+    assert!(store.expire(10).await.unwrap().is_empty());
+    assert_eq!(sums(&store, &scope).await, (2, 0));
+}
+
+#[tokio::test]
+async fn keys_of_the_first_schema_are_taken_over_with_the_lines_that_are_owed() {
+    let server = Server::start(QUICK);
+    let clock = at("2026-11-22T12:00:00Z");
+    let store = RedisStore::init(&server.url(), patient())
+        .await
+        .unwrap()
+        .with_clock(clock.clone());
+    let scope = scope("earlier", 100);
+    let [owed, late] = [6, 7].map(|amount| hold_for(amount, std::slice::from_ref(&scope), Duration::ZERO));
+    for hold in [&owed, &late] {
+        assert!(granted(&store, hold).await);
+    }
+    clock.set("2026-11-22T12:00:01Z".parse().unwrap());
+    assert_eq!(store.expire(10).await.unwrap().len(), 2);
+    // What had expired was kept as it is now, but for what is left of it once its line is confirmed.
+    let meta = "llm_leash:{budget:default}:meta";
+    let digits = format!("{:032x}", late.id.as_u128());
+    let strip = "local x = cmsgpack.unpack(string.sub(redis.call('HGET', KEYS[1], ARGV[1]), 2)) \
+                 return redis.call('HSET', KEYS[1], ARGV[1], 'x' .. cmsgpack.pack(x))";
+    let (first, rest) = digits.split_at(10);
+    let ended = format!("llm_leash:{{budget:default}}:1:e:{first}");
+    let _: u64 = server.ask(&["EVAL", strip, "1", &ended, rest]).await;
+    let _: u64 = server.ask(&["HSET", meta, "schema", "1"]).await;
+    let store = RedisStore::open(&server.url(), patient())
+        .await
+        .unwrap()
+        .with_clock(clock.clone());
+    let schema: String = server.ask(&["HGET", meta, "schema"]).await;
+    assert_eq!(schema, "2");
+    let line = |hold: &Hold| Written {
+        id: hold.id,
+        charged: hold.amount,
+    };
+    store.confirm(&[line(&late)]).await.unwrap();
+    let settled = Settlement {
+        owes_line: true,
+        ..settlement(&late, 3)
+    };
+    assert!(store.settle(&settled).await.unwrap().was_expired);
+    clock.set("2026-11-22T12:01:00Z".parse().unwrap());
+    let given = store.expire(10).await.unwrap();
+    assert_eq!(given.len(), 1);
+    assert_eq!(
+        (&given[0].hold, given[0].charged, given[0].is_settled),
+        (&owed, usd(6), false)
+    );
+    store.confirm(&[line(&owed)]).await.unwrap();
+    clock.set("2026-11-22T12:05:00Z".parse().unwrap());
+    assert!(store.expire(10).await.unwrap().is_empty());
+    assert_eq!(sums(&store, &scope).await, (9, 0));
+    // A later one is not touched.
+    let _: u64 = server.ask(&["HSET", meta, "schema", "3"]).await;
+    let refused = RedisStore::open(&server.url(), patient()).await.unwrap_err();
+    assert_eq!(refused.kind(), StoreErrorKind::Conflict);
 }
 
 #[tokio::test]

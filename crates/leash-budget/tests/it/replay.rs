@@ -236,10 +236,13 @@ pub(crate) async fn spend(
                 id: hold.id,
                 amount: usd(cost),
                 scopes: hold.scopes.clone(),
+                owes_line: true,
             };
             let asked_at = now();
             tokio::task::yield_now().await;
-            let Settled { applied, balances } = store.settle(&settlement).await.unwrap();
+            let Settled {
+                applied, balances, ..
+            } = store.settle(&settlement).await.unwrap();
             let sums = sums_of(&balances);
             noted(asked_at, cost, Reply::Settled { applied, sums });
         }
@@ -580,7 +583,13 @@ pub(crate) fn replay(operations: &[Operation], scopes: &[Scope; 3]) -> [Sums; 3]
                 applied,
                 sums: answered,
             } => {
-                let changed = reference.settle(operation.id, operation.amount, own, at);
+                let settlement = Settlement {
+                    id: operation.id,
+                    amount: usd(operation.amount),
+                    scopes: own.into(),
+                    owes_line: true,
+                };
+                let changed = reference.settle(&settlement, at);
                 assert_eq!(*applied, changed, "{operation}");
                 assert_eq!(*answered, sums(&reference), "{operation}");
             }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use leash_budget::conformance::{ManualClock, Subject};
 use leash_budget::{
-    BudgetAdmin, BudgetStore, Generation, Hit, Hold, Reserve, Restored, Scope, ScopeKey, Settlement,
-    SqliteStore, SqliteStoreOptions, SqliteSync, Window, budget_admin_conformance,
+    BudgetAdmin, BudgetStore, Expired, Generation, Hit, Hold, Reserve, Restored, Scope, ScopeKey, Settlement,
+    SqliteStore, SqliteStoreOptions, SqliteSync, Window, Written, budget_admin_conformance,
     budget_store_clock_conformance, budget_store_conformance,
 };
 use leash_core::{Clock, IdGenerator, StoreErrorKind, SystemClock, Timestamp, Usd};
@@ -18,6 +18,9 @@ use leash_store::rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::processes::hold;
+
+#[path = "sqlite_faults.rs"]
+mod faults;
 
 const LONG: Duration = Duration::from_hours(1);
 
@@ -114,6 +117,7 @@ fn bill(hold: &Hold, amount: u64) -> Settlement {
         id: hold.id,
         amount: usd(amount),
         scopes: hold.scopes.clone(),
+        owes_line: false,
     }
 }
 
@@ -455,6 +459,41 @@ async fn what_nobody_needs_any_more_is_forgotten_little_by_little() {
     assert_eq!(sums(&store, &hourly).await, (0, 4));
 }
 
+/// What the third step of the schema did, undone.
+const SECOND_SCHEMA: &str = "
+    CREATE TABLE leash_budget_owed (
+        id BLOB PRIMARY KEY CHECK (length(id) = 16),
+        amount INTEGER NOT NULL,
+        until_us INTEGER NOT NULL,
+        lease_ns INTEGER,
+        scopes TEXT NOT NULL,
+        line TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX leash_budget_owed_until ON leash_budget_owed (until_us);
+    INSERT INTO leash_budget_owed
+        SELECT id, amount, until_us, lease_ns, scopes, line FROM leash_budget_holds WHERE how IS NOT NULL;
+    DELETE FROM leash_budget_holds WHERE how IS NOT NULL;
+    ALTER TABLE leash_budget_holds DROP COLUMN how;
+    ALTER TABLE leash_budget_holds DROP COLUMN charged;
+    ALTER TABLE leash_budget_ended DROP COLUMN lease_ns;
+    ALTER TABLE leash_budget_ended DROP COLUMN line;
+    UPDATE leash_schema SET version = 2 WHERE name = 'budget';
+";
+
+fn written(hold: &Hold, charged: u64) -> Written {
+    Written {
+        id: hold.id,
+        charged: usd(charged),
+    }
+}
+
+fn owing(hold: &Hold, amount: u64) -> Settlement {
+    Settlement {
+        owes_line: true,
+        ..bill(hold, amount)
+    }
+}
+
 #[tokio::test]
 async fn a_file_of_the_first_schema_is_taken_over_with_all_that_is_in_it() {
     let path = fresh_path();
@@ -466,6 +505,7 @@ async fn a_file_of_the_first_schema_is_taken_over_with_all_that_is_in_it() {
     assert!(granted(&first, &short).await);
     drop(first);
     let file = Connection::open(&path).unwrap();
+    file.execute_batch(SECOND_SCHEMA).unwrap();
     file.execute_batch(
         "DROP TABLE leash_budget_owed; UPDATE leash_schema SET version = 1 WHERE name = 'budget'",
     )
@@ -477,8 +517,97 @@ async fn a_file_of_the_first_schema_is_taken_over_with_all_that_is_in_it() {
     assert_eq!(store.expire(10).await.unwrap().len(), 1);
     clock.set(moment("2026-11-22T12:02:00Z"));
     assert_eq!(store.expire(10).await.unwrap().len(), 1, "its line is owed");
-    store.confirm(&[short.id]).await.unwrap();
+    store.confirm(&[written(&short, 6)]).await.unwrap();
     clock.set(moment("2026-11-22T12:03:00Z"));
     assert_eq!(store.expire(10).await.unwrap(), []);
+    assert_eq!(sums(&store, &scope).await, (6, 0));
+}
+
+#[tokio::test]
+async fn a_file_of_the_second_schema_is_taken_over_with_the_lines_that_are_owed() {
+    let path = fresh_path();
+    let clock = hand_clock("2026-11-22T12:00:00Z");
+    let scope = team(100);
+    let [standing, late, confirmed, mut given] = [6, 7, 8, 9].map(|amount| Hold {
+        lease: Duration::from_secs(1),
+        ..new_hold(amount, std::slice::from_ref(&scope))
+    });
+    given.lease = Duration::from_mins(2);
+    let first = at(&path, clock.clone()).await;
+    for hold in [&standing, &late, &confirmed, &given] {
+        assert!(granted(&first, hold).await);
+    }
+    clock.set(moment("2026-11-22T12:01:00Z"));
+    assert_eq!(first.expire(10).await.unwrap().len(), 3);
+    assert!(first.settle(&bill(&late, 3)).await.unwrap().applied);
+    first.confirm(&[written(&confirmed, 8)]).await.unwrap();
+    drop(first);
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch(SECOND_SCHEMA)
+        .unwrap();
+    let store = at(&path, clock.clone()).await;
+    assert_eq!(sums(&store, &scope).await, (17, 9));
+    clock.set(moment("2026-11-22T12:03:00Z"));
+    let mut owed: Vec<_> = store.expire(10).await.unwrap();
+    owed.sort_by_key(|one| one.charged);
+    let told: Vec<_> = owed
+        .iter()
+        .map(|one| (&one.hold, one.charged, one.is_settled))
+        .collect();
+    let expected = [
+        (&late, usd(3), true),
+        (&standing, usd(6), false),
+        (&given, usd(9), false),
+    ];
+    assert_eq!(told, expected);
+    // Of what expired under that schema nothing is left to write a line of, once that is confirmed.
+    assert!(store.settle(&owing(&confirmed, 2)).await.unwrap().was_expired);
+    store
+        .confirm(&owed.iter().map(Expired::written).collect::<Vec<_>>())
+        .await
+        .unwrap();
+    clock.set(moment("2026-11-22T13:00:00Z"));
+    assert_eq!(store.expire(10).await.unwrap(), []);
+    assert_eq!(sums(&store, &scope).await, (20, 0));
+}
+
+#[tokio::test]
+async fn what_is_owed_outlives_a_restart_and_a_reset_and_no_restoration_and_takes_no_room_once_it_is_confirmed()
+ {
+    let path = fresh_path();
+    let clock = hand_clock("2026-11-22T12:00:00Z");
+    let scope = team(100);
+    let [first, second] = [6, 7].map(|amount| new_hold(amount, std::slice::from_ref(&scope)));
+    let store = at(&path, clock.clone()).await;
+    for hold in [&first, &second] {
+        assert!(granted(&store, hold).await);
+        assert!(store.settle(&owing(hold, 2)).await.unwrap().applied);
+    }
+    drop(store);
+    let store = at(&path, clock.clone()).await;
+    assert_eq!(store.reset(&scope.key).await.unwrap().spent, usd(4));
+    clock.set(moment("2026-11-22T12:01:00Z"));
+    let owed = store.expire(10).await.unwrap();
+    assert_eq!(owed.len(), 2);
+    assert!(
+        owed.iter()
+            .all(|one| one.charged == usd(2) && one.balances[0].spent == usd(0))
+    );
+    store.confirm(&[written(&first, 2)]).await.unwrap();
+    assert_eq!(count(&path, "leash_budget_holds"), 1);
+    let restored = Restored {
+        key: scope.key.clone(),
+        window: Window::Total,
+        at: clock.now(),
+        spent: usd(4),
+    };
+    store.restore(&[restored]).await.unwrap();
+    clock.set(moment("2026-11-22T12:03:00Z"));
+    assert_eq!(store.expire(10).await.unwrap(), []);
+    assert_eq!(count(&path, "leash_budget_holds"), 0);
+    // In the new life nobody knows what it was about, so it is charged, and nothing is kept for its line.
+    assert!(store.settle(&owing(&second, 2)).await.unwrap().applied);
+    assert_eq!(count(&path, "leash_budget_holds"), 0);
     assert_eq!(sums(&store, &scope).await, (6, 0));
 }

@@ -1,6 +1,6 @@
 //! `budget restore`: a store that lost its data is rebuilt from audit logs, or goes on without them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::{input, keys, output};
 
 use super::record::Recorder;
-use super::sums::{Rebuilt, Resets, Sums, Uncountable, moment, note_reset};
+use super::sums::{Asked, Rebuilt, Resets, Sums, Uncountable, moment, note_reset};
 use super::{address, counted, options, print_line, shown, told, unconfirmed};
 
 /// How many unknown scopes are named.
@@ -29,6 +29,8 @@ struct Log {
     is_intact: bool,
     events: u64,
     first: Option<Timestamp>,
+    /// Its first line, which no other log has.
+    begins: Option<String>,
 }
 
 pub(crate) async fn run(args: &BudgetRestoreArgs) -> Result<Exit, Failure> {
@@ -42,14 +44,19 @@ pub(crate) async fn run(args: &BudgetRestoreArgs) -> Result<Exit, Failure> {
     };
     let mut resets = Resets::new();
     for log in &mut logs {
-        let first = &mut log.first;
+        let (first, begins) = (&mut log.first, &mut log.begins);
+        let mut asked = Asked::new();
         each_line(&log.path, args.accept_broken, |line| {
             if first.is_none() {
                 *first = moment(line).ok();
             }
-            note_reset(line, &mut resets)
+            if begins.is_none() {
+                *begins = Some(line.to_string());
+            }
+            note_reset(line, &mut asked, &mut resets)
         })?;
     }
+    refuse_copies(&logs)?;
     // Parts of one log come in the order in which they were written, whatever the shell made of their names.
     logs.sort_by_key(|log| log.first);
     let mut sums = Sums::new(SystemClock.now(), resets.clone());
@@ -157,6 +164,7 @@ async fn mark_grants(store: &Arc<dyn BudgetAdmin>, rebuilt: &Rebuilt) -> Result<
                 id,
                 amount: Usd::ZERO,
                 scopes: Arc::from([counted(from, leash_budget::Window::Total)]),
+                owes_line: false,
             };
             store.settle(&settlement).await?;
         }
@@ -199,6 +207,7 @@ fn verified(args: &BudgetRestoreArgs, keys: Option<&HmacKeys>) -> Result<Option<
             is_intact: report.is_ok(),
             events: report.events,
             first: None,
+            begins: None,
         });
     }
     if is_refused {
@@ -209,6 +218,24 @@ fn verified(args: &BudgetRestoreArgs, keys: Option<&HmacKeys>) -> Result<Option<
         return Ok(None);
     }
     Ok(Some(logs))
+}
+
+/// A copy of a log, or one of an earlier state of it, would be counted beside it.
+fn refuse_copies(logs: &[Log]) -> Result<(), Failure> {
+    let mut seen: HashMap<&str, &Path> = HashMap::new();
+    for log in logs {
+        if let Some(begins) = &log.begins
+            && let Some(other) = seen.insert(begins, &log.path)
+        {
+            return Err(Failure::Told(format!(
+                "`{}` and `{}` begin with the same line, so one is a copy of the other, or of its beginning, and would be \
+                 counted twice: give the longer one; nothing was restored",
+                other.display(),
+                log.path.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Gives each line of a log to `each`, and says how many could not be counted, which is an error unless they may be

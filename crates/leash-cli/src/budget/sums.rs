@@ -245,15 +245,27 @@ impl Sums {
     }
 }
 
-/// Notes a reset that an operator recorded.
-pub(crate) fn note_reset(line: &Value, resets: &mut Resets) -> Result<(), Uncountable> {
-    if text(line, "kind") != Some("budget_change") || text(line, "what") != Some("budget reset") {
+/// When a reset of a scope was asked for that the log has not told the end of yet.
+pub(crate) type Asked = HashMap<String, Timestamp>;
+
+/// Notes a reset that an operator recorded. It holds from when it was asked for: what was spent between that and its line was
+/// perhaps spent after it.
+pub(crate) fn note_reset(line: &Value, asked: &mut Asked, resets: &mut Resets) -> Result<(), Uncountable> {
+    if text(line, "kind") != Some("budget_change") {
         return Ok(());
     }
+    let Some(what @ ("budget reset asked" | "budget reset")) = text(line, "what") else {
+        return Ok(());
+    };
     let (scope, at) = (
         text(line, "scope").ok_or(Uncountable("it names no scope"))?,
         moment(line)?,
     );
+    if what == "budget reset asked" {
+        asked.insert(scope.to_owned(), at);
+        return Ok(());
+    }
+    let at = asked.remove(scope).map_or(at, |asked| asked.min(at));
     let newest = resets.entry(scope.to_owned()).or_insert(at);
     *newest = (*newest).max(at);
     Ok(())

@@ -242,6 +242,7 @@ fn what_is_spent_and_set_aside_is_shown_and_listed() {
                 id: first.id,
                 amount: usd("0.25"),
                 scopes: first.scopes.clone(),
+                owes_line: false,
             };
             store.settle(&settlement).await.unwrap();
             let second = hold("s_1", "0.40", &scopes);
@@ -306,6 +307,7 @@ fn a_reset_wants_a_yes_and_leaves_what_is_set_aside() {
                 id: first.id,
                 amount: usd("0.60"),
                 scopes: first.scopes.clone(),
+                owes_line: false,
             };
             store.settle(&settlement).await.unwrap();
             store
@@ -371,6 +373,7 @@ fn nothing_is_reset_that_could_not_be_recorded_or_is_a_grant() {
             id: hold.id,
             amount: hold.amount,
             scopes: hold.scopes.clone(),
+            owes_line: false,
         };
         store.settle(&settlement).await.unwrap();
     });
@@ -515,7 +518,7 @@ fn what_has_no_end_in_the_logs_is_counted_in_full() {
         let answer = store.reserve(&more).await.unwrap();
         assert!(matches!(answer, leash_budget::Reserve::Refused(_)), "{answer:?}");
         // Its giver was charged already.
-        grant.give_back(&*store).await.unwrap();
+        grant.give_back(&*store, false).await.unwrap();
     });
     assert_eq!(spent(&url, "session:s_1", "total"), "2.50");
 }
@@ -596,6 +599,73 @@ fn a_recorded_reset_holds_when_sums_are_rebuilt() {
 }
 
 #[test]
+fn a_copy_of_a_log_is_not_counted_beside_it() {
+    let place = Place::file();
+    let (url, log, copy) = (place.url(), place.log("audit.jsonl"), place.log("saved.jsonl"));
+    let spend_some = |session: &str, log: &str| {
+        runtime().block_on(async {
+            let fw = firewall(session, log).build().unwrap();
+            spend(&fw, 10).await;
+            fw.close().await.unwrap();
+        });
+    };
+    spend_some("s_1", &log);
+    std::fs::copy(&log, &copy).unwrap();
+    let other = place.log("other.jsonl");
+    spend_some("s_1", &other);
+    for copied in [false, true] {
+        // A copy of an earlier state is one, too.
+        if copied {
+            spend_some("s_1", &log);
+        }
+        let refused = run(&["restore", &url, "--yes", "--from-logs", &log, &other, &copy]);
+        assert_eq!((refused.code, refused.text()), (1, ""));
+        assert!(refused.stderr.contains("copy"), "{}", refused.stderr);
+    }
+    assert_eq!(run(&["list", &url]).code, 1, "nothing was restored");
+    done(&["restore", &url, "--yes", "--from-logs", &log, &other]);
+    assert_eq!(spent(&url, "session:s_1", "total"), "0.30");
+}
+
+/// What was spent while a reset was under way may have been spent after it.
+#[test]
+fn a_recorded_reset_holds_from_when_it_was_asked_for() {
+    let place = Place::file();
+    let (url, log, operators) = (
+        place.url(),
+        place.log("audit.jsonl"),
+        place.log("operators.jsonl"),
+    );
+    let calls = leash_audit::AuditLog::builder(&log).open().unwrap();
+    let changes = leash_audit::AuditLog::builder(&operators).open().unwrap();
+    let members = leash_core::Json::parse(r#"{"scope":"session:s_1"}"#.to_owned()).unwrap();
+    let change = |what: &str| {
+        let note = leash_audit::Note {
+            what,
+            reason: "a test",
+            operator: None,
+            members: Some(&members),
+        };
+        let event =
+            leash_audit::Event::new(leash_audit::Who::EVERYBODY, leash_audit::Kind::BudgetChange(note));
+        changes.append(&event).unwrap().wait().unwrap();
+    };
+    append(&calls, &logged(50));
+    change("budget reset asked");
+    append(&calls, &logged(3));
+    change("budget reset");
+    append(&calls, &logged(4));
+    // Asked for, and it came to nothing.
+    change("budget reset asked");
+    append(&calls, &logged(5));
+    calls.close().unwrap();
+    changes.close().unwrap();
+    done(&["restore", &url, "--yes", "--from-logs", &log, &operators]);
+    assert_eq!(spent(&url, "session:s_1", "total"), "0.12");
+    assert_eq!(spent(&url, "global", "total"), "0.62");
+}
+
+#[test]
 fn a_loss_is_accepted_by_name_where_something_is_left() {
     let mut place = Place::server();
     let url = place.url();
@@ -660,6 +730,7 @@ fn on_a_terminal_a_person_is_asked_and_nothing_but_yes_goes_on() {
             id: IdGenerator::from_os().reservation(SystemClock.now()),
             amount: usd("0.60"),
             scopes: Arc::from([team]),
+            owes_line: false,
         };
         store.settle(&charge).await.unwrap();
     });

@@ -77,6 +77,35 @@ async fn a_tool_called_in_circles_is_stopped_and_each_call_counts_once() {
 }
 
 #[tokio::test]
+async fn breakers_that_are_set_twice_all_hold_and_count_each_call_once() {
+    let clock = HandClock::at("2027-01-31T10:00:00Z");
+    let firewall = builder()
+        .clock(clock.clone())
+        .loop_breaker(9, Duration::from_secs(10))
+        .loop_breaker(2, Duration::from_secs(10))
+        .loop_breaker(4, Duration::from_mins(10))
+        .max_calls(99)
+        .max_calls(6)
+        .max_calls_of("search", 5)
+        .max_calls_of("search", 99)
+        .build()
+        .unwrap();
+    let search = async || rule(&firewall, "search", json!({"q": 1})).await;
+    assert_eq!((search().await, search().await), (None, None));
+    assert_eq!(search().await.as_deref(), Some("loop_breaker"));
+    clock.advance(Duration::from_secs(11));
+    assert_eq!((search().await, search().await), (None, None));
+    clock.advance(Duration::from_secs(11));
+    assert_eq!(search().await.as_deref(), Some("loop_breaker"));
+    // Four of it were let through, and one more may be by its own count.
+    assert_eq!(rule(&firewall, "search", json!({"q": 2})).await, None);
+    assert_eq!(
+        rule(&firewall, "search", json!({"q": 3})).await.as_deref(),
+        Some("max_calls")
+    );
+}
+
+#[tokio::test]
 async fn a_session_has_so_many_calls_and_so_many_of_one_tool() {
     let firewall = builder().max_calls(4).max_calls_of("search", 2).build().unwrap();
     assert_eq!(rule(&firewall, "search", json!(1)).await, None);

@@ -91,6 +91,58 @@ async fn caps_of_one_key_hold_in_each_of_its_windows() {
     assert!(spend(&firewall, 20).await);
 }
 
+/// The cap that was set by name holds, whatever else is over the same.
+#[tokio::test]
+async fn a_cap_by_name_is_not_lost_beside_one_by_party() {
+    let session = || {
+        let id: leash_core::SessionId = "s_1".parse().unwrap();
+        builder()
+            .session_id(id.clone())
+            .scope(Scope::session(&id, usd("0.30")))
+    };
+    let month = || builder().scope(Scope::global(usd("0.30")).per(Window::Month));
+    // A soft cap, and a wider hard one, over the same key and window.
+    for firewall in [
+        session().budget_soft_usd(0.10),
+        session().budget_usd(9.00),
+        month().soft_cap(Over::Everything, Window::Month, usd("0.10")),
+        month().cap(Over::Everything, Window::Month, usd("9.00")),
+    ] {
+        let firewall = firewall.build().unwrap();
+        assert!(!spend(&firewall, 31).await);
+        assert!(spend(&firewall, 30).await && !spend(&firewall, 1).await);
+    }
+}
+
+/// Where a cap is over tenants, a call of nobody's is under none, so it is refused.
+#[tokio::test]
+async fn a_caller_without_the_party_that_a_cap_is_over_is_refused() {
+    let log = Log::new();
+    let firewall = builder()
+        .tenant_id(TenantId::new("acme").unwrap())
+        .cap(Over::Tenant, Window::Day, usd("0.50"))
+        .tool_price("search", usd("0.01"))
+        .audit_log(log.path())
+        .build()
+        .unwrap();
+    let nobody = firewall.for_caller(leash_core::Caller::session("s_2".parse().unwrap()));
+    let refused = nobody.admit(call(&nobody, 1)).await.unwrap_err();
+    assert_eq!(refused.rule_id(), rule_ids::NO_PARTY);
+    let tool = leash_core::ToolCall::new("search", json!({}), nobody.caller().clone());
+    assert_eq!(
+        nobody.admit(tool).await.unwrap_err().rule_id(),
+        rule_ids::NO_PARTY
+    );
+    let somebody = firewall.for_caller(leash_core::Caller {
+        tenant_id: Some(TenantId::new("other").unwrap()),
+        ..nobody.caller().clone()
+    });
+    assert!(spend(&somebody, 50).await && !spend(&somebody, 1).await);
+    assert!(spend(&firewall, 50).await && !spend(&firewall, 1).await);
+    firewall.close().await.unwrap();
+    assert_eq!(log.of_kind("refusal")[0]["rule_id"], "budget:no_party");
+}
+
 #[tokio::test]
 async fn a_hold_whose_process_died_is_charged_and_written_by_one_that_meets_it() {
     let clock = HandClock::at("2027-01-31T10:00:00Z");

@@ -209,6 +209,24 @@ async fn what_is_under_way_when_a_grant_ends_stays_charged_to_its_giver() {
     assert!(spend(&parent, 50).await && !spend(&parent, 1).await);
 }
 
+/// Nothing more is admitted under it: also not what costs nothing.
+#[tokio::test]
+async fn a_grant_that_has_ended_admits_no_free_tool() {
+    let parent = builder().budget_usd(1.00).build().unwrap();
+    let child = parent
+        .child("s_child".parse().unwrap(), usd("0.60"))
+        .await
+        .unwrap();
+    let look = async || {
+        let looked = child.tool("look", json!({}), async |_| Ok::<_, std::io::Error>(json!(1)));
+        looked.await.is_ok()
+    };
+    assert!(look().await);
+    parent.reclaim(child.grant().unwrap()).await.unwrap();
+    assert!(!look().await);
+    assert_eq!(parent.cumulative().await.unwrap(), Usd::ZERO);
+}
+
 #[tokio::test]
 async fn a_session_without_a_budget_of_its_own_has_nothing_to_give() {
     let firewall = builder().global_budget(usd("1.00")).build().unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use leash_budget::{
     Balance, BudgetStore, Expired, Hit, Hits, Hold, MemoryStore, ModelPrice, Price, PriceTable, Reserve,
-    Scope, ScopeKey, Settled, Settlement,
+    Scope, ScopeKey, Settled, Settlement, Written,
 };
 use leash_core::{ModelCall, ReservationId, StoreError, SystemClock, TenantId, Usd, rule_ids};
 use leash_firewall::{Clamp, Firewall, FirewallBuilder, Over, Window};
@@ -135,8 +135,8 @@ impl BudgetStore for Stale {
     async fn expire(&self, limit: usize) -> Result<Vec<Expired>, StoreError> {
         self.inner.expire(limit).await
     }
-    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
-        self.inner.confirm(ids).await
+    async fn confirm(&self, lines: &[Written]) -> Result<(), StoreError> {
+        self.inner.confirm(lines).await
     }
     async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {
         let mut balances = self.inner.balances(scopes).await?;

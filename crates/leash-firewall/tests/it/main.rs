@@ -15,6 +15,7 @@ mod crashed;
 mod durable;
 mod evidence;
 mod human;
+mod killed;
 mod money;
 mod once;
 mod path;

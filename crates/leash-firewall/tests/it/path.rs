@@ -6,9 +6,9 @@ use leash_core::{
     Action, AsyncRule, Call, Decision, Digest, Json, LeashError, PolicyContext, Redactor, Rule, RuleError,
     StoreError, StoreErrorKind, ToolRequest, Usage, rule_ids,
 };
-use leash_firewall::{Answer, Firewall, GuardedError, ModelAnswer, ModelFailure};
+use leash_firewall::{Answer, Firewall, FirewallBuilder, GuardedError, ModelAnswer, ModelFailure};
 use leash_hitl::{Approval, ApprovalRequest, HitlAnswer, HitlGate, InMemoryHitlGate};
-use leash_policy::Policy;
+use leash_policy::{BlockedPatterns, Policy};
 use serde_json::json;
 
 use crate::support::{Log, builder, call};
@@ -434,6 +434,37 @@ async fn the_log_names_the_policy_where_it_changes_and_nowhere_else() {
     let firewall = builder().audit_log(other.path()).build().unwrap();
     firewall.close().await.unwrap();
     assert!(other.of_kind("policy_change").is_empty());
+}
+
+#[tokio::test]
+async fn whatever_changes_in_a_policy_is_another_version() {
+    let log = Log::new();
+    let close = async |builder: FirewallBuilder| {
+        let firewall = builder.audit_log(log.path()).build().unwrap();
+        firewall.close().await.unwrap();
+    };
+    // As many patterns as before, and other ones; in code and in a file.
+    for pattern in ["geheim", "secret"] {
+        let rule = BlockedPatterns::new([pattern]).unwrap();
+        close(builder().rule(rule)).await;
+    }
+    for text in [
+        "rules = []",
+        "rules = []",
+        "rules = [] # changed",
+        "redactors = []",
+    ] {
+        close(builder().policy(&Policy::parse(text).unwrap())).await;
+    }
+    let changes = log.of_kind("policy_change");
+    let mut versions: Vec<_> = changes
+        .iter()
+        .map(|change| change["policy_version"].to_string())
+        .collect();
+    assert_eq!(versions.len(), 5);
+    versions.sort();
+    versions.dedup();
+    assert_eq!(versions.len(), 5);
 }
 
 #[tokio::test]

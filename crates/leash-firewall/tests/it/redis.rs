@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use leash_budget::{
     Balance, BudgetStore, CONFIRM_WITHIN, Expired, Hit, Hits, Hold, RedisStore, RedisStoreOptions, Reserve,
-    Scope, ScopeKey, Settled, Settlement, StoreUrl,
+    Scope, ScopeKey, Settled, Settlement, StoreUrl, Written,
 };
 use leash_core::{Clock, ReservationId, StoreError, SystemClock, Timestamp, Usd};
 use leash_firewall::{Firewall, FirewallBuilder, Over, Window};
@@ -24,7 +24,7 @@ const MARK: &str = "@ ";
 const LEASE: Duration = Duration::from_millis(300);
 
 /// A `redis-server` of its own, ended with the test.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     port: u16,
     _folder: tempfile::TempDir,
@@ -50,7 +50,7 @@ fn free_port() -> u16 {
 }
 
 impl Server {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
         let child = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
@@ -82,7 +82,7 @@ impl Server {
             && &answer == b"+PONG\r\n"
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 }
@@ -219,6 +219,7 @@ fn partner() {
                 let store = Arc::new(open(url).await);
                 let fw = firewall(store, Path::new(log)).build().unwrap();
                 assert!(spend(&fw, 20).await);
+                fw.flush().await.unwrap();
                 // Under way until the process dies.
                 let _admission = fw.admit(call(&fw, 30)).await.unwrap();
                 say("admitted");
@@ -263,8 +264,8 @@ impl BudgetStore for Stuck {
         }
         Ok(expired)
     }
-    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
-        self.0.confirm(ids).await
+    async fn confirm(&self, lines: &[Written]) -> Result<(), StoreError> {
+        self.0.confirm(lines).await
     }
     async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {
         self.0.balances(scopes).await
@@ -382,7 +383,9 @@ async fn what_a_killed_process_had_under_way_is_charged_and_logged_by_another() 
     let logged = logs[0].cost().checked_add(logs[1].cost()).unwrap();
     assert_eq!(logged, usd("0.50"), "the logs account for every cent");
     // It is confirmed, so nobody is given it again.
-    let late = store.with_clock(Arc::new(Ahead(CONFIRM_WITHIN * 3)));
+    let late = open(&server.url())
+        .await
+        .with_clock(Arc::new(Ahead(CONFIRM_WITHIN * 3)));
     assert_eq!(late.expire(10).await.unwrap(), []);
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use leash_budget::{
     Balance, BudgetStore, Expired, Hit, Hits, Hold, MemoryStore, ModelPrice, Price, PriceTable, Reserve,
-    Scope, ScopeKey, Settled, Settlement,
+    Scope, ScopeKey, Settled, Settlement, Written,
 };
 use leash_core::{
     Clock, Digest, ModelCall, ReservationId, StoreError, StoreErrorKind, SystemClock, Timestamp, Usage, Usd,
@@ -222,8 +222,8 @@ impl BudgetStore for FaultyStore {
         self.inner.expire(limit).await
     }
 
-    async fn confirm(&self, ids: &[ReservationId]) -> Result<(), StoreError> {
-        self.fault(self.inner.confirm(ids)).await
+    async fn confirm(&self, lines: &[Written]) -> Result<(), StoreError> {
+        self.fault(self.inner.confirm(lines)).await
     }
 
     async fn balances(&self, scopes: &[Scope]) -> Result<Vec<Balance>, StoreError> {

@@ -14,7 +14,8 @@ use tokio::time::timeout;
 
 use super::http::Endpoint;
 use super::process::Pool;
-use super::{CONCURRENT, ScannerError, TIMEOUT, fingerprint, score, text_of};
+use super::{CONCURRENT, ScannerError, TIMEOUT, score, text_of};
+use crate::patterns::fingerprint;
 
 /// The most processes of one scanner.
 const MAX_PROCESSES: usize = 64;
@@ -189,21 +190,22 @@ impl ScannerRule {
         self
     }
 
-    async fn ask(&self, question: Vec<u8>, id: &str) -> Result<Option<Decision>, RuleError> {
+    async fn ask(&self, question: Vec<u8>, id: &str, text: &str) -> Result<Option<Decision>, RuleError> {
         match &self.peer {
             Peer::Http(endpoint, turns) => {
                 let _turn = turns.acquire().await.map_err(|_| strange())?;
-                self.understand(&endpoint.post(question).await?, id)
+                self.understand(&endpoint.post(question).await?, id, text)
             }
             Peer::Process(pool) => {
                 let mut question = question;
                 question.push(b'\n');
-                pool.ask(&question, |answer| self.understand(answer, id)).await
+                pool.ask(&question, |answer| self.understand(answer, id, text))
+                    .await
             }
         }
     }
 
-    fn understand(&self, answer: &[u8], id: &str) -> Result<Option<Decision>, RuleError> {
+    fn understand(&self, answer: &[u8], id: &str, text: &str) -> Result<Option<Decision>, RuleError> {
         let answer: Answer = serde_json::from_slice(answer).map_err(|_| strange())?;
         if answer.id != id {
             return Err(RuleError::new("the scanner answered another question"));
@@ -224,7 +226,8 @@ impl ScannerRule {
         if found < self.min_score {
             return Ok(None);
         }
-        let mut reason = match label {
+        // A label that stands in the text may be a piece of it.
+        let mut reason = match label.filter(|label| !text.contains(label)) {
             Some(label) => format!("the scanner found `{label}`"),
             None => "the scanner found something".to_owned(),
         };
@@ -263,7 +266,7 @@ impl AsyncRule for ScannerRule {
         };
         let id = self.asked.fetch_add(1, Ordering::Relaxed).to_string();
         let question = json!({"id": id, "kind": kind, "tool": tool, "text": text}).to_string();
-        timeout(self.timeout, self.ask(question.into_bytes(), &id))
+        timeout(self.timeout, self.ask(question.into_bytes(), &id, &text))
             .await
             .map_err(|_| RuleError::new("the scanner did not answer in time"))?
     }
@@ -313,5 +316,56 @@ impl AsyncRule for LlamaFirewallRule {
 
     async fn evaluate(&self, call: &Call, context: &PolicyContext) -> Result<Option<Decision>, RuleError> {
         self.0.evaluate(call, context).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rule() -> ScannerRule {
+        ScannerRule::new("s", ScannerTransport::command(["true"]).unwrap())
+    }
+
+    fn part() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just(r#""id":"7""#.to_owned()),
+            Just(r#""id":"8""#.to_owned()),
+            Just(r#""id":7"#.to_owned()),
+            "\"decision\":\"(ALLOW|allow|BLOCK|HITL|warn|)\"",
+            "\"score\":(0|1|0\\.5|-1|2|null|\"1\"|1e999|1e-9)",
+            "\"label\":\"(a|geheim|[a-z ]{0,80}|\\\\u0000)\"",
+            "\"[a-z]{1,5}\":(\\[\\[\\]\\]|\\{\\}|true)",
+            "[{}\\[\\]\",:]{1,4}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn an_answer_is_understood_only_where_all_of_it_is_right(parts in proptest::collection::vec(part(), 0..6)) {
+            let answer = format!("{{{}}}", parts.join(","));
+            if let Ok(decision) = rule().understand(answer.as_bytes(), "7", "das ist geheim") {
+                let read: serde_json::Value = serde_json::from_str(&answer).unwrap();
+                prop_assert_eq!(&read["id"], "7");
+                let said = read["decision"].as_str().unwrap().to_ascii_lowercase();
+                prop_assert_eq!(decision.is_none(), said == "allow");
+                if let Some(decision) = decision {
+                    prop_assert!(!decision.reason.contains("geheim"));
+                }
+            }
+        }
+
+        #[test]
+        fn whatever_bytes_come_are_refused_or_understood(answer in proptest::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert!(rule().understand(&answer, "7", "x").is_err());
+        }
+    }
+
+    #[test]
+    fn an_answer_nested_without_end_is_refused_or_passed_over() {
+        let deep = "[".repeat(1 << 20);
+        let answer = format!(r#"{{"id":"7","decision":"ALLOW","more":{deep}"#);
+        assert!(rule().understand(answer.as_bytes(), "7", "x").is_err());
     }
 }

@@ -13,7 +13,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::http::Endpoint;
-use super::{CONCURRENT, ScannerError, TIMEOUT, fingerprint, score, text_of};
+use super::{CONCURRENT, ScannerError, TIMEOUT, score, text_of};
+use crate::patterns::fingerprint;
 
 /// Blocks calls in which Presidio's analyzer finds personal data at a score of 0.85 or more.
 ///
@@ -138,12 +139,14 @@ fn strange() -> RuleError {
     RuleError::new("the scanner's answer is not of the form of Presidio's")
 }
 
-/// Whether a name may enter the log: a server that lies must not write there what it likes.
+/// Whether a name may enter the log: a server that lies must not write there what it likes. A number is no name.
 fn is_kind(name: &str) -> bool {
     (1..=64).contains(&name.len())
+        && name.starts_with(|first: char| first.is_ascii_uppercase())
         && name
             .bytes()
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+        && name.bytes().filter(u8::is_ascii_digit).count() <= 4
 }
 
 #[async_trait]

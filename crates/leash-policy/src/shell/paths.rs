@@ -220,7 +220,8 @@ fn class(pattern: &[char], open: usize, character: char) -> Option<(bool, usize)
     }
 }
 
-const SYSTEM: [&str; 26] = [
+const SYSTEM: [&str; 27] = [
+    "sdcard",
     "bin",
     "boot",
     "dev",
@@ -362,7 +363,7 @@ pub(super) fn place(text: &str, cwd: &str) -> Place {
             return Place::Temporary;
         }
         "var" if path.part(1) == "www" => 3,
-        "opt" | "srv" | "run" | "mnt" | "media" | "Volumes" | "home" | "Users" => 1,
+        "opt" | "srv" | "run" | "mnt" | "media" | "Volumes" | "home" | "Users" | "sdcard" => 1,
         "private" | "Library" | "Applications" | "snap" => 2,
         _ => {
             return if path.parts.len() <= 2 {

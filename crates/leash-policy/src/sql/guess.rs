@@ -289,26 +289,48 @@ const CLIENTS: &[&str] = &[
 
 /// Whether the text reads as a command that runs one of them.
 pub(super) fn runs_client(text: &str) -> bool {
-    text.split(['|', '&', ';', '\n', '(', '`'])
+    let mut piped = false;
+    text.split_inclusive(['|', '&', ';', '\n', '(', '`'])
         .take(64)
         .any(|command| {
+            let fed = std::mem::replace(&mut piped, command.ends_with('|'));
             let mut words = command
+                .trim_end_matches(['|', '&', ';', '\n', '(', '`'])
                 .split_whitespace()
                 .skip_while(|word| word.contains('=') || matches!(*word, "env" | "exec" | "time"));
             let program = words.next().unwrap_or_default();
             let name = program.rsplit('/').next().unwrap_or_default();
-            CLIENTS.contains(&name) && words.next().is_some()
+            CLIENTS.contains(&name) && (fed || words.next().is_some())
                 || matches!(name, "docker" | "podman" | "kubectl" | "ssh" | "sudo")
                     && words.any(|word| CLIENTS.contains(&word.rsplit('/').next().unwrap_or_default()))
         })
 }
 
-/// What stands in quotes in a command that runs a client; at most sixteen.
+/// The first here-document of a command: `cat <<EOF | psql`.
+fn here_document(text: &str) -> Option<&str> {
+    let (_, after) = text.split_once("<<")?;
+    let (line, body) = after.split_once('\n')?;
+    let word = line
+        .trim_start_matches(['-', '~', ' '])
+        .split(|c: char| c.is_whitespace() || matches!(c, '|' | ';' | '&' | '>'))
+        .next()?
+        .trim_matches(['\'', '"', '\\']);
+    let mut end = 0_usize;
+    for line in body.split_inclusive('\n') {
+        if line.trim() == word {
+            break;
+        }
+        end = end.saturating_add(line.len());
+    }
+    body.get(..end)
+}
+
+/// What stands in quotes or in a here-document in a command that runs a client; at most seventeen.
 pub(super) fn given_to_client(text: &str) -> Vec<&str> {
     if !runs_client(text) {
         return Vec::new();
     }
-    let mut found = Vec::new();
+    let mut found: Vec<&str> = here_document(text).into_iter().collect();
     let mut rest = text;
     while let Some(at) = rest.find(['\'', '"'])
         && found.len() < 16

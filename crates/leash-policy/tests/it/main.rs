@@ -3,7 +3,9 @@
 mod commands;
 mod content;
 mod file;
+mod options;
 mod places;
+mod reasons;
 #[cfg(feature = "scanners")]
 mod scanners;
 mod shell;

@@ -152,6 +152,13 @@ impl Meter {
         let is_call = members
             .str("type")?
             .is_some_and(|kind| tools::is_anthropic_call(&kind));
+        if tools::ran_code(&members) {
+            let ran = usage::Searches {
+                code: 1,
+                ..usage::Searches::default()
+            };
+            shared.report(Ok(usage::Report::default().with_searches(ran)));
+        }
         if is_call {
             shared.begin_call()?;
             let name = members.get("name").map_or(0, |name| name.get().len());
