@@ -536,6 +536,15 @@ impl<'a> Finder<'a> {
         match before {
             None => true,
             Some('n' | 'r' | 't') if self.is_escape(at) => true,
+            // The first track of a card's magnetic stripe.
+            Some('B')
+                if self
+                    .bytes
+                    .get(self.after.min(at)..at)
+                    .is_some_and(|head| head.ends_with(b"%B")) =>
+            {
+                true
+            }
             Some(before) if before.is_ascii_alphanumeric() || before == '_' || digit(before).is_some() => {
                 false
             }
@@ -1012,8 +1021,8 @@ impl<'a> Finder<'a> {
                     };
                     let after = rest.chars().next();
                     let wide = !word.is_ascii();
-                    // `sys_call` calls nobody, `user_phone` is one.
-                    let verb = before == Some('_')
+                    // `sys_call` and `j.cell.2024` call nobody, `user_phone` is one.
+                    let verb = (before == Some('_') || before == Some('.') && rest.starts_with('.'))
                         && matches!(*word, "call" | "dial" | "cell" | "contact" | "handy");
                     if verb {
                         return false;
