@@ -232,7 +232,9 @@ async fn while_its_slot_moves_to_another_node_a_budget_refuses_and_then_goes_on(
     let [from, to] = nodes.as_slice() else {
         unreachable!()
     };
-    let _: String = from.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+    // Both have slots, so both are told the scripts.
+    let _: String = from.ask(&["CLUSTER", "ADDSLOTSRANGE", "1", "16383"]).await;
+    let _: String = to.ask(&["CLUSTER", "ADDSLOTS", "0"]).await;
     let bus: Vec<String> = to.ask(&["CONFIG", "GET", "cluster-port"]).await;
     let _: String = from
         .ask(&["CLUSTER", "MEET", "127.0.0.1", &to.port.to_string(), &bus[1]])
