@@ -8,6 +8,7 @@
 mod dialects;
 mod guess;
 mod judge;
+mod lexer;
 mod names;
 mod text;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use leash_core::{Action, Call, Decision, PolicyContext, Rule, RuleError};
 use sqlparser::ast::Statement;
 use sqlparser::dialect;
+use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -601,7 +603,9 @@ fn read_all(dialects: &[&AnyDialect], more: &[&AnyDialect], sql: &str, harmless:
                     first.get_or_insert(refused);
                 }
                 Parsed::Broken(refused) => {
-                    if let Some(findings) = copy.as_deref().and_then(scan) {
+                    if let Some(tokens) = copy.as_deref() {
+                        let mut findings = scan(tokens).unwrap_or_default();
+                        findings.found.extend(judge::called(tokens, harmless));
                         found.push(findings);
                     }
                     first.get_or_insert(refused);
@@ -631,15 +635,21 @@ fn read_elsewhere(
     if more.is_empty() || sql.len() > MAX_BYTES_ELSEWHERE {
         return None;
     }
-    let harmless_all = dialects
-        .iter()
-        .all(|dialect| !matches!(text::tokens(*dialect, sql), Ok(tokens) if scan(&tokens).is_some()));
-    if !harmless_all {
-        return None;
+    let mut called = Vec::new();
+    for dialect in dialects {
+        if let Ok(tokens) = text::tokens(*dialect, sql) {
+            if scan(&tokens).is_some() {
+                return None;
+            }
+            called.extend(judge::called(&tokens, harmless));
+        }
     }
     more.iter()
         .find_map(|dialect| match parse(*dialect, sql, harmless) {
-            Parsed::Tree(findings) => Some(findings),
+            Parsed::Tree(mut findings) => {
+                findings.found.append(&mut called);
+                Some(findings)
+            }
             Parsed::Refused(_) | Parsed::Broken(_) => None,
         })
 }
@@ -648,12 +658,34 @@ fn read_elsewhere(
 fn is_disputed(sql: &str) -> bool {
     sql.contains(['\\', '`', '[', '#', '$', '{'])
         || text::line_ends(sql).is_some()
+        || has_prefixed_strings(sql)
         || sql.matches("/*").count() > 1
         || sql.contains("/*!")
         || sql.match_indices("--").any(|(at, _)| {
             !sql.get(at.saturating_add(2)..)
-                .is_some_and(|rest| rest.starts_with(char::is_whitespace))
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_whitespace()))
         })
+}
+
+/// Whether a quote follows a letter that makes it another kind of string, but only in some dialects: `q'[x]'`, `r'''x'''`,
+/// `b"x"`.
+fn has_prefixed_strings(sql: &str) -> bool {
+    let bytes = sql.as_bytes();
+    memchr::memchr2_iter(b'\'', b'"', bytes).any(|at| {
+        let before = at.checked_sub(1).and_then(|before| bytes.get(before));
+        before.is_some_and(|before| b"qQrRbB".contains(before))
+    })
+}
+
+/// Whether a `COPY` at the start of `tokens` hands rows to who asked.
+fn only_shows(tokens: &[TokenWithSpan]) -> bool {
+    let is = |token: &TokenWithSpan, wanted: Keyword| matches!(&token.token, Token::Word(word) if word.keyword == wanted);
+    tokens
+        .iter()
+        .take_while(|token| token.token != Token::SemiColon)
+        .collect::<Vec<_>>()
+        .windows(2)
+        .any(|pair| matches!(pair, [to, out] if is(to, Keyword::TO) && is(out, Keyword::STDOUT)))
 }
 
 /// What tokens that do not parse may do: a statement that starts with a word of writing.
@@ -664,12 +696,13 @@ fn scan(tokens: &[TokenWithSpan]) -> Option<Findings> {
         "prepare", "handler", "shutdown",
     ];
     let mut starts = true;
-    for token in tokens {
+    for (at, token) in tokens.iter().enumerate() {
         match &token.token {
             Token::SemiColon => starts = true,
             Token::LParen => {}
             Token::Word(word) if starts => {
                 if word.quote_style.is_none()
+                    && !(word.keyword == Keyword::COPY && only_shows(tokens.get(at..).unwrap_or_default()))
                     && WRITING.iter().any(|name| word.value.eq_ignore_ascii_case(name))
                 {
                     let mut findings = Findings::default();
@@ -702,7 +735,11 @@ impl Rule for BlockedSql {
         let bound = args::walk(call.args.value(), &mut |leaf: Leaf<'_>| {
             let is_statement = leaf.role == Role::Value
                 && guess::has_place_holders(leaf.text)
-                && kept.get(&leaf, || Above::new(database, &leaf, &self.fields)).hint == Hint::Yes;
+                && match kept.get(&leaf, || Above::new(database, &leaf, &self.fields)).hint {
+                    Hint::Yes => true,
+                    Hint::Maybe => guess::starts_as_sql(leaf.text),
+                    Hint::None => false,
+                };
             if is_statement {
                 ControlFlow::Break(())
             } else {

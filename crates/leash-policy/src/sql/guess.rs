@@ -226,13 +226,13 @@ pub(super) fn is_bound(names: &[&str]) -> bool {
 
 /// Whether the text has place holders in it: `?`, `$1`, `:name`, `@p0`, `%s`.
 pub(super) fn has_place_holders(text: &str) -> bool {
-    text.contains('?')
-        || text.contains("%s")
-        || text.contains("%(")
-        || text.as_bytes().windows(2).any(|pair| match *pair {
-            [b'$', second] => second.is_ascii_digit(),
-            [b':' | b'@', second] => second.is_ascii_alphabetic(),
-            _ => false,
+    let bytes = text.as_bytes();
+    let behind = |at: usize| bytes.get(at.saturating_add(1)).copied().unwrap_or(b' ');
+    memchr::memchr2_iter(b'?', b'%', bytes)
+        .any(|at| bytes.get(at) == Some(&b'?') || matches!(behind(at), b's' | b'('))
+        || memchr::memchr3_iter(b'$', b':', b'@', bytes).any(|at| match bytes.get(at) {
+            Some(b'$') => behind(at).is_ascii_digit(),
+            _ => behind(at).is_ascii_alphabetic(),
         })
 }
 
@@ -289,26 +289,48 @@ const CLIENTS: &[&str] = &[
 
 /// Whether the text reads as a command that runs one of them.
 pub(super) fn runs_client(text: &str) -> bool {
-    text.split(['|', '&', ';', '\n', '(', '`'])
+    let mut piped = false;
+    text.split_inclusive(['|', '&', ';', '\n', '(', '`'])
         .take(64)
         .any(|command| {
+            let fed = std::mem::replace(&mut piped, command.ends_with('|'));
             let mut words = command
+                .trim_end_matches(['|', '&', ';', '\n', '(', '`'])
                 .split_whitespace()
                 .skip_while(|word| word.contains('=') || matches!(*word, "env" | "exec" | "time"));
             let program = words.next().unwrap_or_default();
             let name = program.rsplit('/').next().unwrap_or_default();
-            CLIENTS.contains(&name) && words.next().is_some()
+            CLIENTS.contains(&name) && (fed || words.next().is_some())
                 || matches!(name, "docker" | "podman" | "kubectl" | "ssh" | "sudo")
                     && words.any(|word| CLIENTS.contains(&word.rsplit('/').next().unwrap_or_default()))
         })
 }
 
-/// What stands in quotes in a command that runs a client; at most sixteen.
+/// The first here-document of a command: `cat <<EOF | psql`.
+fn here_document(text: &str) -> Option<&str> {
+    let (_, after) = text.split_once("<<")?;
+    let (line, body) = after.split_once('\n')?;
+    let word = line
+        .trim_start_matches(['-', '~', ' '])
+        .split(|c: char| c.is_whitespace() || matches!(c, '|' | ';' | '&' | '>'))
+        .next()?
+        .trim_matches(['\'', '"', '\\']);
+    let mut end = 0_usize;
+    for line in body.split_inclusive('\n') {
+        if line.trim() == word {
+            break;
+        }
+        end = end.saturating_add(line.len());
+    }
+    body.get(..end)
+}
+
+/// What stands in quotes or in a here-document in a command that runs a client; at most seventeen.
 pub(super) fn given_to_client(text: &str) -> Vec<&str> {
     if !runs_client(text) {
         return Vec::new();
     }
-    let mut found = Vec::new();
+    let mut found: Vec<&str> = here_document(text).into_iter().collect();
     let mut rest = text;
     while let Some(at) = rest.find(['\'', '"'])
         && found.len() < 16

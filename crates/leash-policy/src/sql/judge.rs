@@ -3,10 +3,12 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CopySource, CopyTarget, Expr, FromTable, ObjectName, ObjectType, Query, Select, Set,
-    SetExpr, Statement, TableFactor, TransactionAccessMode, TransactionMode, TransactionModifier,
-    UnaryOperator, Value, ValueWithSpan, Visit, Visitor,
+    BinaryOperator, CopySource, CopyTarget, Expr, FromTable, FunctionArg, FunctionArgExpr, Ident, ObjectName,
+    ObjectType, Query, Reset, ResetStatement, Select, Set, SetExpr, Statement, TableFactor,
+    TransactionAccessMode, TransactionMode, TransactionModifier, UnaryOperator, Value, ValueWithSpan, Visit,
+    Visitor,
 };
+use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::names;
 
@@ -85,7 +87,45 @@ struct Judge<'a> {
     harmless: &'a [String],
 }
 
+/// Whether this is a hint that takes locks.
+fn is_locking(hint: &Ident) -> bool {
+    names::LOCKING_HINTS
+        .iter()
+        .any(|lock| hint.value.eq_ignore_ascii_case(lock))
+}
+
+/// Whether this is the word `ONLY`, which the parser takes for a name.
+fn is_only(name: &ObjectName) -> bool {
+    matches!(name.0.as_slice(), [part] if part
+        .as_ident()
+        .is_some_and(|ident| ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("only")))
+}
+
 impl Judge<'_> {
+    /// Notes the tables that the arguments of a function name, as those of `pragma_table_info('t')` and of `ONLY (t)` do.
+    fn named_by(&mut self, function: &ObjectName, arguments: &[FunctionArg]) {
+        let pragma = parts(function)
+            .last()
+            .is_some_and(|last| last.starts_with("pragma_"));
+        for argument in arguments {
+            let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else {
+                continue;
+            };
+            // Hints of SQL Server as they were written once: `FROM t (TABLOCK)`.
+            if matches!(expr, Expr::Identifier(hint) if is_locking(hint)) {
+                self.note(Class::Lock, "a hint that takes locks", false);
+            }
+            if !pragma && !is_only(function) {
+                continue;
+            }
+            let name = expr.to_string().to_lowercase();
+            let name = name
+                .split('.')
+                .map(|part| part.trim_matches(['\'', '"', '`', '[', ']']));
+            self.findings.tables.push(name.collect::<Vec<_>>().join("."));
+        }
+    }
+
     fn note(&mut self, class: Class, what: &'static str, statement: bool) {
         if self.findings.found.len() < 4096 {
             self.findings.found.push(Finding {
@@ -102,22 +142,49 @@ impl Judge<'_> {
         if let Some(class) = names::function(&parts)
             && !harmless
         {
-            let what = match class {
-                Class::File => "a function that reaches files of the server",
-                Class::Command => "a function that runs programs",
-                Class::Network => "a function that reaches other hosts",
-                Class::Sleep => "a function that waits",
-                Class::Dynamic => "a function that runs text as SQL",
-                Class::Lock => "a function that takes locks",
-                Class::Write => "a function that writes",
-                _ => "a function that administers the server",
-            };
+            let what = described(class);
             self.note(class, what, false);
         }
         if let Some(last) = parts.last() {
             self.findings.functions.push(last.clone());
         }
     }
+}
+
+/// What a function of this class is, in our own words.
+const fn described(class: Class) -> &'static str {
+    match class {
+        Class::File => "a function that reaches files of the server",
+        Class::Command => "a function that runs programs",
+        Class::Network => "a function that reaches other hosts",
+        Class::Sleep => "a function that waits",
+        Class::Dynamic => "a function that runs text as SQL",
+        Class::Lock => "a function that takes locks",
+        Class::Write => "a function that writes",
+        _ => "a function that administers the server",
+    }
+}
+
+/// What is called in `tokens` that do not parse, where it is known to do more than compute: each name in front of a parenthesis.
+pub(super) fn called(tokens: &[TokenWithSpan], harmless: &[String]) -> Vec<Finding> {
+    tokens
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [name, open] if open.token == Token::LParen => match &name.token {
+                Token::Word(word) => Some(word.value.to_lowercase()),
+                _ => None,
+            },
+            _ => None,
+        })
+        .filter(|name| !harmless.contains(name))
+        .filter_map(|name| names::function(&[name]))
+        .map(|class| Finding {
+            class,
+            what: described(class),
+            statement: false,
+        })
+        .take(64)
+        .collect()
 }
 
 /// The parts of a name in lower case.
@@ -137,7 +204,9 @@ fn only_plans(statement: &Statement) -> bool {
         return false;
     };
     let runs = options.iter().flatten().any(|option| {
-        option.name.value.eq_ignore_ascii_case("analyze")
+        ["analyze", "analyse"]
+            .iter()
+            .any(|name| option.name.value.eq_ignore_ascii_case(name))
             && !option.arg.as_ref().is_some_and(|arg| {
                 let text = arg.to_string().to_ascii_lowercase();
                 ["false", "off", "0", "'false'", "'off'"].contains(&text.as_str())
@@ -274,18 +343,31 @@ impl Visitor for Judge<'_> {
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
         match factor {
             TableFactor::Table {
-                name, args: Some(_), ..
+                name,
+                args: Some(arguments),
+                ..
+            } => {
+                self.function(name);
+                self.named_by(name, &arguments.args);
             }
-            | TableFactor::Function { name, .. } => self.function(name),
+            TableFactor::Function { name, args, .. } => {
+                self.function(name);
+                self.named_by(name, args);
+            }
             TableFactor::Table {
                 name,
                 args: None,
                 with_hints,
+                alias,
                 ..
             } => {
-                let locks = with_hints.iter().any(|hint| {
-                    matches!(hint, Expr::Identifier(hint) if names::LOCKING_HINTS.iter().any(|lock| hint.value.eq_ignore_ascii_case(lock)))
-                });
+                // `FROM ONLY t`, read as a table of that name.
+                if let (Some(alias), true) = (alias, is_only(name)) {
+                    self.findings.tables.push(alias.name.value.to_lowercase());
+                }
+                let locks = with_hints
+                    .iter()
+                    .any(|hint| matches!(hint, Expr::Identifier(hint) if is_locking(hint)));
                 if locks && self.planning == 0 {
                     self.note(Class::Lock, "a hint that takes locks", false);
                 }
@@ -373,6 +455,11 @@ fn classify(statement: &Statement) -> (Class, &'static str) {
         Statement::Case(_) => (Class::Session, "CASE"),
         Statement::UNLISTEN { .. } => (Class::Session, "UNLISTEN"),
         Statement::UnlockTables => (Class::Session, "UNLOCK TABLES"),
+        Statement::Throw(_) => (Class::Session, "THROW"),
+        Statement::Return(_) => (Class::Session, "RETURN"),
+        Statement::RaisError { options, .. } if options.is_empty() => (Class::Session, "RAISERROR"),
+        Statement::RaisError { .. } => (Class::Admin, "RAISERROR with options"),
+        Statement::Insert(insert) if insert.replace_into => (Class::Write, "REPLACE"),
         Statement::Insert(_) => (Class::Write, "INSERT"),
         Statement::Update(_) => (Class::Write, "UPDATE"),
         Statement::Delete(_) => (Class::Write, "DELETE"),
@@ -401,6 +488,14 @@ fn classify(statement: &Statement) -> (Class, &'static str) {
         Statement::Execute { .. } => (Class::Dynamic, "EXECUTE"),
         Statement::Pragma { name, value, is_eq } => pragma(name, value.as_ref(), *is_eq),
         Statement::Set(set) => classify_set(set),
+        Statement::Reset(ResetStatement {
+            reset: Reset::ConfigurationParameter(name),
+        }) if parts(name)
+            .last()
+            .is_some_and(|last| names::HARMLESS_VARIABLES.contains(&last.as_str())) =>
+        {
+            (Class::Session, "RESET")
+        }
         Statement::Reset(_) => (Class::Admin, "RESET"),
         Statement::Discard { .. } => (Class::Admin, "DISCARD"),
         Statement::Lock(_) | Statement::LockTables { .. } => (Class::Lock, "LOCK"),

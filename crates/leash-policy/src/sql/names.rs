@@ -130,6 +130,7 @@ const FUNCTIONS: &[(Class, &[&str])] = &[
         Class::Network,
         &[
             "dblink*",
+            "postgres_fdw_disconnect*",
             "openquery",
             "http_get",
             "http_post",
@@ -531,6 +532,7 @@ pub(super) const HARMLESS_VARIABLES: &[&str] = &[
     "datefirst",
     "language",
     "deadlock_priority",
+    "query_governor_cost_limit",
     "net_read_timeout",
     "net_write_timeout",
     "wait_timeout",

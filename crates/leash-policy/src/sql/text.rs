@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 
-use sqlparser::dialect::{Dialect, MsSqlDialect};
+use sqlparser::dialect::{Dialect, GenericDialect, MsSqlDialect, MySqlDialect, SQLiteDialect};
 use sqlparser::keywords::Keyword;
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
+use super::{lexer, names};
 use crate::args;
 
 /// Longest statement text that is looked at, in bytes.
@@ -52,14 +53,127 @@ pub(super) fn tokens(dialect: &dyn Dialect, text: &str) -> Result<Vec<TokenWithS
     }
     let mut tokens = BUFFER.take();
     // Words and the space between them are about as long as this, and growing moves all of them.
-    tokens.reserve((text.len() / 3).saturating_add(16));
+    tokens.reserve((text.len() / 4).saturating_add(16));
+    if lexer::tokens(dialect, text, &mut tokens).is_some() {
+        check(&tokens)?;
+        return Ok(tokens);
+    }
+    tokens.clear();
     Tokenizer::new(dialect, text)
         .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|error| Refused::Unreadable(error.location.line, error.location.column))?;
     // The parser skips them one by one, and again each time it looks ahead.
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
     check(&tokens)?;
+    if let Some(at) = misread(dialect, text, &tokens) {
+        // The generic dialect is nobody's: what it misreads is left to the others. So are strings that a server does not know.
+        let foreign = |token: &TokenWithSpan| {
+            token.span.start == at && matches!(token.token, Token::DollarQuotedString(_))
+        };
+        return Err(if dialect.is::<GenericDialect>() || tokens.iter().any(foreign) {
+            Refused::Unreadable(at.line, at.column)
+        } else {
+            Refused::Limit("a database would read its strings or comments in another way")
+        });
+    }
     Ok(tokens)
+}
+
+/// Where the tokens are others than a database would see, so that what is a string in one is a statement in the other.
+///
+/// The tokenizer knows no operator that ends where a comment starts, reads escapes in strings that have none, and takes any
+/// sign behind an `@` or `#` into a word.
+fn misread(dialect: &dyn Dialect, text: &str, tokens: &[TokenWithSpan]) -> Option<Location> {
+    let mysql = dialect.is::<MySqlDialect>();
+    let dollars = !(mysql || dialect.is::<MsSqlDialect>() || dialect.is::<SQLiteDialect>());
+    let mut continues = false;
+    for token in tokens {
+        let mut escaped = false;
+        let wrong = match &token.token {
+            Token::HexStringLiteral(digits) => !digits
+                .bytes()
+                .all(|byte| byte.is_ascii_hexdigit() || byte.is_ascii_whitespace() || byte == b'_'),
+            Token::Word(word) if word.quote_style.is_none() => {
+                word.value.starts_with(['@', '#', '%'])
+                    && word
+                        .value
+                        .contains(['\'', '"', '`', '[', '/', '-', '*', ';', '(', ')'])
+            }
+            Token::EscapedStringLiteral(_) => {
+                escaped = true;
+                false
+            }
+            // A string that goes on in the next line has the escapes of its start.
+            Token::SingleQuotedString(more) => {
+                escaped = continues;
+                continues && more.contains('\\')
+            }
+            Token::DollarQuotedString(_) => !dollars,
+            Token::DoubleQuotedByteStringLiteral(text) => mysql && text.contains('\\'),
+            _ => false,
+        };
+        if wrong {
+            return Some(token.span.start);
+        }
+        continues = escaped;
+    }
+    let bytes = text.as_bytes();
+    let at = |index: usize| bytes.get(index).copied().unwrap_or(0);
+    let blank_needed = dialect.requires_single_line_comment_whitespace();
+    let mut near_operators = false;
+    for start in memchr::memchr2_iter(b'-', b'/', bytes) {
+        let next = at(start.saturating_add(1));
+        let starts = if at(start) == b'-' {
+            next == b'-'
+        } else {
+            next == b'*'
+        };
+        if !starts {
+            continue;
+        }
+        let rest = text.get(start.saturating_add(2)..).unwrap_or_default();
+        // Only what is white space for the server makes two signs a comment.
+        if blank_needed && next == b'-' && rest.starts_with(|c: char| c.is_whitespace() && !c.is_ascii()) {
+            return Some(Location::new(0, 0));
+        }
+        near_operators |= start > 0 && b"<>=~!@#%^&|`?+*/-:".contains(&at(start.saturating_sub(1)));
+    }
+    if near_operators {
+        return tokens
+            .iter()
+            .find(|token| eats_comment(text, blank_needed, token))
+            .map(|token| token.span.start);
+    }
+    None
+}
+
+/// Whether a comment starts inside of an operator, or at its last sign.
+fn eats_comment(text: &str, blank_needed: bool, token: &TokenWithSpan) -> bool {
+    let (start, end) = (token.span.start, token.span.end);
+    let long = end.column.saturating_sub(start.column);
+    if start.line != end.line || long > 8 {
+        return false;
+    }
+    let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let Some(line) = text.split('\n').nth(count(start.line).saturating_sub(1)) else {
+        return true;
+    };
+    let mut signs = line.chars().skip(count(start.column).saturating_sub(1));
+    let Some(mut sign) = signs.next() else {
+        return false;
+    };
+    if sign.is_alphanumeric() || matches!(sign, '\'' | '"' | '`' | '$' | '[' | '_') {
+        return false;
+    }
+    for _ in 0..long {
+        let Some(next) = signs.next() else { break };
+        let blank = || signs.clone().next().is_none_or(char::is_whitespace);
+        if sign == '/' && next == '*' || sign == '-' && next == '-' && (!blank_needed || blank()) {
+            return true;
+        }
+        sign = next;
+    }
+    false
 }
 
 /// Whether parsing may need more of the stack than a caller is sure to have.
@@ -329,6 +443,12 @@ fn in_other_words(
         Token::ShiftLeft | Token::ShiftRight => return Some((1, vec![Token::Plus])),
         Token::Overlap => return Some((1, vec![key("AND")])),
         Token::Assignment => return Some((1, vec![Token::Eq])),
+        Token::ExclamationMark if at(1).is_some_and(|next| next.token == Token::Gt) => {
+            return Some((2, vec![Token::LtEq]));
+        }
+        Token::ExclamationMark if at(1).is_some_and(|next| next.token == Token::Lt) => {
+            return Some((2, vec![Token::GtEq]));
+        }
         Token::ExclamationMark => return Some((1, vec![key("NOT")])),
         // Macros of Grafana: `$__timeFilter(created_at)`.
         Token::Placeholder(name)
@@ -354,6 +474,57 @@ fn in_other_words(
             return Some((2, Vec::new()));
         }
         Token::Period if starts => return of_the_shell(tokens),
+        // Assignments that compute: `SET a += 1`.
+        Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod
+            if is_operand
+                && at(1).is_some_and(|next| {
+                    next.token == Token::Eq && Some(next.span.start) == at(0).map(|token| token.span.end)
+                }) =>
+        {
+            return Some((2, vec![Token::Eq]));
+        }
+        // One of an array: `SET a[1] = 2`.
+        Token::LBracket
+            if is_operand
+                && matches!(at(1).map(|next| &next.token), Some(Token::Number(..)))
+                && at(2).is_some_and(|close| close.token == Token::RBracket)
+                && at(3).is_some_and(|equal| equal.token == Token::Eq) =>
+        {
+            return Some((3, Vec::new()));
+        }
+        // Methods of types: `geography::Point(1, 2, 4326)`.
+        Token::DoubleColon
+            if dialect.is::<MsSqlDialect>()
+                && is_word(1)
+                && at(2).is_some_and(|open| open.token == Token::LParen) =>
+        {
+            return Some((1, vec![Token::Period]));
+        }
+        // A string behind the name of its type: `inet '10.0.0.1'`.
+        Token::Word(name)
+            if name.quote_style.is_none()
+                && name.keyword == Keyword::NoKeyword
+                && !is_operand
+                && !starts
+                && matches!(at(1).map(|next| &next.token), Some(Token::SingleQuotedString(_))) =>
+        {
+            return Some((1, Vec::new()));
+        }
+        // The last of the modes of a transaction.
+        Token::Comma
+            if bare(before).is_some_and(|word| {
+                matches!(
+                    word.as_str(),
+                    "only" | "write" | "serializable" | "committed" | "uncommitted" | "read"
+                )
+            }) =>
+        {
+            return match (word(1).as_deref(), word(2).as_deref()) {
+                (Some("deferrable"), _) => Some((2, Vec::new())),
+                (Some("not"), Some("deferrable")) => Some((3, Vec::new())),
+                _ => None,
+            };
+        }
         // The bound of a window: `'1 day'::interval PRECEDING`.
         Token::SingleQuotedString(_)
             if at(1).is_some_and(|next| next.token == Token::DoubleColon)
@@ -368,10 +539,119 @@ fn in_other_words(
     }
     let (second, third) = (word(1), word(2));
     let (second, third) = (second.as_deref(), third.as_deref());
+    if is_operand && let Some(len) = of_json(tokens) {
+        return Some((len, Vec::new()));
+    }
     match (word(0)?.as_str(), second, third) {
         ("isnull", ..) if is_operand && at(1).is_none_or(|next| next.token != Token::LParen) => {
             Some((1, vec![key("IS"), key("NULL")]))
         }
+        // How text is compared says nothing of what is done with it.
+        ("collate", ..) if is_operand && is_word(1) => {
+            let mut len = 2_usize;
+            while at(len).is_some_and(|dot| dot.token == Token::Period) && is_word(len.saturating_add(1)) {
+                len = len.saturating_add(2);
+            }
+            Some((len, Vec::new()))
+        }
+        ("both" | "leading" | "trailing", Some("from"), _) if matches!(before, Some(Token::LParen)) => {
+            Some((2, Vec::new()))
+        }
+        ("xmlserialize", _, Some("content" | "document"))
+            if at(1).is_some_and(|open| open.token == Token::LParen) =>
+        {
+            Some((3, vec![key("CAST"), Token::LParen]))
+        }
+        ("interval", ..)
+            if at(1).is_some_and(|open| open.token == Token::LParen)
+                && at(3).is_some_and(|comma| comma.token == Token::Comma) =>
+        {
+            Some((1, vec![Token::make_word("least", None)]))
+        }
+        ("using", ..)
+            if matches!(
+                at(1).map(|next| &next.token),
+                Some(Token::SingleQuotedString(_) | Token::NationalStringLiteral(_))
+            ) && at(2).is_some_and(|close| close.token == Token::RParen) =>
+        {
+            Some((2, Vec::new()))
+        }
+        ("set", Some("statistics"), _) if starts => {
+            let len = (2..12).find(|index| matches!(word(*index).as_deref(), Some("on" | "off")))?;
+            let plain = (2..len).all(|index| {
+                matches!(word(index).as_deref(), Some("io" | "time" | "xml" | "profile"))
+                    || at(index).is_some_and(|comma| comma.token == Token::Comma)
+            });
+            plain.then(|| (len, vec![key("SET"), Token::make_word("nocount", None)]))
+        }
+        ("order", Some("siblings"), Some("by")) => Some((3, vec![key("ORDER"), key("BY")])),
+        ("update", Some("only"), _) if starts && is_word(2) => Some((2, vec![key("UPDATE")])),
+        ("update", ..) if starts => of_many(tokens),
+        ("current", Some("of"), Some(_)) => Some((
+            3,
+            vec![
+                Token::make_word("cursor_row", None),
+                Token::Eq,
+                Token::Number("1".into(), false),
+            ],
+        )),
+        ("delete", Some("from"), _) if starts && is_word(2) && dialect.is::<MsSqlDialect>() => {
+            from_twice(tokens)
+        }
+        ("from", Some("only"), _) if is_word(2) => Some((2, vec![key("FROM")])),
+        // How a cursor moves.
+        ("cursor", ..) if is_operand => {
+            let end = (1..8).find(|index| word(*index).as_deref() == Some("for"))?;
+            let plain = (1..end).all(|index| {
+                matches!(
+                    word(index).as_deref(),
+                    Some(
+                        "local"
+                            | "global"
+                            | "forward_only"
+                            | "scroll"
+                            | "static"
+                            | "keyset"
+                            | "dynamic"
+                            | "fast_forward"
+                            | "read_only"
+                            | "optimistic"
+                            | "type_warning"
+                    )
+                )
+            });
+            (plain && end > 1).then(|| (end, vec![key("CURSOR")]))
+        }
+        ("merge", ..) if starts && dialect.is::<MsSqlDialect>() => {
+            let with = (2..12).find(|index| word(*index).as_deref() == Some("with"))?;
+            let end = tokens
+                .iter()
+                .take(24)
+                .position(|token| token.token == Token::RParen)?;
+            let hints = tokens.get(with.saturating_add(2)..end)?.iter().all(is_plain);
+            (hints && at(with.saturating_add(1)).is_some_and(|open| open.token == Token::LParen)).then(|| {
+                let target = tokens.iter().take(with).map(|token| token.token.clone());
+                (end.saturating_add(1), target.collect())
+            })
+        }
+        ("with", Some("xmlnamespaces"), _) => {
+            let end = tokens
+                .iter()
+                .take(64)
+                .position(|token| token.token == Token::RParen)?;
+            let plain = tokens.get(3..end)?.iter().all(is_plain);
+            let more = end.saturating_add(1);
+            let listed = at(more).is_some_and(|comma| comma.token == Token::Comma);
+            plain.then(|| {
+                if listed {
+                    (more.saturating_add(1), vec![key("WITH")])
+                } else {
+                    (more, Vec::new())
+                }
+            })
+        }
+        ("for", Some("system_time"), _) => of_time(tokens).map(|len| (len, Vec::new())),
+        ("for", Some("xml" | "json"), _) => of_xml(tokens).map(|len| (len, Vec::new())),
         ("notnull", ..) if is_operand => Some((1, vec![key("IS"), key("NOT"), key("NULL")])),
         ("not", Some("null"), _) if is_operand => Some((2, vec![key("IS"), key("NOT"), key("NULL")])),
         (
@@ -432,6 +712,7 @@ fn in_other_words(
             Some((4, Vec::new()))
         }
         ("with", Some("consistent"), Some("snapshot"))
+        | ("asc" | "desc", Some("with"), Some("rollup"))
         | ("overriding", Some("system" | "user"), Some("value")) => Some((3, Vec::new())),
         ("delete", Some("top"), _) if at(2).is_some_and(|next| next.token == Token::LParen) => {
             let end = tokens
@@ -460,7 +741,7 @@ fn in_other_words(
             Some((4, vec![key("EXPLAIN")]))
         }
         // Tables that are joined as one: `a LEFT JOIN (b, c) ON …`.
-        ("join", ..) if at(1).is_some_and(|next| next.token == Token::LParen) => {
+        ("join" | "from", ..) if at(1).is_some_and(|next| next.token == Token::LParen) => {
             let end = tokens
                 .iter()
                 .take(24)
@@ -471,7 +752,10 @@ fn in_other_words(
                 .all(|token| matches!(token.token, Token::Word(_) | Token::Period | Token::Comma));
             let starts = bare_word(inside.first()).is_some_and(|word| STATEMENTS.contains(&word.as_str()));
             (named && !starts && inside.iter().any(|token| token.token == Token::Comma)).then(|| {
-                let mut new = vec![key("JOIN"), Token::LParen];
+                let mut new = vec![
+                    tokens.first().map_or(Token::Comma, |token| token.token.clone()),
+                    Token::LParen,
+                ];
                 for token in inside {
                     if token.token == Token::Comma {
                         new.extend([key("CROSS"), key("JOIN")]);
@@ -603,6 +887,177 @@ fn in_other_words(
         ("show", ..) if starts => shown(dialect, tokens),
         _ => None,
     }
+}
+
+/// How many tokens a clause of the functions for JSON takes that says how an answer is written: `ABSENT ON NULL`, `WITH
+/// WRAPPER`, `RETURNING int`, `DEFAULT 0 ON ERROR`.
+fn of_json(tokens: &[TokenWithSpan]) -> Option<usize> {
+    let word = |index: usize| bare_word(tokens.get(index)).unwrap_or_default();
+    let is_one = |index: usize, words: &[&str]| words.contains(&word(index).as_str());
+    let ends =
+        |index: usize| is_one(index, &["on"]) && is_one(index.saturating_add(1), &["empty", "error", "null"]);
+    match word(0).as_str() {
+        "absent" | "null" | "error" | "true" | "false" | "unknown" | "empty" if ends(1) => Some(3),
+        "empty" if is_one(1, &["array", "object"]) && ends(2) => Some(4),
+        "default" => {
+            let signed = tokens.get(1).is_some_and(|sign| sign.token == Token::Minus);
+            let value = if signed { 2 } else { 1 };
+            let plain = matches!(
+                tokens.get(value).map(|token| &token.token),
+                Some(Token::Number(..) | Token::SingleQuotedString(_))
+            ) || is_one(value, &["null", "true", "false"]);
+            let end = value.saturating_add(1);
+            (plain && ends(end)).then(|| end.saturating_add(2))
+        }
+        "with" | "without" => {
+            let wraps = (1..4).find(|index| is_one(*index, &["wrapper"]))?;
+            let plain = (1..wraps).all(|index| is_one(index, &["array", "conditional", "unconditional"]));
+            plain.then(|| wraps.saturating_add(1))
+        }
+        "keep" | "omit" if is_one(1, &["quotes"]) => {
+            let scalar = is_one(2, &["on"]) && is_one(3, &["scalar"]) && is_one(4, &["string"]);
+            Some(if scalar { 5 } else { 2 })
+        }
+        "format" if is_one(1, &["json"]) => Some(2),
+        "returning" => {
+            let mut end = 2_usize;
+            if tokens.get(end).is_some_and(|open| open.token == Token::LParen) {
+                let sizes = tokens.get(end..)?.iter().take(6);
+                end = end.saturating_add(
+                    sizes
+                        .take_while(|token| token.token != Token::RParen)
+                        .count()
+                        .saturating_add(1),
+                );
+            }
+            if is_one(end, &["format"]) {
+                end = end.saturating_add(2);
+            }
+            let behind = tokens.get(end).is_some_and(|close| close.token == Token::RParen)
+                || is_one(
+                    end,
+                    &[
+                        "default", "null", "error", "empty", "with", "without", "keep", "omit",
+                    ],
+                );
+            let typed = !word(1).is_empty() && !STATEMENTS.contains(&word(1).as_str());
+            (behind && typed).then_some(end)
+        }
+        _ => None,
+    }
+}
+
+/// How many tokens say of which time the rows of a table are asked for: `FOR SYSTEM_TIME AS OF '2024-01-01'`.
+fn of_time(tokens: &[TokenWithSpan]) -> Option<usize> {
+    let word = |index: usize| bare_word(tokens.get(index)).unwrap_or_default();
+    // A moment: how many tokens it has.
+    let moment = |index: usize| {
+        let typed = usize::from(matches!(word(index).as_str(), "timestamp" | "date"));
+        let plain = match &tokens.get(index.saturating_add(typed))?.token {
+            Token::SingleQuotedString(_)
+            | Token::NationalStringLiteral(_)
+            | Token::Placeholder(_)
+            | Token::Number(..) => true,
+            Token::Word(word) => word.value.starts_with('@') && word.quote_style.is_none(),
+            _ => false,
+        };
+        plain.then(|| typed.saturating_add(1))
+    };
+    match (word(2).as_str(), word(3).as_str()) {
+        ("all", _) => Some(3),
+        ("as", "of") => Some(moment(4)?.saturating_add(4)),
+        ("between" | "from", _) => {
+            let then = moment(3)?.saturating_add(3);
+            let joined = matches!(word(then).as_str(), "and" | "to");
+            let next = then.saturating_add(1);
+            joined.then_some(next.saturating_add(moment(next)?))
+        }
+        ("contained", "in") => {
+            let then = moment(5)?.saturating_add(5);
+            let next = then.saturating_add(1);
+            Some(next.saturating_add(moment(next)?).saturating_add(1))
+        }
+        _ => None,
+    }
+}
+
+/// How many tokens `FOR XML` or `FOR JSON` takes with its words, up to the end of the query.
+fn of_xml(tokens: &[TokenWithSpan]) -> Option<usize> {
+    const WORDS: &[&str] = &[
+        "path",
+        "auto",
+        "raw",
+        "explicit",
+        "root",
+        "type",
+        "elements",
+        "xsinil",
+        "absent",
+        "binary",
+        "base64",
+        "xmldata",
+        "xmlschema",
+        "include_null_values",
+        "without_array_wrapper",
+    ];
+    let (mut depth, mut len) = (0_usize, 2_usize);
+    while let Some(token) = tokens.get(len) {
+        match &token.token {
+            Token::LParen => depth = depth.saturating_add(1),
+            Token::RParen if depth == 0 => break,
+            Token::RParen => depth = depth.saturating_sub(1),
+            Token::Comma | Token::SingleQuotedString(_) | Token::NationalStringLiteral(_) => {}
+            Token::SemiColon => break,
+            Token::Word(_) if bare_word(Some(token)).as_deref() == Some("option") => break,
+            Token::Word(_) if WORDS.contains(&bare_word(Some(token))?.as_str()) => {}
+            _ => return None,
+        }
+        len = len.saturating_add(1);
+    }
+    (depth == 0 && len > 2).then_some(len)
+}
+
+/// `UPDATE a, b SET` as `UPDATE a CROSS JOIN b SET`, without words of how it is done.
+fn of_many(tokens: &[TokenWithSpan]) -> Option<(usize, Vec<Token>)> {
+    let set = tokens
+        .iter()
+        .take(48)
+        .position(|token| bare_word(Some(token)).as_deref() == Some("set"))?;
+    let mut new = Vec::new();
+    let mut changed = false;
+    let mut depth = 0_usize;
+    for (index, token) in tokens.iter().take(set).enumerate() {
+        match &token.token {
+            Token::LParen => depth = depth.saturating_add(1),
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        let how = matches!(bare_word(Some(token)).as_deref(), Some("low_priority" | "ignore"));
+        if token.token == Token::Comma && depth == 0 {
+            new.extend([Token::make_keyword("CROSS"), Token::make_keyword("JOIN")]);
+            changed = true;
+        } else if how && index > 0 && index < 3 {
+            changed = true;
+        } else {
+            new.push(token.token.clone());
+        }
+    }
+    changed.then_some((set, new))
+}
+
+/// `DELETE FROM t OUTPUT deleted.id FROM tables …` as `DELETE FROM t …`, whose tables are named only where they are joined.
+fn from_twice(tokens: &[TokenWithSpan]) -> Option<(usize, Vec<Token>)> {
+    let second = (3..40).find(|index| bare_word(tokens.get(*index)).as_deref() == Some("from"))?;
+    let output = (3..second).find(|index| bare_word(tokens.get(*index)).as_deref() == Some("output"));
+    let named = tokens.get(2..output.unwrap_or(second))?;
+    let plain = tokens.get(2..second)?.iter().all(|token| {
+        is_plain(token) || token.token == Token::Mul || bare_word(Some(token)).as_deref() == Some("into")
+    });
+    plain.then(|| {
+        let mut new = vec![Token::make_keyword("DELETE")];
+        new.extend(named.iter().map(|token| token.token.clone()));
+        (second, new)
+    })
 }
 
 /// A line of the shell of `SQLite` that only tells, or says how the shell shows what it is told.
@@ -920,16 +1375,39 @@ fn parted(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
     changed.then_some(out)
 }
 
-/// How many tokens the hints at the start of `tokens` take, if words and numbers are all they are.
+/// How many tokens the hints at the start of `tokens` take, if words, numbers and names of hints are all they are.
 fn hints(tokens: &[TokenWithSpan]) -> Option<usize> {
-    let end = tokens.iter().position(|token| token.token == Token::RParen)?;
-    let plain = tokens.get(2..end)?.iter().all(|token| {
-        matches!(
-            token.token,
-            Token::Word(_) | Token::Number(..) | Token::Comma | Token::Eq
-        )
-    });
-    plain.then_some(end.saturating_add(1))
+    let mut depth = 0_usize;
+    for (index, token) in tokens.iter().enumerate().skip(1).take(64) {
+        match &token.token {
+            Token::LParen => depth = depth.saturating_add(1),
+            Token::RParen => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return Some(index.saturating_add(1));
+                }
+            }
+            Token::Word(_) => {
+                let word = bare_word(Some(token)).unwrap_or_default();
+                if STATEMENTS.contains(&word.as_str()) || names::LOCKING_HINTS.contains(&word.as_str()) {
+                    return None;
+                }
+                let called = tokens
+                    .get(index.saturating_add(1))
+                    .is_some_and(|next| next.token == Token::LParen);
+                if called && !matches!(word.as_str(), "hint" | "for" | "index" | "forceseek") {
+                    return None;
+                }
+            }
+            Token::Number(..)
+            | Token::Comma
+            | Token::Eq
+            | Token::SingleQuotedString(_)
+            | Token::NationalStringLiteral(_) => {}
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// `text` with the comments that `MySQL` and `MariaDB` execute (`/*!50000 … */`, `/*M! … */`) laid open, where there are any.
@@ -1039,9 +1517,19 @@ pub(super) fn fill_in(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut filled = false;
-    while let Some(at) = rest.find(['%', '{', '#', '$']) {
+    // What Metabase leaves out where nothing is given for it: `[[AND status = {{status}}]]`.
+    let optional = text.contains("[[") && text.contains("{{");
+    while let Some(at) =
+        rest.find(|c| matches!(c, '%' | '{' | '#' | '$') || optional && matches!(c, '[' | ']'))
+    {
         let (before, after) = rest.split_at_checked(at)?;
         out.push_str(before);
+        if optional && (after.starts_with("[[") || after.starts_with("]]")) {
+            out.push(' ');
+            rest = after.get(2..)?;
+            filled = true;
+            continue;
+        }
         if let Some((replacement, len)) = place_holder(after).or_else(|| template(after)) {
             out.push_str(replacement);
             rest = after.get(len..)?;
