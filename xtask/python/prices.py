@@ -686,6 +686,20 @@ def main():
                 models.append(line)
                 added.append((f"{provider.id}/{key}", rates["input"], rates["output"]))
 
+    # Models in AWS's regions for governments, which the source's rules take for those of other regions.
+    for key in sorted(litellm):
+        entry = litellm[key]
+        rates = litellm_rates(entry)
+        if not key.startswith("us-gov.") or not rates.get("input") or not rates.get("output"):
+            continue
+        line = {"provider": "aws", "model": key, "source": "litellm"}
+        for name, field in (("context_window", "max_input_tokens"), ("max_output_tokens", "max_output_tokens")):
+            if whole(entry, field) is not None:
+                line[name] = whole(entry, field)
+        line["prices"] = [rates]
+        models.append(line)
+        added.append((f"aws/{key}", rates["input"], rates["output"]))
+
     # A search has a price wherever the provider has one: that of its dearest model.
     for provider in providers:
         own = [line for line in models if line["provider"] == provider.id]
@@ -743,7 +757,8 @@ def main():
             kinds, modes = LITELLM[provider.id][0], ("chat", "responses")
             examples += [key for key, entry in litellm.items() if entry.get("litellm_provider") in kinds and entry.get("mode") in modes]
         for name in examples:
-            if name:
+            # The rules take these for models of other regions, which are cheaper.
+            if name and not name.startswith("us-gov."):
                 found = find(provider, name, by_id)
                 answer = "–\t–"
                 if found is not None and (found[0].id, found[1].id) in priced:
@@ -833,7 +848,8 @@ What is left has no price, and the call is refused. The rules are narrower than 
 asks only how a name begins or what is in it, what follows may be a version, a date, `latest`, `preview`, `exp`, `beta`,
 `it`, `instruct` or `chat`, and nothing else. So `claude-haiku-4-5-20251001` is found and `claude-haiku-4-5-turbo` is not: a
 dearer model would else be charged as its cheaper namesake. A fine-tuned model is found only by a rule that says `ft:`,
-and is refused where the source has none.
+and is refused where the source has none. A model in AWS's regions for governments (`us-gov.`, or an ARN of `aws-us-gov`) is dearer
+than elsewhere, which the source's rules do not tell apart: it has the price that litellm lists for it, or none.
 
 The date matters: a price may begin on a day, and a few hold only from one hour to another. Both are UTC.
 

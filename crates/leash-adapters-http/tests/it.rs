@@ -14,6 +14,8 @@
 mod bounds;
 #[path = "it/kills.rs"]
 mod kills;
+#[path = "it/laws.rs"]
+mod laws;
 #[path = "it/money.rs"]
 mod money;
 #[path = "it/requests.rs"]

@@ -303,13 +303,17 @@ mod tests {
     #[test]
     fn advice_is_bounded_by_all_that_its_model_can_read_and_write_each_time() {
         let own = listed("claude-haiku-4-5");
-        let advised = own.clone().with_advisor(std::sync::Arc::new(listed("claude-opus-4-5")));
+        let advised = own
+            .clone()
+            .with_advisor(std::sync::Arc::new(listed("claude-opus-4-5")));
         let mut call = call(0);
         call.max_server_tool_uses = Some(3);
         let without = bound(&call, &advised, None).unwrap().amount;
         let advice = |call: &ModelCall| {
             let amount = bound(call, &advised, None).unwrap().amount;
-            Usd::from_nanos(amount.as_nanos() - without.as_nanos()).unwrap().to_string()
+            Usd::from_nanos(amount.as_nanos() - without.as_nanos())
+                .unwrap()
+                .to_string()
         };
         let mut advisor = Advisor::new("claude-opus-4-5");
         call.advisor = Some(advisor.clone());
@@ -395,7 +399,10 @@ mod tests {
 
     #[test]
     fn a_model_that_draws_unasked_is_bounded_at_the_price_of_images() {
-        let price = PriceTable::embedded().price("google", "gemini-2.5-flash-image").cloned().unwrap();
+        let price = PriceTable::embedded()
+            .price("google", "gemini-2.5-flash-image")
+            .cloned()
+            .unwrap();
         let mut call = call(1_000_000);
         call.input = InputSize::Bytes(0);
         call.has_media = false;
@@ -417,15 +424,27 @@ mod tests {
             for (in_region, expected) in [(true, within), (false, outside)] {
                 call.in_region = in_region;
                 let of = |amount: Result<Usd, _>| amount.unwrap().to_string();
-                assert_eq!(of(bound(&call, price, None).map(|bound| bound.amount).map_err(|_| ())), expected);
-                assert_eq!(of(price.cost_of(&call, &usage).map_err(|_| ())), expected, "{model}");
+                assert_eq!(
+                    of(bound(&call, price, None)
+                        .map(|bound| bound.amount)
+                        .map_err(|_| ())),
+                    expected
+                );
+                assert_eq!(
+                    of(price.cost_of(&call, &usage).map_err(|_| ())),
+                    expected,
+                    "{model}"
+                );
             }
         }
     }
 
     #[test]
     fn uses_that_an_answer_does_not_count_are_charged_as_often_as_they_may_have_been() {
-        let price = PriceTable::embedded().price("openai", "gpt-4o-search-preview").cloned().unwrap();
+        let price = PriceTable::embedded()
+            .price("openai", "gpt-4o-search-preview")
+            .cloned()
+            .unwrap();
         let mut call = call(0);
         call.max_server_tool_uses = Some(2);
         let cost = |call: &ModelCall| price.cost_of(call, &Usage::default()).unwrap().to_string();

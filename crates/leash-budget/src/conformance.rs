@@ -272,11 +272,28 @@ pub async fn the_same_hold_twice_is_one(store: Arc<dyn BudgetStore>) {
     let hold = ledger.hold(6, std::slice::from_ref(&scope));
     assert!(ledger.granted(&hold).await && ledger.granted(&hold).await);
     assert_eq!(ledger.sums(&scope).await, (0, 6));
-    let other = Hold {
-        amount: usd(1),
+    // Of another amount, in another scope, in one more, over another time, under another cap.
+    let with = |scopes: &[Scope]| Hold {
+        scopes: scopes.into(),
         ..hold.clone()
     };
-    assert!(ledger.store.reserve(&other).await.is_err());
+    let wider = Scope {
+        cap: Some(usd(11)),
+        ..scope.clone()
+    };
+    for other in [
+        Hold {
+            amount: usd(1),
+            ..hold.clone()
+        },
+        with(&[ledger.scope(10)]),
+        with(&[scope.clone(), ledger.scope(10)]),
+        with(&[]),
+        with(&[scope.clone().per(Window::Month)]),
+        with(&[wider]),
+    ] {
+        assert!(ledger.store.reserve(&other).await.is_err(), "{other:?}");
+    }
     ledger.settle(&hold, 6).await;
     assert!(
         ledger.store.reserve(&hold).await.is_err(),

@@ -152,7 +152,10 @@ struct PricesEntry {
 struct Amount(Price);
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "an amount is a text in dollars, like `\"12.50\"`, or a whole number of nano-dollars"
+)]
 enum WrittenAmount {
     Nanos(u64),
     Dollars(String),
@@ -203,7 +206,11 @@ impl When {
             let day = MICROS_PER_MINUTE.saturating_mul(MINUTES_PER_DAY);
             let midnight = start.saturating_sub(start.rem_euclid(day));
             let today = midnight.saturating_add(within);
-            if today > start { today } else { today.saturating_add(day) }
+            if today > start {
+                today
+            } else {
+                today.saturating_add(day)
+            }
         });
         self.from
             .map(Timestamp::as_unix_micros)

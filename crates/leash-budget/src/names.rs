@@ -12,6 +12,9 @@ const REGIONS: [&str; 10] = [
 
 const ARN: &str = "arn:";
 
+/// How names of models begin that run in AWS's regions for governments, which are dearer than the others.
+const GOVERNMENT: &str = "us-gov.";
+
 /// `name` in lower case.
 pub(crate) fn lower(name: &str) -> Cow<'_, str> {
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) || !name.is_ascii() {
@@ -33,6 +36,10 @@ pub(crate) fn readings(name: &str, is_own: impl Fn(&str) -> bool) -> Vec<String>
         let Some(model) = in_arn(name) else {
             return found;
         };
+        if name.starts_with("arn:aws-us-gov:") && !model.starts_with(GOVERNMENT) {
+            found.push(format!("{GOVERNMENT}{model}"));
+            return found;
+        }
         bare = model;
         found.push(bare.to_owned());
     }
@@ -75,7 +82,7 @@ pub(crate) fn home(name: &str) -> Option<&'static str> {
     if name.starts_with(ARN) {
         return Some("aws");
     }
-    if name.starts_with("ft:") {
+    if name.starts_with("ft:") || name.starts_with("chatgpt-") {
         return Some("openai");
     }
     if name.starts_with("models/") || published(name).is_some() {
@@ -85,6 +92,7 @@ pub(crate) fn home(name: &str) -> Option<&'static str> {
         .iter()
         .find_map(|region| name.strip_prefix(region))
         .or_else(|| name.strip_prefix("global."))
+        .or_else(|| name.strip_prefix(GOVERNMENT))
         .unwrap_or(name);
     let (maker, _) = bare.split_once('.')?;
     MAKERS.contains(&maker).then_some("aws")
@@ -127,6 +135,11 @@ pub(crate) fn is_opaque(name: &str) -> bool {
     name.starts_with(ARN)
 }
 
+/// Whether only its own entry may price the name: the rules take a model in a region for governments for a cheaper one.
+pub(crate) fn is_apart(name: &str) -> bool {
+    name.starts_with(GOVERNMENT)
+}
+
 fn is_digits(text: &str, len: usize) -> bool {
     text.len() == len && text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -142,9 +155,12 @@ fn dashed(name: &str) -> Option<String> {
     Some(format!("{rest}-{year}-{month}-{day}"))
 }
 
-/// The name without `-latest`, `-20251001` or `-2025-10-01` at its end; `None` where it has none.
+/// The name without `-latest`, `@default`, `-20251001` or `-2025-10-01` at its end; `None` where it has none.
 fn undated(name: &str) -> Option<&str> {
-    if let Some(bare) = name.strip_suffix("-latest") {
+    if let Some(bare) = name
+        .strip_suffix("-latest")
+        .or_else(|| name.strip_suffix("@default"))
+    {
         return Some(bare);
     }
     let (rest, last) = name.rsplit_once('-')?;
@@ -235,6 +251,8 @@ mod tests {
             ("gemini-2.5-pro", None),
             ("gpt-4.1", None),
             ("claude-x", None),
+            ("us-gov.anthropic.claude-x", Some("aws")),
+            ("chatgpt-x", Some("openai")),
         ] {
             assert_eq!(home(name), expected, "{name}");
         }
@@ -250,6 +268,10 @@ mod tests {
                 "anthropic.claude-x"
             ]
         );
+        for name in ["anthropic.claude-x", "us-gov.anthropic.claude-x"] {
+            let arn = format!("arn:aws-us-gov:bedrock:us-gov-west-1::foundation-model/{name}");
+            assert_eq!(of(&arn)[0], "us-gov.anthropic.claude-x", "{name}");
+        }
         for hidden in [
             "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc",
             "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc",

@@ -330,7 +330,12 @@ impl Tariff {
 
     /// The dearer of both, for any call.
     fn dearer(&self, other: &Self) -> Self {
-        let mut starts: Vec<u64> = self.tiers.iter().chain(&other.tiers).map(|tier| tier.above_input_tokens).collect();
+        let mut starts: Vec<u64> = self
+            .tiers
+            .iter()
+            .chain(&other.tiers)
+            .map(|tier| tier.above_input_tokens)
+            .collect();
         starts.sort_unstable();
         starts.dedup();
         let tiers = starts.into_iter().map(|above_input_tokens| {
@@ -446,7 +451,8 @@ impl ModelPrice {
 
     /// How many percent the provider may add to the price of every token of `call`.
     pub(crate) fn surcharge_of(&self, call: &ModelCall) -> u8 {
-        call.surcharge_percent.max(if call.in_region { self.regional_percent } else { 0 })
+        call.surcharge_percent
+            .max(if call.in_region { self.regional_percent } else { 0 })
     }
 
     /// What `call` costs that used `usage`, as the provider said, with what it did not say and the call tells: the
@@ -489,7 +495,11 @@ impl ModelPrice {
     pub(crate) fn dearer(&self, other: &Self) -> Self {
         let tier = |name: ServiceTier| {
             let (own, others) = (self.tariff(name), other.tariff(name));
-            (name, own.unwrap_or(&self.standard).dearer(others.unwrap_or(&other.standard)))
+            (
+                name,
+                own.unwrap_or(&self.standard)
+                    .dearer(others.unwrap_or(&other.standard)),
+            )
         };
         let mut names: Vec<ServiceTier> = Vec::new();
         for (name, _) in self.service_tiers.iter().chain(&other.service_tiers) {

@@ -200,6 +200,9 @@ impl Provider {
 
     fn find(&self, name: &str) -> Option<usize> {
         self.exact.get(name).copied().or_else(|| {
+            if names::is_apart(name) {
+                return None;
+            }
             let rule = self.rules.iter().find(|(rule, _)| rule.matches_closely(name));
             rule.map(|(_, model)| *model)
         })
@@ -468,7 +471,10 @@ impl PriceTable {
 
     fn with_ceiling_for(mut self, provider: &str, model: Option<&str>, price: ModelPrice) -> Self {
         let listed = ListedModel::new(provider, model.unwrap_or("*"), price);
-        let key = (self.provider_id(&lower(provider)).into(), model.map(|model| lower(model).into()));
+        let key = (
+            self.provider_id(&lower(provider)).into(),
+            model.map(|model| lower(model).into()),
+        );
         Arc::make_mut(&mut self.ceilings).insert(key, listed);
         self.custom()
     }
@@ -529,7 +535,9 @@ impl PriceTable {
 
     fn named(&self, provider: &str, model: &str) -> Option<&ListedModel> {
         if !self.deployments.is_empty() {
-            let meant = self.deployments.get(&(self.provider_id(provider).into(), model.into()));
+            let meant = self
+                .deployments
+                .get(&(self.provider_id(provider).into(), model.into()));
             if let Some((of, model)) = meant {
                 return self
                     .listed_or_own(provider, model)
@@ -922,7 +930,11 @@ mod tests {
         ] {
             let price = listed.price_within(at(moment), hour);
             let of = |usage| price.cost(&usage).unwrap().to_string();
-            assert_eq!((of(million(1, 0)), of(million(0, 1))), (input.into(), output.into()), "{moment}");
+            assert_eq!(
+                (of(million(1, 0)), of(million(0, 1))),
+                (input.into(), output.into()),
+                "{moment}"
+            );
         }
         let constant = PriceTable::embedded();
         let constant = constant.find("openai", "gpt-4-turbo").unwrap();
@@ -996,6 +1008,12 @@ mod tests {
             ("aws", "global.anthropic.claude-haiku-4-5-20251001-v1:0", global),
             (
                 "aws",
+                "arn:aws-us-gov:bedrock:us-gov-west-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0",
+                "aws/us-gov.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            ),
+            ("google", "gemini-2.5-pro@default", "google/gemini-2.5-pro"),
+            (
+                "aws",
                 "arn:aws:bedrock:eu-west-1:123456789012:inference-profile/eu.anthropic.claude-haiku-4-5-20251001-v1:0",
                 regional,
             ),
@@ -1031,6 +1049,12 @@ mod tests {
             ("openai", "ft:gpt-5-2025-08-07:acme::abc123"),
             ("openai", "gpt-4o-turbo"),
             ("openrouter", "openai/gpt-oss-20b:free"),
+            ("openrouter", "openai/gpt-4o:online"),
+            ("openrouter", "openai/gpt-4o:nitro"),
+            ("openai", " gpt-4o"),
+            ("openai", "gpt-4o "),
+            ("aws", "us-gov.anthropic.claude-of-tomorrow-v1:0"),
+            ("aws", "us-gov.anthropic.claude-3-haiku-20240307-v1:0"),
             (
                 "aws",
                 "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/claude-haiku-4-5-20251001",
@@ -1048,6 +1072,7 @@ mod tests {
         for (name, expected) in [
             ("gpt-4o", Some("openai/gpt-4o")),
             ("o3", Some("openai/o3")),
+            ("chatgpt-4o-latest", Some("openai/chatgpt-4o-latest")),
             ("claude-haiku-4-5-20251001", Some("anthropic/claude-haiku-4-5")),
             ("openai/gpt-4o", Some("openai/gpt-4o")),
             ("gemini-2.5-flash", Some("google/gemini-2.5-flash")),

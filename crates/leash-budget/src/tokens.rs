@@ -50,8 +50,13 @@ impl TokenCounter for TiktokenCounter {
 #[cfg(feature = "tiktoken")]
 fn is_openai(model: &str) -> bool {
     let bare = model.strip_prefix("ft:").unwrap_or(model);
-    let reasons = bare.strip_prefix('o').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
-    reasons || ["gpt-", "chatgpt-", "codex-"].into_iter().any(|start| bare.starts_with(start))
+    let reasons = bare
+        .strip_prefix('o')
+        .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+    reasons
+        || ["gpt-", "chatgpt-", "codex-"]
+            .into_iter()
+            .any(|start| bare.starts_with(start))
 }
 
 /// The tokens of all texts in `json`, names of members among them, and a byte each for what stands between.
@@ -60,9 +65,9 @@ fn within(json: &serde_json::Value, of: &impl Fn(&str) -> Option<u64>) -> Option
     use serde_json::Value;
     match json {
         Value::String(text) => of(text)?.checked_add(2),
-        Value::Array(items) => items
-            .iter()
-            .try_fold(2_u64, |sum, item| sum.checked_add(within(item, of)?)?.checked_add(1)),
+        Value::Array(items) => items.iter().try_fold(2_u64, |sum, item| {
+            sum.checked_add(within(item, of)?)?.checked_add(1)
+        }),
         Value::Object(members) => members.iter().try_fold(2_u64, |sum, (name, value)| {
             let named = of(name)?.checked_add(within(value, of)?)?;
             sum.checked_add(named)?.checked_add(4)
@@ -89,14 +94,27 @@ mod tests {
     #[test]
     fn what_escapes_stand_for_is_in_the_count() {
         let bpe = tiktoken_rs::bpe_for_model("gpt-4o").unwrap();
-        for text in ["\u{c}rac", "\text", "\nabla", "\rightarrow", "\u{8}egin", "\"", "\\", "\t\n", "\u{1}"] {
+        for text in [
+            "\u{c}rac",
+            "\text",
+            "\nabla",
+            "\rightarrow",
+            "\u{8}egin",
+            "\"",
+            "\\",
+            "\t\n",
+            "\u{1}",
+        ] {
             let text = text.repeat(500);
             let json = serde_json::json!({ "content": text }).to_string();
             let shown = u64::try_from(bpe.count_ordinary(&text)).unwrap();
             let value: serde_json::Value = serde_json::from_str(&json).unwrap();
             let of = |text: &str| u64::try_from(bpe.count_ordinary(text)).ok();
             assert!(within(&value, &of).unwrap() > shown, "{text:.5}");
-            assert!(TiktokenCounter.count("openai", "gpt-4o", &json).unwrap() > shown, "{text:.5}");
+            assert!(
+                TiktokenCounter.count("openai", "gpt-4o", &json).unwrap() > shown,
+                "{text:.5}"
+            );
         }
     }
 
@@ -105,7 +123,13 @@ mod tests {
         for model in ["deepseek-v4-flash", "our-own", "ox", "claude-haiku-4-5"] {
             assert_eq!(TiktokenCounter.count("openai", model, "hi"), None, "{model}");
         }
-        for model in ["gpt-6-sol", "ft:gpt-4o:acme::1", "o3", "o9-mini", "chatgpt-4o-latest"] {
+        for model in [
+            "gpt-6-sol",
+            "ft:gpt-4o:acme::1",
+            "o3",
+            "o9-mini",
+            "chatgpt-4o-latest",
+        ] {
             assert!(TiktokenCounter.count("openai", model, "hi").is_some(), "{model}");
         }
     }

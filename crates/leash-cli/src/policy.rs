@@ -97,11 +97,7 @@ fn read_policy(path: &Path) -> Result<Policy, Failure> {
                 .as_bytes()
                 .get(..error.utf8_error().valid_up_to())
                 .unwrap_or_default();
-            let line = good
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count()
-                .saturating_add(1);
+            let line = good.split(|byte| *byte == b'\n').count();
             return Err(wrong(&format!("line {line}: not UTF-8")));
         }
     };

@@ -153,7 +153,8 @@ pub fn deployment(path: &str) -> Option<&str> {
 #[must_use]
 pub fn is_regional(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    host.strip_suffix(".api.openai.com").is_some_and(|region| !region.is_empty())
+    host.strip_suffix(".api.openai.com")
+        .is_some_and(|region| !region.is_empty())
 }
 
 /// The segments of a path that has one reading.
@@ -209,7 +210,11 @@ mod tests {
             deployment("/openai/deployments/gpt-5.1/chat/completions"),
             Some("gpt-5.1")
         );
-        for path in ["/v1/messages", "/deployments/cheap/v1/chat/completions", "/deployments/cheap/v1/messages"] {
+        for path in [
+            "/v1/messages",
+            "/deployments/cheap/v1/chat/completions",
+            "/deployments/cheap/v1/messages",
+        ] {
             assert_eq!(deployment(path), None, "{path}");
         }
     }

@@ -183,7 +183,7 @@ const RESPONSES_MEMBERS: &[&str] = &[
 /// Members by which a request names other models that may answer in the place of its own.
 ///
 /// # Source
-/// Anthropic documentation, *Refusals and fallback*; documentation of `OpenRouter`, *Model routing*, and of LiteLLM,
+/// Anthropic documentation, *Refusals and fallback*; documentation of `OpenRouter`, *Model routing*, and of `LiteLLM`,
 /// *Fallbacks*.
 const OTHER_MODELS: [&str; 3] = ["fallbacks", "models", "fallback_models"];
 
@@ -793,7 +793,9 @@ impl Scan {
     /// A tool that is offered from here on, which may be defined here.
     fn tool_addition(&mut self, part: &Members<'_>) -> Result<(), WireError> {
         self.add(TOOL_PROMPT_TOKENS);
-        let Some(tool) = part.get("tool") else { return Ok(()) };
+        let Some(tool) = part.get("tool") else {
+            return Ok(());
+        };
         let tool = Members::parse(tool.get())?;
         match tool.str("type")?.as_deref() {
             Some("tool_reference" | "mcp_tool_reference" | "mcp_toolset_reference") => Ok(()),
@@ -866,7 +868,9 @@ impl Scan {
                     // What is only named lies at the provider, and so does reasoning that is not handed over.
                     let holds = match kind.as_deref() {
                         Some("reasoning") => item.has("encrypted_content") || item.get("id").is_none(),
-                        Some("function_call_output" | "custom_tool_call_output") => item.get("output").is_some(),
+                        Some("function_call_output" | "custom_tool_call_output") => {
+                            item.get("output").is_some()
+                        }
                         _ => item.get("content").is_some(),
                     };
                     if !holds {
@@ -951,7 +955,9 @@ impl Scan {
         let model = tool.str("model")?.filter(|model| !model.is_empty());
         let model = model.ok_or(WireError::field("`model` of the adviser is missing"))?;
         if model.len() > MAX_NAME_BYTES {
-            return Err(WireError::limit("the name of the adviser's model is longer than the limit"));
+            return Err(WireError::limit(
+                "the name of the adviser's model is longer than the limit",
+            ));
         }
         if self.advisor.is_some() {
             return Err(WireError::new(
@@ -989,7 +995,9 @@ impl Scan {
         match &*kind {
             "function" | "custom" => {}
             "namespace" => {
-                let Some(tools) = tool.get("tools") else { return Ok(()) };
+                let Some(tools) = tool.get("tools") else {
+                    return Ok(());
+                };
                 for one in raw::parse::<Vec<Members<'_>>>(tools.get())? {
                     self.add(PER_ITEM_TOKENS);
                     let kind = one.str("type")?.unwrap_or_default();
@@ -1045,7 +1053,13 @@ const FIRST_WITH_CODE: u32 = 20_260_209;
 /// Anthropic documentation, *Tool reference*: `bash_*`, `browser_toolset_*`, `text_editor_*`, `computer_*` and `memory_*` run
 /// at the client, all other typed tools at Anthropic.
 pub(crate) fn runs_at_anthropic(kind: &str) -> bool {
-    let at_client = ["bash_", "browser_toolset_", "text_editor_", "computer_", "memory_"];
+    let at_client = [
+        "bash_",
+        "browser_toolset_",
+        "text_editor_",
+        "computer_",
+        "memory_",
+    ];
     !matches!(kind, "" | "custom") && !at_client.into_iter().any(|prefix| kind.starts_with(prefix))
 }
 

@@ -154,7 +154,8 @@ pub(crate) fn item_call(item: &RawValue) -> Result<Option<ItemCall>, WireError> 
 /// Whether an Anthropic content block says that Anthropic ran code.
 pub(crate) fn ran_code(block: &Members<'_>) -> bool {
     let of = |name| block.str(name).ok().flatten();
-    of("type").as_deref() == Some("server_tool_use") && of("name").is_some_and(|name| name.ends_with("code_execution"))
+    of("type").as_deref() == Some("server_tool_use")
+        && of("name").is_some_and(|name| name.ends_with("code_execution"))
 }
 
 /// What the provider ran by an answer's items, of what it bills apiece. Of an image nobody says here what it cost.
@@ -162,7 +163,9 @@ pub(crate) fn searches(items: &[&RawValue]) -> Searches {
     let mut searches = Searches::default();
     let mut containers: BTreeSet<String> = BTreeSet::new();
     for item in items {
-        let Ok(item) = Members::parse(item.get()) else { continue };
+        let Ok(item) = Members::parse(item.get()) else {
+            continue;
+        };
         let container = |members: &Members<'_>| {
             let id = members.str("container_id").ok().flatten();
             id.unwrap_or_default().into_owned()
@@ -177,7 +180,11 @@ pub(crate) fn searches(items: &[&RawValue]) -> Searches {
             Some("shell_call") => {
                 let place = item.get("environment").map(|place| Members::parse(place.get()));
                 if let Some(Ok(place)) = place
-                    && place.str("type").ok().flatten().is_some_and(|kind| kind != "local")
+                    && place
+                        .str("type")
+                        .ok()
+                        .flatten()
+                        .is_some_and(|kind| kind != "local")
                 {
                     containers.insert(container(&place));
                 }

@@ -85,7 +85,12 @@ impl Report {
 
     /// Whether it says that nothing came out, or that nothing went in.
     pub(crate) fn denies_use(&self) -> bool {
-        let cached = [self.cache_read, self.cache_write, self.cache_write_5m, self.cache_write_1h];
+        let cached = [
+            self.cache_read,
+            self.cache_write,
+            self.cache_write_5m,
+            self.cache_write_1h,
+        ];
         let is_without_input = self.input == Some(0) && cached.iter().all(|count| count.unwrap_or(0) == 0);
         self.output == Some(0) || is_without_input
     }
@@ -409,7 +414,10 @@ mod tests {
                 {{"type":"message","input_tokens":90,"output_tokens":15}}]}}"#
             )
         };
-        let usage = anthropic(&raw(&text("advisor_message"))).unwrap().usage().unwrap();
+        let usage = anthropic(&raw(&text("advisor_message")))
+            .unwrap()
+            .usage()
+            .unwrap();
         assert_eq!((usage.input_tokens, usage.output_tokens), (100, 20));
         let advice = Advice {
             input_tokens: 801,

@@ -202,3 +202,86 @@ async fn inference_in_one_country_is_charged_what_it_costs() {
     // 1.1 times (0.001 + 0.005).
     world.spent("0.0066").await;
 }
+
+/// A request that lets its model ask `advisor`.
+fn advised(advisor: &str) -> Value {
+    let mut asked = ask(MESSAGES, "hi", false);
+    asked["tools"] =
+        json!([{"type": "advisor_20260301", "name": "advisor", "model": advisor, "max_uses": 2}]);
+    asked
+}
+
+#[tokio::test]
+async fn advice_is_bounded_and_charged_at_the_price_of_who_gives_it() {
+    let world = world(|fw| fw.budget_usd(50.0)).await;
+    let mut answer: Value = serde_json::from_str(&anthropic::message("hello", 1_000, 1_000)).unwrap();
+    answer["usage"]["iterations"] = json!([
+        {"type": "message", "input_tokens": 1_000, "output_tokens": 1_000},
+        {"type": "advisor_message", "model": "claude-opus-4-5", "input_tokens": 10_000, "output_tokens": 2_000},
+    ]);
+    world.provider.always(Reply::json(answer.to_string()));
+    send(&world, MESSAGES, &advised("claude-opus-4-5")).await;
+    // 0.001 + 0.005, and 0.05 + 0.05 for the advice.
+    world.spent("0.106").await;
+    // Twice all that the adviser can read and write is more than two dollars.
+    let narrow = crate::support::world(|fw| fw.budget_usd(6.0)).await;
+    let refused = narrow.post(MESSAGES, &advised("claude-opus-4-5")).send().await;
+    assert_eq!(rule_of(refused), "budget:pre_call_estimate");
+    let unpriced = world.post(MESSAGES, &advised("claude-of-tomorrow")).send().await;
+    assert_eq!(rule_of(unpriced), "budget:no_price");
+}
+
+#[tokio::test]
+async fn what_is_not_known_is_refused_unless_it_has_a_ceiling_and_a_price() {
+    let mut draws = ask(RESPONSES, "hi", false);
+    draws["tools"] = json!([{"type": "image_generation"}]);
+    let mut unknown = ask(CHAT, "hi", false);
+    unknown["plugins"] = json!([{"id": "web"}]);
+    let strict = world(|fw| fw.budget_usd(50.0)).await;
+    let without_price = world(|fw| fw.budget_usd(50.0).max_server_tool_uses(2)).await;
+    for (path, body) in [(RESPONSES, &draws), (CHAT, &unknown)] {
+        for world in [&strict, &without_price] {
+            assert_eq!(rule_of(world.post(path, body).send().await), "budget:no_bound");
+            assert!(world.provider.requests().is_empty());
+        }
+    }
+    let prices = leash_budget::PriceTable::embedded()
+        .with_file(r#"{"models": [{"provider": "openai", "model": "gpt-5", "context_window": 400000, "prices": [{"input": "1", "output": "10", "other_tool": "250000", "web_search": "10000"}]}]}"#)
+        .unwrap();
+    let world = world(|fw| fw.budget_usd(50.0).max_server_tool_uses(2).prices(prices)).await;
+    let mut answer: Value = serde_json::from_str(&responses::answer("hello", 1_000, 1_000)).unwrap();
+    let items = answer["output"].as_array_mut().unwrap();
+    items.push(json!({"type": "image_generation_call", "id": "ig_1", "result": "aGk="}));
+    world.provider.always(Reply::json(answer.to_string()));
+    send(&world, RESPONSES, &draws).await;
+    // 0.001 + 0.01, and a quarter for the picture.
+    world.spent("0.261").await;
+}
+
+#[tokio::test]
+async fn searches_that_a_chat_completion_does_not_count_are_charged_as_often_as_they_may_run() {
+    let world = world(|fw| fw.budget_usd(50.0).max_server_tool_uses(2)).await;
+    world
+        .provider
+        .always(Reply::json(chat::answer("hello", 1_000, 1_000)));
+    let mut searches = ask(CHAT, "hi", false);
+    searches["model"] = json!("gpt-4o-search-preview");
+    send(&world, CHAT, &searches).await;
+    // 0.0025 + 0.01, and two searches at 0.025.
+    world.spent("0.0625").await;
+}
+
+#[tokio::test]
+async fn a_request_that_names_other_models_to_answer_is_refused() {
+    let world = world(|fw| fw).await;
+    for (path, member) in [
+        (MESSAGES, json!([{"model": "claude-opus-5-5"}])),
+        (MESSAGES, json!("default")),
+        (CHAT, json!(["o1-pro"])),
+    ] {
+        let mut body = ask(path, "hi", false);
+        body["fallbacks"] = member;
+        assert_eq!(rule_of(world.post(path, &body).send().await), "wire");
+    }
+    assert!(world.provider.requests().is_empty());
+}

@@ -264,7 +264,7 @@ async fn only_a_request_that_writes_the_cache_is_bounded_by_its_price() {
     };
     let mut costs = Vec::new();
     for body in [
-        with("padding______"),
+        with("billing_policy"),
         with("cache_control"),
         with("cache\\u005fcontrol"),
     ] {

@@ -670,6 +670,21 @@ pub async fn an_event_is_forgotten_when_its_time_has_passed(subject: Subject) {
     assert_eq!(counted("2026-11-22T11:00:00Z").await, (2, false));
     assert_eq!(counted("2026-11-22T12:01:40Z").await, (2, true));
     assert_eq!(counted("2026-11-22T12:02:00Z").await, (2, true));
+    // What comes while the clock is back counts as long as if it had come last.
+    let hit = Hit {
+        key: ScopeKey::session(&ledger.ids.session()),
+        ..hit
+    };
+    let counted = async |moment: &str| {
+        (subject.set_clock)(at(moment));
+        let hits = ledger.store.hit(&hit).await.unwrap();
+        (hits.count, hits.is_allowed)
+    };
+    assert_eq!(counted("2026-11-22T14:00:00Z").await, (1, true));
+    assert_eq!(counted("2026-11-22T13:30:00Z").await, (2, true));
+    assert_eq!(counted("2026-11-22T13:45:00Z").await, (2, false));
+    assert_eq!(counted("2026-11-22T14:00:59.999999Z").await, (2, false));
+    assert_eq!(counted("2026-11-22T14:01:00Z").await, (1, true));
 }
 
 /// A long random history of every operation, with a clock that jumps forward and back over the edges of the calendar, answers

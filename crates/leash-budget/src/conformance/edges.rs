@@ -237,7 +237,7 @@ pub async fn a_grant_that_many_end_at_once_is_charged_once(store: Arc<dyn Budget
                     let mut spent = 0;
                     for turn in 0..12 {
                         if task % 3 == 0 && turn > task + round * 2 {
-                            grant.give_back(&*ledger.store).await.unwrap();
+                            grant.give_back(&*ledger.store, false).await.unwrap();
                             continue;
                         }
                         let hold = ledger.hold(3 + task, &[grant.scope()]);
@@ -255,7 +255,7 @@ pub async fn a_grant_that_many_end_at_once_is_charged_once(store: Arc<dyn Budget
         for task in tasks {
             spent += task.await.unwrap();
         }
-        grant.give_back(&*ledger.store).await.unwrap();
+        grant.give_back(&*ledger.store, false).await.unwrap();
         assert_eq!(ledger.sums(&grant.scope()).await, (spent, 0));
         let (charged, reserved) = ledger.sums(&parent).await;
         assert!((spent..=400).contains(&charged), "{spent} {charged}");

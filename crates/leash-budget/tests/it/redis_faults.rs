@@ -203,6 +203,23 @@ async fn a_server_that_was_emptied_refuses_everything_and_a_budget_begun_in_it_i
     }
 }
 
+/// It is the name of a life that tells, not how much was written in it.
+#[tokio::test]
+async fn a_new_life_is_noticed_also_by_who_has_seen_little_of_the_former() {
+    let server = Server::start(QUICK);
+    let idle = RedisStore::init(&server.url(), patient()).await.unwrap();
+    let other = RedisStore::open(&server.url(), patient()).await.unwrap();
+    let scope = scope("lives", 100);
+    other.restore(&[]).await.unwrap();
+    for _ in 0..20 {
+        assert!(granted(&other, &hold(1, &scope)).await);
+    }
+    assert_eq!(refusal(&idle, &scope).await, StoreErrorKind::Generation);
+    let read = idle.balances(std::slice::from_ref(&scope)).await.unwrap_err();
+    assert_eq!(read.kind(), StoreErrorKind::Generation);
+    assert_eq!(sums(&other, &scope).await, (0, 20));
+}
+
 #[cfg(feature = "redis-cluster")]
 #[tokio::test]
 async fn while_its_slot_moves_to_another_node_a_budget_refuses_and_then_goes_on() {
@@ -215,7 +232,9 @@ async fn while_its_slot_moves_to_another_node_a_budget_refuses_and_then_goes_on(
     let [from, to] = nodes.as_slice() else {
         unreachable!()
     };
-    let _: String = from.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+    // Both have slots, so both are told the scripts.
+    let _: String = from.ask(&["CLUSTER", "ADDSLOTSRANGE", "1", "16383"]).await;
+    let _: String = to.ask(&["CLUSTER", "ADDSLOTS", "0"]).await;
     let bus: Vec<String> = to.ask(&["CONFIG", "GET", "cluster-port"]).await;
     let _: String = from
         .ask(&["CLUSTER", "MEET", "127.0.0.1", &to.port.to_string(), &bus[1]])

@@ -241,3 +241,16 @@ async fn a_reset_after_the_clock_went_back_is_not_undone_by_a_late_settlement() 
     let (spent, _) = sums(&store, &team(0)).await;
     assert!(spent >= 70, "{spent}");
 }
+
+/// It is the name of a life that tells, not how much was written in it.
+#[tokio::test]
+async fn a_new_life_is_noticed_also_by_who_has_seen_little_of_the_former() {
+    let path = fresh_path();
+    let (idle, other) = (at(&path, system()).await, at(&path, system()).await);
+    other.restore(&[]).await.unwrap();
+    for _ in 0..20 {
+        assert!(granted(&other, &new_hold(1, &[team(100)])).await);
+    }
+    assert!(is_lost(&idle).await);
+    assert!(!is_lost(&other).await);
+}

@@ -229,7 +229,7 @@ fn a_policy_is_refused_with_its_file_line_and_key() {
         assert_eq!((ran.code, ran.text()), (1, ""));
         assert!(ran.stderr.contains(told), "{}", ran.stderr);
     }
-    let ran = check(&[b'#'; 2 << 20]);
+    let ran = check(&vec![b'#'; 2 << 20]);
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("longer than 1 MiB"), "{}", ran.stderr);
     assert_eq!(check(b"rules = []").code, 0);

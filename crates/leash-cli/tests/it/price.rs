@@ -92,6 +92,24 @@ fn a_call_costs_its_list_price() {
             "gpt-4o",
             "1.25",
         ),
+        (
+            "chatgpt-4o-latest --input 1000000",
+            "openai",
+            "chatgpt-4o-latest",
+            "5.00",
+        ),
+        (
+            "us-gov.anthropic.claude-sonnet-4-5-20250929-v1:0 --input 1000000",
+            "aws",
+            "us-gov.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "3.60",
+        ),
+        (
+            "claude-haiku-4-5@20251001 --provider vertex_ai --input 1000000",
+            "google",
+            "claude-haiku-4-5",
+            "1.00",
+        ),
         // Above 200,000 tokens the whole call costs more.
         (
             "claude-sonnet-4-5 --input 200001 --output 10",
@@ -206,6 +224,54 @@ fn prices_of_ones_own_go_first_and_the_version_says_so() {
     assert_eq!(broken.code, 1);
     assert!(broken.stderr.contains("prices.json"), "{}", broken.stderr);
     assert_eq!(run(&["price", "tiny", "--prices", "/no/such/file"]).code, 1);
+}
+
+#[test]
+fn a_broken_price_file_is_an_error_that_names_the_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("prices.json");
+    let path = path.to_str().unwrap();
+    let model = |prices: &str| {
+        format!("{{\"models\": [\n {{\"provider\": \"p\", \"model\": \"m\", \"prices\": [{prices}]}}]}}")
+    };
+    for (text, place, what) in [
+        (model(r#"{"inputt": "1"}"#), "line 2", "`inputt`"),
+        (
+            model(r#"{"input": 1.5}"#),
+            "line 2",
+            "an amount is a text in dollars",
+        ),
+        (model(r#"{"input": "1,5"}"#), "line 2", "an amount of dollars"),
+        (model(""), "`p/m`", "needs a price"),
+        (
+            model(r#"{"input": "1", "from": "soon"}"#),
+            "`p/m`",
+            "a day is written",
+        ),
+        (
+            model(r#"{"input": "1", "service_tiers": {"gold": {}}}"#),
+            "`p/m`",
+            "`gold`",
+        ),
+        (
+            r#"{"ceilings": [{"provider": "p", "input": "1"}]}"#.to_owned(),
+            "line 1",
+            "`output`",
+        ),
+        (
+            r#"{"deployments": [{"provider": "azure", "name": "x", "is": "y"}]}"#.to_owned(),
+            "`x`",
+            "`openai/gpt-4o`",
+        ),
+    ] {
+        fs::write(path, &text).unwrap();
+        let ran = run(&["price", "gpt-4o", "--input", "1", "--prices", path]);
+        assert_eq!(ran.code, 1, "{text}");
+        assert!(ran.stdout.is_empty(), "{text}");
+        for part in ["prices.json", place, what] {
+            assert!(ran.stderr.contains(part), "{text}: {}", ran.stderr);
+        }
+    }
 }
 
 #[test]

@@ -383,7 +383,9 @@ async fn what_a_killed_process_had_under_way_is_charged_and_logged_by_another() 
     let logged = logs[0].cost().checked_add(logs[1].cost()).unwrap();
     assert_eq!(logged, usd("0.50"), "the logs account for every cent");
     // It is confirmed, so nobody is given it again.
-    let late = store.with_clock(Arc::new(Ahead(CONFIRM_WITHIN * 3)));
+    let late = open(&server.url())
+        .await
+        .with_clock(Arc::new(Ahead(CONFIRM_WITHIN * 3)));
     assert_eq!(late.expire(10).await.unwrap(), []);
 }
 

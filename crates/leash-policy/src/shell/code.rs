@@ -130,7 +130,11 @@ fn literals(code: &str) -> (Vec<Literal>, String) {
     (found, between)
 }
 
-const EXECUTES: [&str; 37] = [
+const EXECUTES: [&str; 41] = [
+    "do script",
+    "Bun.$",
+    "Bun.spawn",
+    "$`",
     "shell-command",
     "call-process",
     "start-process",
@@ -170,7 +174,10 @@ const EXECUTES: [&str; 37] = [
     "sh(",
 ];
 
-const DELETES: [&str; 25] = [
+const DELETES: [&str; 28] = [
+    "file delete",
+    "delete-directory",
+    "delete-file",
     ").rm(",
     "rmtree",
     "remove(",
@@ -290,7 +297,7 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
     let executes = has(code, &EXECUTES)
         || found
             .iter()
-            .any(|literal| literal.backquoted && matches!(program, "perl" | "ruby" | "php"));
+            .any(|literal| literal.backquoted && matches!(program, "perl" | "ruby" | "php" | "julia"));
     let dynamic = has(
         code,
         &[
@@ -329,6 +336,14 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
             "pack(",
         ],
     );
+    // `open(F, "|sh")`
+    let executes = executes
+        || program == "perl"
+            && code.contains("open")
+            && found.iter().any(|literal| {
+                let text = literal.text.trim();
+                text.len() > 1 && (text.starts_with('|') || text.ends_with('|'))
+            });
     // A name that is put together and then looked up.
     let executes = executes
         || dynamic
@@ -445,7 +460,8 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
             "kill 9, -1",
             "kill 'KILL', -1",
         ],
-    ) {
+    ) || code.contains("kill(") && code.replace(' ', "").contains(",-1)")
+    {
         return Err(Stop::Danger("kills every process"));
     }
     for literal in &found {
@@ -483,6 +499,18 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
     {
         return Err(Stop::Danger("sends data out"));
     }
+    // Tcl quotes no names.
+    if matches!(program, "tclsh" | "expect") {
+        for (_, rest) in code.lines().filter_map(|line| line.split_once("file delete")) {
+            for path in rest
+                .split_whitespace()
+                .filter(|word| !word.starts_with('-'))
+                .take(16)
+            {
+                machine.judge_removal(path.trim_matches(['"', '}', ']', '{']), true)?;
+            }
+        }
+    }
     // Perl's `<*.c>` is a list of names.
     if program == "perl" && code.contains("unlink") {
         for (at, _) in code.match_indices('<').take(16) {
@@ -506,7 +534,9 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
             }
         }
     }
-    let deletes = has(code, &DELETES) || (program == "perl" && code.contains("unlink"));
+    let deletes = has(code, &DELETES)
+        || (program == "julia" && code.contains("rm("))
+        || (program == "perl" && code.contains("unlink"));
     if deletes {
         let mut any = false;
         for literal in &found {
@@ -565,7 +595,39 @@ pub(super) fn judge(machine: &mut Machine<'_>, program: &str, code: &str) -> Res
             machine.judge_write(target.trim(), None)?;
         }
     }
-    if has(code, &WRITES) {
+    // The mode of an `open`, in whichever quotes.
+    let opens = found.iter().any(|literal| {
+        matches!(
+            literal.text.as_str(),
+            "w" | "wb"
+                | "w+"
+                | "wb+"
+                | "w+b"
+                | "a"
+                | "ab"
+                | "a+"
+                | "r+"
+                | "r+b"
+                | "rb+"
+                | "x"
+                | "xb"
+                | ">"
+                | ">>"
+                | "+<"
+                | "+>"
+        )
+    });
+    if opens || has(code, &WRITES) || code.contains(".write(") {
+        // A file of the home folder, by its name alone.
+        if has(code, &["home()", "HOME", "homedir", "expanduser", "Dir.home"]) {
+            for literal in &found {
+                if literal.text.starts_with('.') && literal.text.len() > 3 && !literal.text.contains(' ') {
+                    machine.judge_write(&format!("~/{}", literal.text), None)?;
+                }
+            }
+        }
+    }
+    if opens || has(code, &WRITES) {
         for literal in &found {
             let text = literal.text.as_str();
             if text.starts_with(['/', '~']) && !text.contains(' ') {

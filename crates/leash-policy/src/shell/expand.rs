@@ -115,7 +115,7 @@ impl Machine<'_> {
                 }
                 Piece::Arith(inner) => {
                     let text = self.text(inner)?;
-                    let value = self.arithmetic(&text);
+                    let value = self.arithmetic(&text)?;
                     fields.push(&value);
                 }
                 Piece::Process { write, script } => {
@@ -246,7 +246,19 @@ impl Machine<'_> {
                     self.expand_word(word, quoted, fields)?;
                 }
             }
-            ParamOp::Error | ParamOp::Transform(b'Q' | b'E' | b'P' | b'A' | b'a' | b'K' | b'k') => {
+            // It stops where the variable is empty: what follows is below a folder that somebody named.
+            ParamOp::Error => {
+                let plain = if plain == mark(marks::ENV) {
+                    mark(marks::HARMLESS).to_owned()
+                } else {
+                    plain
+                };
+                self.add(&plain, quoted, fields);
+            }
+            ParamOp::Transform(what @ (b'Q' | b'E' | b'P' | b'A' | b'a' | b'K' | b'k')) => {
+                if *what == b'P' {
+                    self.prompt(&plain)?;
+                }
                 self.add(&plain, quoted, fields);
             }
             ParamOp::Transform(what @ (b'U' | b'u' | b'L')) => {
@@ -289,8 +301,11 @@ impl Machine<'_> {
                     None => None,
                 };
                 let source = self.literal_environment(&param.name).map_or(plain, str::to_owned);
-                let offset = self.arithmetic(&offset);
-                let length = length.map(|length| self.arithmetic(&length));
+                let offset = self.arithmetic(&offset)?;
+                let length = match length {
+                    Some(length) => Some(self.arithmetic(&length)?),
+                    None => None,
+                };
                 let text = substring(&source, &offset, length.as_deref());
                 self.add(&text, quoted, fields);
             }
@@ -340,7 +355,7 @@ impl Machine<'_> {
             return Ok(values);
         }
         let index = self.text(index)?;
-        let index = self.arithmetic(&index);
+        let index = self.arithmetic(&index)?;
         let values = values.unwrap_or_default();
         let found = match index.parse::<usize>() {
             Ok(at) => values.get(at).cloned().unwrap_or_default(),
@@ -363,6 +378,7 @@ impl Machine<'_> {
 
     /// The values of the variable `name`.
     fn variable(&self, name: &str) -> Option<Vec<String>> {
+        let name = self.env.refs.get(name).map_or(name, String::as_str);
         if let Some(var) = self.env.vars.get(name) {
             return Some(var.value(self.choice).to_vec());
         }
@@ -403,6 +419,8 @@ impl Machine<'_> {
             return Err(Stop::Refuse("has too many variables"));
         }
         let may = self.conditional > 0;
+        let target = self.env.refs.get(name).cloned();
+        let name = target.as_deref().unwrap_or(name);
         let var = self.env_mut().vars.entry(name.to_owned()).or_insert_with(|| Var {
             alternatives: Vec::new(),
         });
@@ -476,24 +494,67 @@ impl Machine<'_> {
     }
 
     /// The value of an arithmetic expression of literal numbers; a mark for any other.
-    pub(super) fn arithmetic(&mut self, text: &str) -> String {
+    pub(super) fn arithmetic(&mut self, text: &str) -> Result<String> {
         let text = text.trim();
         if !text.is_empty()
             && text.len() < 20
             && text.bytes().all(|byte| byte.is_ascii_digit())
             && !text.starts_with('0')
         {
-            return text.to_owned();
+            return Ok(text.to_owned());
         }
-        Arithmetic {
+        self.evaluate(text)?;
+        Ok(Arithmetic {
             text: text.as_bytes(),
             at: 0,
             machine: self,
             depth: 0,
         }
         .whole()
-        .map_or_else(|| mark(marks::OUTPUT).to_owned(), |value| value.to_string())
+        .map_or_else(|| mark(marks::OUTPUT).to_owned(), |value| value.to_string()))
     }
+
+    /// What a shell runs when it evaluates `text` as a number or as the name of a variable: the substitutions in
+    /// subscripts, in the text and in the variables that it names.
+    pub(super) fn evaluate(&mut self, text: &str) -> Result<()> {
+        self.evaluate_one(text)?;
+        if self.env.vars.is_empty() {
+            return Ok(());
+        }
+        let named: Vec<String> = text
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .filter(|name| name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
+            .take(64)
+            .filter_map(|name| self.env.vars.get(name))
+            .flat_map(|var| var.alternatives.iter().flatten())
+            .filter(|value| substitutes(value))
+            .cloned()
+            .collect();
+        for value in named {
+            self.evaluate_one(&value)?;
+        }
+        Ok(())
+    }
+
+    fn evaluate_one(&mut self, text: &str) -> Result<()> {
+        if substitutes(text) && text.contains('[') {
+            self.prompt(text)?;
+        }
+        Ok(())
+    }
+
+    /// Expands `text` once more, as a prompt is and what `${x@P}` names.
+    pub(super) fn prompt(&mut self, text: &str) -> Result<()> {
+        if substitutes(text) {
+            self.run_text(&format!(": \"{text}\""), "", false)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a text holds a command substitution.
+fn substitutes(text: &str) -> bool {
+    text.contains("$(") || text.contains('`') || text.contains("${ ")
 }
 
 struct Arithmetic<'t, 'm, 'r> {

@@ -64,7 +64,7 @@ pub(super) fn canonical(name: &str) -> &str {
         | "yash" => return "sh",
         "bash" | "sh" => return "sh",
         "grm" => return "rm",
-        "gdd" => return "dd",
+        "gdd" | "dcfldd" | "dc3dd" | "ddrescue" => return "dd",
         "gfind" => return "find",
         "gxargs" => return "xargs",
         "gshred" => return "shred",
@@ -209,6 +209,14 @@ impl Machine<'_> {
         } else {
             name
         };
+        // A program of one's own build, whatever its name ends with.
+        if let Some(glob) = name.find(['*', '?', '['])
+            && !name.starts_with(['/', '~', '.'])
+            && self.env.cwd.is_empty()
+            && name.get(..glob).is_some_and(|head| head.contains('/'))
+        {
+            return Ok(mark(marks::OUTPUT).to_owned());
+        }
         if name.contains(['*', '?']) || (name.contains('[') && name != "[" && name != "[[") {
             self.unknown("runs a program whose name is not known before it runs");
             return Ok(mark(marks::OUTPUT).to_owned());
@@ -242,13 +250,22 @@ impl Machine<'_> {
                 if content.contains(marks::NETWORK) {
                     return Err(DOWNLOADS);
                 }
-                return self.run_text(&content, input, false);
+                // Its own parameters are those that it is given.
+                let saved = std::rc::Rc::clone(&self.env);
+                self.env_mut().args = std::iter::once(name.to_owned())
+                    .chain(args.iter().cloned())
+                    .collect();
+                let output = self.run_text(&content, input, false);
+                self.env = saved;
+                return output;
             }
         }
+        self.judge_names(program, args)?;
         if let Some(output) = wrappers::open(self, program, args, input)? {
             return Ok(output);
         }
         self.judge_program(program, args, input)?;
+        wrappers::guess(self, program, args, input)?;
         Ok(self.output(program, args, input))
     }
 }

@@ -77,6 +77,8 @@ pub(super) struct Env {
     pub(super) args: Vec<String>,
     /// Where `cd` went; empty where it did not.
     pub(super) cwd: String,
+    /// Names that stand for other variables: `declare -n`.
+    pub(super) refs: HashMap<String, String>,
 }
 
 impl Env {
@@ -93,6 +95,7 @@ impl Env {
             .saturating_add(self.vars.len())
             .saturating_add(self.functions.len())
             .saturating_add(self.aliases.len())
+            .saturating_add(self.refs.len())
     }
 }
 
@@ -125,6 +128,8 @@ pub(super) struct Machine<'r> {
     pub(super) input: String,
     /// Whether the command that runs stands in a pipeline or in the background.
     pub(super) forks: bool,
+    /// Whether what is judged is only guessed to be a command: the lists of programs do not count then.
+    pub(super) guesses: bool,
     running: Vec<String>,
     called: HashSet<String>,
     steps: u32,
@@ -156,6 +161,7 @@ impl<'r> Machine<'r> {
             unknown: None,
             input: String::new(),
             forks: false,
+            guesses: false,
             running: Vec::new(),
             called: HashSet::new(),
             steps,
@@ -481,7 +487,8 @@ impl<'r> Machine<'r> {
             }
             Kind::Test(words) => {
                 for word in words {
-                    self.text(word)?;
+                    let text = self.text(word)?;
+                    self.evaluate(&text)?;
                 }
                 Ok(String::new())
             }
@@ -676,6 +683,12 @@ impl<'r> Machine<'r> {
             if self.forks {
                 return Err(Stop::Danger("multiplies itself until nothing else runs"));
             }
+            // `rm() { command rm "$@"; }`: what it calls is the program of that name.
+            if super::long::is_known(super::judge::canonical(name))
+                && let Some((_, args)) = argv.split_first()
+            {
+                return self.program(name, args, input);
+            }
             // It calls itself; its commands were met already.
             return Ok(mark(marks::OUTPUT).to_owned());
         }
@@ -735,7 +748,10 @@ impl<'r> Machine<'r> {
 
     /// What a file holds: what this script wrote, or what was there before.
     pub(super) fn read(&mut self, path: &str) -> Result<String> {
-        let followed = self.follow(path);
+        let followed = match path.strip_prefix("/proc/self/fd/") {
+            Some(descriptor) => Some(format!("/dev/fd/{descriptor}")),
+            None => self.follow(path),
+        };
         let path = followed.as_deref().unwrap_or(path);
         self.judge_path(path)?;
         if let Some(content) = self.files.get(&self.file_name(path)) {
@@ -751,6 +767,7 @@ impl<'r> Machine<'r> {
             return Ok(String::new());
         }
         let private = paths::is_dotenv(path)
+            || path.ends_with("_history")
             || matches!(
                 paths::place(path, &self.env.cwd),
                 Place::System | Place::InSystem | Place::Root | Place::Home | Place::Disk
@@ -819,25 +836,42 @@ impl<'r> Machine<'r> {
     fn inputs(&mut self, redirects: &[Redirect], input: &str) -> Result<String> {
         let mut data = None;
         for redirect in redirects {
-            match redirect.op {
+            let content = match redirect.op {
                 RedirectOp::Text => {
                     let text = self.text(&redirect.target)?;
-                    data = Some(if text.ends_with('\n') {
+                    if text.ends_with('\n') {
                         text
                     } else {
                         format!("{text}\n")
-                    });
+                    }
                 }
                 RedirectOp::Read => {
                     let target = self.target(&redirect.target)?;
-                    data = Some(self.read(&target)?);
+                    self.read(&target)?
                 }
                 RedirectOp::ReadWrite => {
                     let target = self.target(&redirect.target)?;
                     self.write(&target, mark(marks::OUTPUT), true)?;
-                    data = Some(self.read(&target)?);
+                    self.read(&target)?
                 }
-                _ => {}
+                RedirectOp::DupIn => {
+                    let target = self.text(&redirect.target)?;
+                    let name = format!("/dev/fd/{}", target.trim_end_matches('-'));
+                    match self.files.get(&name) {
+                        Some(content) => content.clone(),
+                        None => continue,
+                    }
+                }
+                _ => continue,
+            };
+            match redirect.fd {
+                // Another descriptor, which a later command may read.
+                Some(fd) if fd > 0 => {
+                    if self.files.len() < 4096 {
+                        self.files.insert(format!("/dev/fd/{fd}"), content);
+                    }
+                }
+                _ => data = Some(content),
             }
         }
         Ok(data.unwrap_or_else(|| input.to_owned()))

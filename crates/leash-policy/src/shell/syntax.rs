@@ -1436,6 +1436,19 @@ impl<'a> Parser<'a> {
             bare: false,
             op: ParamOp::None,
         };
+        // What a workflow's own language puts in before a shell sees it.
+        if self.peek(0) == b'{'
+            && let Some(length) = self.rest().find("}}")
+            && self
+                .rest()
+                .get(..length)
+                .is_some_and(|inner| !inner.contains(['$', '`', '\n']))
+        {
+            self.skip(length.saturating_add(2));
+            param.name.push_str("{{");
+            self.shallower();
+            return Ok(Piece::Param(Box::new(param)));
+        }
         if self.peek(0) == b'#'
             && self.peek(1) != b'}'
             && !matches!(self.peek(1), b':' | b'%' | b'/' | b'^' | b',')

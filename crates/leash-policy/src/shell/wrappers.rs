@@ -97,7 +97,76 @@ fn shape_of(program: &str) -> Option<Shape> {
             shape("", &[], usize::from(program == "arch-chroot"), false)
         }
         "ifne" | "nocache" | "eatmydata" | "dotenv" => shape("f", &[], 0, false),
+        "run0" => shape(
+            "ugDp",
+            &[
+                "--user",
+                "--group",
+                "--unit",
+                "--property",
+                "--chdir",
+                "--nice",
+                "--slice",
+                "--setenv",
+                "--background",
+                "--machine",
+            ],
+            0,
+            true,
+        ),
+        "choom" => shape("np", &["--adjust", "--pid"], 0, false),
+        "cpulimit" => shape("lpe", &["--limit", "--pid", "--exe"], 0, false),
+        "trickle" => shape("duwtlnLN", &[], 0, false),
+        "faketime" => shape("f", &[], 1, false),
+        "daemonize" => shape("acepoElu", &[], 0, false),
+        "dtach" => shape("ncAaprezE", &[], 0, false),
+        "valgrind" | "rr" | "heaptrack" => shape("op", &["--output"], usize::from(program == "rr"), false),
+        "gdbserver" => shape("", &[], 1, false),
+        "setuidgid" | "s6-setuidgid" | "envdir" | "s6-envdir" | "envuidgid" | "lockf" | "setlock"
+        | "lckdo" | "s6-setlock" | "schroot" => shape("cputn", &["--chroot", "--user"], 1, false),
+        "softlimit" | "s6-softlimit" => shape("acdfhlmoprst", &[], 0, false),
+        "chpst" => shape("uUbemdopfcl/", &[], 0, false),
+        "with-contenv" | "tsocks" | "proxychains-ng" | "fakechroot" | "ssh-agent" | "cross-env"
+        | "cross-env-shell" | "arch" | "dbus-launch" => shape("aEkPt", &[], 0, true),
+        "sandbox-exec" => shape("fnpD", &[], 0, false),
+        _ if program.starts_with("ld-linux") || program.starts_with("ld-musl") => shape(
+            "",
+            &[
+                "--library-path",
+                "--preload",
+                "--argv0",
+                "--audit",
+                "--inhibit-rpath",
+            ],
+            0,
+            false,
+        ),
+        _ if program.starts_with("qemu-") && !is_machine(program) => shape("LEUscdgBRpD", &[], 0, false),
         _ => return None,
+    })
+}
+
+/// Whether a script's name is an address, and not that of a place that publishes modules.
+fn is_foreign(name: &str) -> bool {
+    name.split_once("://").is_some_and(|(scheme, rest)| {
+        matches!(scheme, "http" | "https")
+            && !(scheme == "https"
+                && ["deno.land/", "jsr.io/", "esm.sh/"]
+                    .iter()
+                    .any(|host| rest.starts_with(host)))
+    })
+}
+
+/// Whether a program of QEMU runs a machine or works on its disks, and no program of another processor.
+fn is_machine(program: &str) -> bool {
+    [
+        "system", "img", "nbd", "io", "ga", "storage", "pr-", "bridge", "edid", "keymap",
+    ]
+    .iter()
+    .any(|kind| {
+        program
+            .strip_prefix("qemu-")
+            .is_some_and(|rest| rest.starts_with(kind))
     })
 }
 
@@ -188,6 +257,11 @@ pub(super) fn open(
             machine.run_text(&content, input, true)?
         }
         "trap" => {
+            let first = if first == "--" {
+                args.get(1).map_or("", String::as_str)
+            } else {
+                first
+            };
             if first.starts_with('-') || first.is_empty() {
                 return Ok(None);
             }
@@ -233,21 +307,29 @@ pub(super) fn open(
             let command = args.get(1..).unwrap_or(&[]).join(" ");
             machine.run_text(&command, input, true)?
         }
-        "su" => {
+        "su" | "newgrp" => {
             if input.contains(|c| c != '\n' && c != ' ') {
                 machine.run_text(&input.to_owned(), "", true)?;
             }
             String::new()
         }
         "env" if has_flag(leading(args), 'S') || has_long(leading(args), "--split-string") => {
-            let mut text = option(args, "-S", "--split-string").unwrap_or("").to_owned();
             let at = args
                 .iter()
-                .position(|arg| arg.starts_with("-S") || arg.starts_with("--split"))
+                .position(|arg| arg.starts_with("--split") || !arg.starts_with("--") && arg.contains('S'))
                 .unwrap_or(0);
-            let joined = args
-                .get(at)
-                .is_some_and(|arg| arg == "-S" || arg == "--split-string");
+            let word = args.get(at).map_or("", String::as_str);
+            let own = if word.starts_with("--") {
+                word.split_once('=').map_or("", |(_, text)| text)
+            } else {
+                word.split_once('S').map_or("", |(_, text)| text)
+            };
+            let joined = own.is_empty();
+            let mut text = if joined {
+                args.get(at.saturating_add(1)).cloned().unwrap_or_default()
+            } else {
+                own.to_owned()
+            };
             for arg in args.iter().skip(at.saturating_add(if joined { 2 } else { 1 })) {
                 text.push(' ');
                 text.push_str(&super::machine::quote(arg));
@@ -261,7 +343,13 @@ pub(super) fn open(
             }
             return Ok(None);
         }
-        "exec" | "env" | "sudo" | "nohup" if operands(args, "").is_empty() => return Ok(None),
+        "exec" | "env" | "sudo" | "nohup" if operands(args, "").is_empty() => {
+            // What the shell itself reads from now on.
+            if program == "exec" && !input.trim().is_empty() && machine.files.len() < 4096 {
+                machine.files.insert("/dev/fd/0".to_owned(), input.to_owned());
+            }
+            return Ok(None);
+        }
         "sudo" if has_flag(leading(args), 'e') || has_long(leading(args), "--edit") => {
             for path in operands(args, "u") {
                 machine.judge_write(path, None)?;
@@ -308,6 +396,19 @@ pub(super) fn open(
                 {
                     machine.run_text(&command.to_owned(), "", false)?;
                 }
+            }
+            // The other side may then log in here.
+            if program != "plink"
+                && let Some(forward) = clustered(args, 'R', "")
+                && forward.rsplit_once(':').is_some_and(|(host, port)| {
+                    matches!(port, "22" | "23" | "3389" | "5900")
+                        && host
+                            .rsplit(':')
+                            .next()
+                            .is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "0.0.0.0" | "]"))
+                })
+            {
+                return Err(Stop::Danger("opens a shell to the network"));
             }
             let (_, command) = rest(&shape("BbcDEeFIiJLlmOopQRSWw", &[], 1, false), args);
             if command.is_empty() {
@@ -356,6 +457,14 @@ pub(super) fn open(
             let command = option(args, "-c", "--call").unwrap_or("").to_owned();
             machine.run_text(&command, input, true)?
         }
+        "npx" | "bunx" | "uvx" | "pipx"
+            if args
+                .iter()
+                .find(|arg| !arg.starts_with('-') && *arg != "run")
+                .is_some_and(|arg| is_foreign(arg)) =>
+        {
+            return Err(Stop::Danger("runs what it downloads"));
+        }
         "fzf" | "sk" => {
             for name in ["--preview", "--bind", "--header-command"] {
                 let Some(text) = option(args, "", name) else {
@@ -372,13 +481,49 @@ pub(super) fn open(
             }
             return Ok(None);
         }
+        // The scripts of a package that this script wrote.
+        "npm" | "pnpm" | "yarn" | "bun"
+            if matches!(
+                first,
+                "i" | "install"
+                    | "ci"
+                    | "test"
+                    | "t"
+                    | "start"
+                    | "run"
+                    | "run-script"
+                    | "add"
+                    | "rebuild"
+                    | "pack"
+                    | "publish"
+            ) && machine.files.contains_key(&machine.file_name("package.json")) =>
+        {
+            let content = machine
+                .files
+                .get(&machine.file_name("package.json"))
+                .cloned()
+                .unwrap_or_default();
+            let scripts = serde_json::from_str::<serde_json::Value>(&content)
+                .ok()
+                .and_then(|package| {
+                    package
+                        .get("scripts")
+                        .and_then(|scripts| scripts.as_object().cloned())
+                })
+                .unwrap_or_default();
+            for command in scripts.values().filter_map(|command| command.as_str()).take(64) {
+                machine.run_text(command, "", false)?;
+            }
+            return Ok(None);
+        }
         "npm" | "pnpm" | "yarn" | "poetry" | "pipenv" | "uv" | "bundle" | "rye" | "hatch" | "conda"
         | "mise" | "asdf" | "direnv" | "aws-vault" | "op" | "doppler" | "pdm" | "pipx" | "mamba"
-        | "micromamba" => {
-            let Some(at) = args
-                .iter()
-                .position(|arg| matches!(arg.as_str(), "exec" | "run" | "x" | "dlx"))
-            else {
+        | "micromamba" | "rbenv" | "pyenv" | "nodenv" | "goenv" | "jenv" | "rtx" | "volta" | "fnm"
+        | "chamber" | "dotenvx" | "infisical" | "teller" | "pct" | "incus" | "devbox" | "pixi" | "rustup"
+        | "opam" | "foreman" | "honcho" | "lxc-attach" | "ip" | "launchctl"
+            if args.iter().any(|arg| is_start(program, arg)) =>
+        {
+            let Some(at) = args.iter().position(|arg| is_start(program, arg)) else {
                 return Ok(None);
             };
             let after = args.get(at.saturating_add(1)..).unwrap_or(&[]);
@@ -394,7 +539,17 @@ pub(super) fn open(
                         &shape(
                             "np",
                             &["--name", "--prefix", "--with", "--python", "--env-file"],
-                            usize::from(matches!(program, "direnv" | "aws-vault")),
+                            usize::from(matches!(
+                                program,
+                                "direnv"
+                                    | "aws-vault"
+                                    | "chamber"
+                                    | "ip"
+                                    | "pct"
+                                    | "incus"
+                                    | "rustup"
+                                    | "launchctl"
+                            )),
                             false,
                         ),
                         after,
@@ -427,6 +582,105 @@ pub(super) fn open(
             let command = args.get(2..).unwrap_or(&[]).to_vec();
             machine.run(&command, input)?
         }
+        "perf" => {
+            let Some((_, after)) = args.split_first() else {
+                return Ok(None);
+            };
+            let (_, command) = rest(
+                &shape(
+                    "eopFcCtrIjDu",
+                    &["--event", "--output", "--call-graph", "--pid"],
+                    0,
+                    false,
+                ),
+                after,
+            );
+            if command.is_empty() || !matches!(first, "stat" | "record" | "trace" | "mem" | "lock" | "sched")
+            {
+                return Ok(None);
+            }
+            let command = command.to_vec();
+            machine.run(&command, input)?
+        }
+        "capsh" => {
+            let Some(at) = args.iter().position(|arg| arg == "--" || arg == "==") else {
+                return Ok(None);
+            };
+            let words = args.get(at.saturating_add(1)..).unwrap_or(&[]).to_vec();
+            shell(machine, &words, input)?
+        }
+        "start-stop-daemon" => {
+            let Some(started) = option(args, "-x", "--exec").or_else(|| option(args, "-a", "--startas"))
+            else {
+                return Ok(None);
+            };
+            let after = args.iter().skip_while(|arg| *arg != "--").skip(1).cloned();
+            let command: Vec<String> = std::iter::once(started.to_owned()).chain(after).collect();
+            machine.run(&command, input)?
+        }
+        "lldb" | "gdb" if args.iter().any(|arg| arg == "--" || arg == "--args") => {
+            let at = args
+                .iter()
+                .position(|arg| arg == "--" || arg == "--args")
+                .unwrap_or(0);
+            let command = args.get(at.saturating_add(1)..).unwrap_or(&[]).to_vec();
+            debugger(machine, args)?;
+            if command.is_empty() {
+                return Ok(None);
+            }
+            machine.run(&command, input)?
+        }
+        "lldb" => {
+            debugger(machine, args)?;
+            return Ok(None);
+        }
+        "nix" | "guix"
+            if args
+                .iter()
+                .any(|arg| matches!(arg.as_str(), "--command" | "-c" | "--")) =>
+        {
+            let after = |start: &dyn Fn(&str) -> bool| {
+                args.iter()
+                    .position(|arg| start(arg))
+                    .and_then(|at| args.get(at.saturating_add(1)..))
+                    .map(<[String]>::to_vec)
+                    .unwrap_or_default()
+            };
+            let command = if first == "run" {
+                // `nix run nixpkgs#bash -- words`
+                let name = args
+                    .iter()
+                    .find_map(|arg| arg.split_once('#'))
+                    .map_or("", |(_, name)| name)
+                    .to_owned();
+                std::iter::once(name).chain(after(&|arg| arg == "--")).collect()
+            } else {
+                after(&|arg| matches!(arg, "--command" | "-c" | "--"))
+            };
+            if command.first().is_none_or(String::is_empty) {
+                return Ok(None);
+            }
+            machine.run(&command, input)?
+        }
+        "adb" if first == "shell" || args.iter().any(|arg| arg == "shell") => {
+            let text: Vec<String> = args
+                .iter()
+                .skip_while(|arg| *arg != "shell")
+                .skip(1)
+                .cloned()
+                .collect();
+            machine.run_text(&text.join(" "), input, false)?
+        }
+        "pee" => {
+            for command in args {
+                machine.run_text(command, input, false)?;
+            }
+            return Ok(None);
+        }
+        "cmd" => {
+            windows_shell(machine, args, input)?;
+            return Ok(None);
+        }
         "aws" if args.iter().any(|arg| arg == "send-command") => {
             for arg in args {
                 if let Some((_, list)) = arg
@@ -442,6 +696,37 @@ pub(super) fn open(
             return Ok(None);
         }
         "git" => return git(machine, args, input),
+        "hg" => {
+            for setting in args.iter().filter_map(|arg| {
+                let setting = arg.strip_prefix("--config=").unwrap_or(arg);
+                setting.split_once('=')
+            }) {
+                let (name, command) = setting;
+                if name.starts_with("hooks.")
+                    || matches!(name, "ui.editor" | "ui.ssh" | "ui.merge" | "pager.pager")
+                    || name.starts_with("alias.") && command.starts_with('!')
+                {
+                    machine.run_text(command.trim_start_matches('!'), "", false)?;
+                }
+            }
+            return Ok(None);
+        }
+        "npm" | "pnpm" | "yarn" | "bun"
+            if matches!(first, "config" | "set" | "pkg")
+                && (args.iter().any(|arg| arg == "script-shell")
+                    || args.iter().any(|arg| arg.starts_with("scripts."))) =>
+        {
+            for arg in args {
+                let command = arg
+                    .strip_prefix("scripts.")
+                    .and_then(|setting| setting.split_once('='))
+                    .map_or(arg.as_str(), |(_, command)| command);
+                if command.contains(' ') || command.contains('|') {
+                    machine.run_text(&command.to_owned(), "", false)?;
+                }
+            }
+            return Ok(None);
+        }
         "python" | "perl" | "ruby" | "node" | "php" | "lua" | "deno" | "bun" | "osascript" | "awk"
         | "tclsh" | "Rscript" | "julia" | "powershell" | "expect" | "groovy" | "elixir" | "ts-node"
         | "tsx" | "luajit" | "jshell" | "guile" => {
@@ -474,7 +759,7 @@ pub(super) fn open(
             return Ok(None);
         }
         "make" | "gmake" | "just" | "ninja" => {
-            make(machine, args, input)?;
+            make(machine, program, args, input)?;
             return Ok(None);
         }
         "emacs" => {
@@ -522,6 +807,9 @@ pub(super) fn open(
                     }
                 }
             }
+            if program == "vi" || program == "gdb" {
+                debugger(machine, args)?;
+            }
             if program == "vi" || program == "ed" {
                 // An editor that is told what to do reads and writes like any other program.
                 let told = args.iter().any(|arg| arg == "-c" || arg.starts_with('+')) || program == "ed";
@@ -550,6 +838,14 @@ pub(super) fn open(
                         }
                     }
                 }
+            }
+            if program == "man"
+                && let Some(command) = option(args, "-P", "--pager")
+            {
+                machine.run_text(&command.to_owned(), "", false)?;
+            }
+            if matches!(program, "psql" | "mysql" | "sqlite3") {
+                statements(machine, args)?;
             }
             if program == "tmux" || program == "screen" {
                 for arg in args.iter().filter(|arg| arg.contains(' ')) {
@@ -594,6 +890,13 @@ pub(super) fn open(
             };
             if program == "builtin" && first == "eval" {
                 return open(machine, "eval", args.get(1..).unwrap_or(&[]), input);
+            }
+            // A trace is written to a command.
+            if matches!(program, "strace" | "ltrace")
+                && let Some(target) = option(args, "-o", "--output")
+                && let Some(command) = target.strip_prefix(['|', '!'])
+            {
+                machine.run_text(&command.to_owned(), "", false)?;
             }
             let (assigns, command) = rest(&shape, args);
             for assign in assigns {
@@ -698,6 +1001,17 @@ fn shell(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<Stri
         }
         break;
     }
+    // A file that the shell reads first.
+    for name in ["BASH_ENV", "ENV"] {
+        let file = machine
+            .env
+            .vars
+            .get(name)
+            .and_then(|var| var.value(machine.choice).first().cloned());
+        if let Some(content) = file.and_then(|file| machine.files.get(&machine.file_name(&file)).cloned()) {
+            machine.run_text(&content, "", false)?;
+        }
+    }
     let saved = std::rc::Rc::clone(&machine.env);
     let result = if command {
         let Some((text, parameters)) = rest.split_first() else {
@@ -731,6 +1045,12 @@ fn shell(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<Stri
         machine.env_mut().args = std::iter::once("bash".to_owned())
             .chain(rest.iter().cloned())
             .collect();
+        let kept = if input.trim().is_empty() {
+            machine.files.get("/dev/fd/0").cloned()
+        } else {
+            None
+        };
+        let input = kept.as_deref().unwrap_or(input);
         if input.trim().is_empty() {
             // A shell whose commands come from whoever is connected: what it says is theirs.
             machine.env = saved;
@@ -811,6 +1131,23 @@ fn xargs(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str)
         place.filter(|place| !place.is_empty() && command.iter().any(|word| word.contains(place.as_str())));
     if let Some(place) = place {
         let mut output = String::new();
+        // A line is one item then.
+        if option(args, "-a", "--arg-file").is_none() && !args.iter().any(|arg| arg.starts_with(":::")) {
+            let quotes = program == "xargs" && !marks::any(input) && !has_flag(args, '0');
+            items = input
+                .split(['\n', '\0'])
+                .map(str::trim_start)
+                .filter(|line| !line.is_empty())
+                .take(256)
+                .map(|line| {
+                    if quotes {
+                        line.replace(['\'', '"', '\\'], "")
+                    } else {
+                        line.to_owned()
+                    }
+                })
+                .collect();
+        }
         for item in items.iter().take(32) {
             let words: Vec<String> = command.iter().map(|word| word.replace(&place, item)).collect();
             output.push_str(&run_or_text(machine, program, &words)?);
@@ -900,6 +1237,7 @@ fn find(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str) 
                 || matches!(machine.place(root), Place::System)
                     && !root.starts_with("/var/log")
                     && !root.starts_with("/opt")
+                    && !root.starts_with("/usr/local")
                     && !root.starts_with("/srv")
                     && !root.starts_with("/home");
             if wide {
@@ -1024,23 +1362,405 @@ fn clustered<'a>(args: &'a [String], short: char, long: &str) -> Option<&'a str>
     None
 }
 
+/// The files that statements of a database write and read.
+fn statements(machine: &mut Machine<'_>, args: &[String]) -> Result<()> {
+    for arg in args.iter().filter(|arg| arg.contains(' ')) {
+        let lower = arg.to_ascii_lowercase();
+        let writes = lower.contains("outfile")
+            || lower.contains("dumpfile")
+            || lower.contains("writefile")
+            || lower.contains("copy") && lower.contains(" to ");
+        for literal in arg.split(['\'', '"']).skip(1).step_by(2) {
+            if !literal.starts_with(['/', '~']) || literal.contains(' ') {
+                continue;
+            }
+            if writes {
+                machine.judge_write(literal, None)?;
+            }
+            if super::paths::is_credential(literal, "") {
+                return Err(Stop::Danger("reads credentials"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether an argument is where the words of another command begin, after a program's own.
+fn is_start(program: &str, arg: &str) -> bool {
+    match program {
+        "lxc-attach" => arg == "--",
+        "launchctl" => arg == "asuser",
+        "ip" => arg == "exec",
+        _ => matches!(arg, "exec" | "run" | "x" | "dlx"),
+    }
+}
+
+/// What an editor or a debugger is told to do in a language of its own: `-ex 'python …'`, `+'py3 …'`, `:call system(…)`.
+fn debugger(machine: &mut Machine<'_>, args: &[String]) -> Result<()> {
+    for arg in args {
+        let order = arg
+            .trim_start_matches("-c")
+            .trim_start_matches(['+', ':', ' '])
+            .trim_start_matches("silent ")
+            .trim_start();
+        for (word, language) in [
+            ("python3", "python"),
+            ("python", "python"),
+            ("py3", "python"),
+            ("pyx", "python"),
+            ("py", "python"),
+            ("script", "python"),
+            ("perl", "perl"),
+            ("ruby", "ruby"),
+            ("lua", "lua"),
+            ("call", "lua"),
+            ("echo", "lua"),
+            ("let", "lua"),
+            ("exe", "lua"),
+        ] {
+            let Some(code) = order
+                .strip_prefix(word)
+                .filter(|rest| rest.starts_with([' ', '!', '-']))
+            else {
+                continue;
+            };
+            let code = code.trim_start_matches(['!', '-', ' ']).to_owned();
+            if code.contains(['(', '"', '\'']) {
+                code::judge(machine, language, &code)?;
+            }
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The words behind `cmd /c`: separated by `&` and `|`, with paths that backslashes part.
+fn windows_shell(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<()> {
+    let at = args.iter().position(|arg| {
+        let arg = arg.trim_start_matches('/');
+        arg.eq_ignore_ascii_case("c") || arg.eq_ignore_ascii_case("k") || arg.eq_ignore_ascii_case("r")
+    });
+    let Some(at) = at else {
+        if !input.trim().is_empty() {
+            machine.unknown("runs another shell whose words are not read");
+        }
+        return Ok(());
+    };
+    let text = args.get(at.saturating_add(1)..).unwrap_or(&[]).join(" ");
+    if marks::any(&text) && text.starts_with(marks::is) {
+        machine.unknown("runs another shell whose words are not read");
+    }
+    let plain = text.replace('\\', "/").replace('^', "").to_ascii_lowercase();
+    for part in plain.split(['&', '|', '\n']) {
+        machine.run_text(part.trim_start_matches(['@', ' ', '(']), "", false)?;
+    }
+    Ok(())
+}
+
+/// A program that nothing is known of may run the words after one that names a program, or a text that an option says
+/// is a command. It is a guess: only what is surely harmful counts, and nothing in a text that may be prose.
+pub(super) fn guess(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str) -> Result<()> {
+    if machine.guesses || !machine.strict || args.is_empty() {
+        return Ok(());
+    }
+    let names = only_names(program);
+    let tails: Vec<usize> = if names {
+        Vec::new()
+    } else {
+        args.iter()
+            .enumerate()
+            .filter(|(at, arg)| at.saturating_add(1) < args.len() && is_runnable(arg))
+            .map(|(at, _)| at)
+            .take(3)
+            .collect()
+    };
+    let text = args.iter().enumerate().find_map(|(at, arg)| {
+        let (name, value) = match arg.split_once('=') {
+            Some((name, value)) if arg.starts_with('-') => (name, value),
+            _ => (
+                arg.as_str(),
+                args.get(at.saturating_add(1)).map_or("", String::as_str),
+            ),
+        };
+        (value.contains(' ')
+            && (!names && matches!(name, "-c" | "-e" | "-x" | "-s" | "--run" | "--script")
+                || name.starts_with("--")
+                    && [
+                        "command", "cmd", "program", "filter", "pager", "exec", "shell", "hook", "editor",
+                    ]
+                    .iter()
+                    .any(|word| name.contains(word))))
+        .then(|| value.to_owned())
+    });
+    if tails.is_empty() && text.is_none() {
+        return Ok(());
+    }
+    let saved = std::rc::Rc::clone(&machine.env);
+    let unknown = machine.unknown;
+    let strict = std::mem::replace(&mut machine.strict, false);
+    machine.guesses = true;
+    let mut result = Ok(String::new());
+    for at in tails {
+        let command = args.get(at..).unwrap_or(&[]).to_vec();
+        result = machine.run(&command, input);
+        if matches!(result, Err(Stop::Danger(_))) {
+            break;
+        }
+    }
+    if let Some(text) = text
+        && !matches!(result, Err(Stop::Danger(_)))
+    {
+        result = machine.run_text(&text, "", false);
+    }
+    machine.guesses = false;
+    machine.strict = strict;
+    machine.unknown = unknown;
+    machine.env = saved;
+    match result {
+        Err(Stop::Danger(reason)) => Err(Stop::Danger(reason)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a word names a program that does harm with the right words behind it.
+fn is_runnable(word: &str) -> bool {
+    if word.len() > 24 || !word.starts_with(|c: char| c.is_ascii_lowercase() || c == '/') {
+        return false;
+    }
+    matches!(
+        word.rsplit('/').next().unwrap_or(""),
+        "rm" | "dd"
+            | "shred"
+            | "wipefs"
+            | "blkdiscard"
+            | "chmod"
+            | "chown"
+            | "kill"
+            | "pkill"
+            | "killall"
+            | "sh"
+            | "bash"
+            | "dash"
+            | "zsh"
+            | "busybox"
+            | "sudo"
+            | "env"
+            | "find"
+            | "xargs"
+            | "curl"
+            | "wget"
+            | "nc"
+            | "socat"
+            | "python"
+            | "python3"
+            | "perl"
+            | "ruby"
+            | "node"
+            | "mkfs"
+            | "mkfs.ext4"
+            | "mkfs.xfs"
+            | "shutdown"
+            | "reboot"
+            | "poweroff"
+            | "systemctl"
+            | "truncate"
+            | "crontab"
+            | "timeout"
+            | "nohup"
+    )
+}
+
+/// Programs whose words are texts, names of packages, of files or of their own commands.
+fn only_names(program: &str) -> bool {
+    matches!(
+        program,
+        "echo"
+            | "printf"
+            | "grep"
+            | "egrep"
+            | "fgrep"
+            | "rg"
+            | "ag"
+            | "ack"
+            | "git"
+            | "gh"
+            | "glab"
+            | "hub"
+            | "man"
+            | "info"
+            | "apropos"
+            | "whatis"
+            | "which"
+            | "type"
+            | "whereis"
+            | "help"
+            | "tldr"
+            | "cheat"
+            | "apt"
+            | "apt-get"
+            | "apt-cache"
+            | "aptitude"
+            | "dpkg"
+            | "dnf"
+            | "yum"
+            | "rpm"
+            | "zypper"
+            | "pacman"
+            | "apk"
+            | "brew"
+            | "port"
+            | "pip"
+            | "pip3"
+            | "npm"
+            | "pnpm"
+            | "yarn"
+            | "cargo"
+            | "gem"
+            | "go"
+            | "docker"
+            | "docker-compose"
+            | "kubectl"
+            | "oc"
+            | "helm"
+            | "test"
+            | "["
+            | "[["
+            | "logger"
+            | "wall"
+            | "write"
+            | "say"
+            | "cowsay"
+            | "figlet"
+            | "toilet"
+            | "notify-send"
+            | "history"
+            | "alias"
+            | "unalias"
+            | "export"
+            | "local"
+            | "declare"
+            | "readonly"
+            | "typeset"
+            | "read"
+            | "set"
+            | "unset"
+            | "complete"
+            | "compgen"
+            | "cat"
+            | "ls"
+            | "cp"
+            | "mv"
+            | "ln"
+            | "install"
+            | "tar"
+            | "sed"
+            | "awk"
+            | "tr"
+            | "cut"
+            | "sort"
+            | "diff"
+            | "head"
+            | "tail"
+            | "wc"
+            | "jq"
+            | "yq"
+            | "psql"
+            | "mysql"
+            | "sqlite3"
+            | "claude"
+            | "codex"
+            | "aider"
+            | "gemini"
+            | "llm"
+            | "ollama"
+            | "mail"
+            | "mutt"
+            | "slack"
+            | "jira"
+            | "task"
+            | "note"
+            | "expr"
+            | "let"
+            | "seq"
+            | "basename"
+            | "dirname"
+            | "file"
+            | "stat"
+            | "chmod"
+            | "chown"
+            | "rm"
+            | "mkdir"
+            | "touch"
+            | "kill"
+            | "pgrep"
+            | "pkill"
+            | "killall"
+            | "ps"
+            | "lsof"
+            | "dpkg-query"
+            | "update-alternatives"
+            | "dpkg-divert"
+            | "shellcheck"
+            | "strings"
+            | "ldd"
+            | "sha256sum"
+            | "md5sum"
+            | "hash"
+            | "bind"
+            | "systemctl"
+            | "journalctl"
+            | "visudo"
+            | "setcap"
+            | "getcap"
+            | "strip"
+            | "nm"
+            | "objdump"
+            | "readelf"
+    )
+}
+
 /// The recipes of a makefile that this script wrote, or that comes in.
-fn make(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<()> {
+fn make(machine: &mut Machine<'_>, program: &str, args: &[String], input: &str) -> Result<()> {
     let named = option(args, "-f", "--file").map(str::to_owned);
     let content = match named.as_deref() {
         Some(path) if is_stdin(path) => input.to_owned(),
         Some(path) => machine.read(path)?,
-        None => ["Makefile", "makefile", "GNUmakefile"]
-            .iter()
-            .find_map(|name| machine.files.get(&machine.file_name(name)).cloned())
-            .unwrap_or_default(),
+        None => [
+            "Makefile",
+            "makefile",
+            "GNUmakefile",
+            "justfile",
+            "Justfile",
+            ".justfile",
+        ]
+        .iter()
+        .filter(|name| name.to_ascii_lowercase().ends_with("justfile") == (program == "just"))
+        .find_map(|name| machine.files.get(&machine.file_name(name)).cloned())
+        .unwrap_or_default(),
+    };
+    let content = match args.iter().find_map(|arg| arg.strip_prefix("--eval")) {
+        Some(text) if text.starts_with('=') => format!("{content}\n{}", text.trim_start_matches('=')),
+        Some(_) => format!("{content}\n{}", option(args, "", "--eval").unwrap_or("")),
+        None => content,
     };
     if content.contains(marks::NETWORK) {
         return Err(Stop::Danger("runs what it downloads"));
     }
+    // What recipes are run by.
+    for (name, value) in args.iter().filter_map(|arg| arg.split_once('=')) {
+        if matches!(
+            name,
+            "SHELL" | "CC" | "CXX" | "CPP" | "LD" | "AR" | "MAKE" | "PYTHON"
+        ) && value.contains(' ')
+            && !marks::any(value)
+        {
+            machine.run_text(&value.to_owned(), "", false)?;
+        }
+    }
     for line in content.lines() {
         let recipe = line
             .strip_prefix('\t')
+            .or_else(|| line.strip_prefix("  ").filter(|_| program == "just"))
             .or_else(|| {
                 let (_, rest) = line.split_once(':')?;
                 rest.split_once(';').map(|(_, recipe)| recipe)
@@ -1082,6 +1802,10 @@ fn powershell(machine: &mut Machine<'_>, text: &str) -> Result<()> {
     // A backslash parts folders here, and quotes nothing.
     let lower = lower.replace('\\', "/");
     for line in lower.split([';', '\n', '|', '{', '}']) {
+        // A member of what a shell put in before.
+        if line.trim_start().starts_with(marks::is) && line.contains('.') {
+            continue;
+        }
         machine.run_text(line.trim_start_matches(['&', ' ', '.']), "", false)?;
     }
     Ok(())
@@ -1234,7 +1958,7 @@ fn runs_value(name: &str) -> bool {
 fn git(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<Option<String>> {
     for pair in args.windows(2) {
         let [flag, value] = pair else { continue };
-        if (flag == "-c" || flag == "config" || flag == "--config-env")
+        if (flag == "-c" || flag == "config" || flag == "--config-env" || flag == "--config")
             && let Some((name, command)) = value.split_once('=')
         {
             let name = name.to_ascii_lowercase();
@@ -1251,11 +1975,35 @@ fn git(machine: &mut Machine<'_>, args: &[String], input: &str) -> Result<Option
     match words.first().copied() {
         Some("clean") if has_flag(args, 'f') || has_long(args, "--force") => {
             let folder = option(args, "-C", "").unwrap_or(".");
-            if matches!(machine.place(folder), Place::Root | Place::System | Place::Home) {
+            if std::iter::once(folder)
+                .chain(words.iter().skip(1).copied())
+                .any(|folder| matches!(machine.place(folder), Place::Root | Place::System | Place::Home))
+            {
                 return Err(Stop::Danger(
                     "destroys files of the system, of a home folder or all that is here",
                 ));
             }
+        }
+        Some("difftool" | "mergetool") => {
+            if let Some(command) = option(args, "-x", "--extcmd") {
+                machine.run_text(&command.to_owned(), "", false)?;
+            }
+        }
+        Some("grep") => {
+            if let Some(command) = args.iter().find_map(|arg| {
+                arg.strip_prefix("-O")
+                    .or_else(|| arg.strip_prefix("--open-files-in-pager="))
+            }) {
+                machine.run_text(command, "", false)?;
+            }
+        }
+        Some("credential") if words.get(1) == Some(&"fill") => {
+            return Err(Stop::Danger("reads credentials"));
+        }
+        Some("credential-store" | "credential-cache" | "credential-libsecret" | "credential-osxkeychain")
+            if words.contains(&"get") =>
+        {
+            return Err(Stop::Danger("reads credentials"));
         }
         Some("bisect") if words.get(1) == Some(&"run") => {
             let command: Vec<String> = args
@@ -1430,6 +2178,19 @@ fn interpreter(
             rest.next();
         }
     }
+    // A file that is edited in its place.
+    if matches!(program, "perl" | "ruby")
+        && args.iter().any(|arg| {
+            arg.starts_with("-i")
+                || arg.starts_with("-pi")
+                || arg.starts_with("-ni")
+                || arg.starts_with("-lpi")
+        })
+    {
+        for path in args.iter().filter(|arg| arg.starts_with(['/', '~'])) {
+            machine.judge_write(path, None)?;
+        }
+    }
     if program == "awk" {
         if option(args, "-f", "--file").is_none()
             && let Some(code) = file
@@ -1439,6 +2200,17 @@ fn interpreter(
         return Ok(None);
     }
     if module {
+        let words: Vec<&String> = rest.collect();
+        if words.first().is_some_and(|name| *name == "http.server") {
+            let folder = option(args, "-d", "--directory");
+            if folder.is_some_and(|folder| {
+                matches!(machine.place(folder), Place::Root | Place::Home | Place::System)
+                    || machine.is_private(folder)
+            }) || folder.is_none() && matches!(machine.place("."), Place::Root | Place::Home)
+            {
+                return Err(Stop::Danger("sends data out"));
+            }
+        }
         return Ok(None);
     }
     if texts.len() == modules {
@@ -1447,7 +2219,13 @@ fn interpreter(
                 .get(1)
                 .and_then(|name| args.iter().find(|arg| arg == name));
         }
+        if program == "bun" && file.is_some_and(|file| file == "run") {
+            file = operands(args, "")
+                .get(1)
+                .and_then(|name| args.iter().find(|arg| arg == name));
+        }
         match file {
+            Some(file) if is_foreign(file) => return Err(Stop::Danger("runs what it downloads")),
             Some(file) if !is_stdin(file) => {
                 let content = machine.read(&file.clone())?;
                 if content.contains(marks::NETWORK) || file.starts_with(marks::NETWORK) {

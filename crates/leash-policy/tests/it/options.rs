@@ -2,7 +2,9 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::as_conversions,
+    clippy::format_push_string,
     reason = "a test may fail loudly"
 )]
 

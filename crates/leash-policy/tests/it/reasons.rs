@@ -1,7 +1,12 @@
 //! What the rules say of a call never holds a piece of it: reasons stand in logs, and are shown to people who may not see
 //! the call.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    reason = "a test may fail loudly"
+)]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

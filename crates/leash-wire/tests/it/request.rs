@@ -237,7 +237,10 @@ const RESPONSES: Format = Format::OpenAiResponses;
 fn what_is_not_known_is_no_cheaper_than_a_tool_without_a_number() {
     let unknown = (true, None, false, true);
     for (format, members) in [
-        (ANTHROPIC, r#""thread":{"type":"continue","previous_message_id":"m"}"#),
+        (
+            ANTHROPIC,
+            r#""thread":{"type":"continue","previous_message_id":"m"}"#,
+        ),
         (ANTHROPIC, r#""tools":[{"type":"teleport_20270101","name":"t"}]"#),
         (ANTHROPIC, r#""new_feature":true"#),
         (CHAT, r#""plugins":[{"id":"web"}]"#),
@@ -250,24 +253,58 @@ fn what_is_not_known_is_no_cheaper_than_a_tool_without_a_number() {
         (CHAT, r#""prompt_cache_options":{"ttl":"12h"}"#),
         (RESPONSES, r#""tools":[{"type":"image_generation"}]"#),
         (RESPONSES, r#""tools":[{"type":"programmatic_tool_calling"}]"#),
-        (RESPONSES, r#""tools":[{"type":"namespace","name":"n","tools":[{"type":"web_search"}]}]"#),
+        (
+            RESPONSES,
+            r#""tools":[{"type":"namespace","name":"n","tools":[{"type":"web_search"}]}]"#,
+        ),
         (RESPONSES, r#""multi_agent":{"enabled":true}"#),
     ] {
         assert_eq!(besides(format, members), unknown, "{members}");
     }
     // A text may refer to something; a number cannot.
-    assert_eq!(besides(CHAT, r#""cached_content":"c""#), (true, Some(0), false, false));
+    assert_eq!(
+        besides(CHAT, r#""cached_content":"c""#),
+        (true, Some(0), false, false)
+    );
     for (format, members) in [
-        (CHAT, r#""top_k":5,"min_p":0.1,"new_feature":false,"other":null,"plugins":[],"extra_body":{}"#),
-        (CHAT, r#""reasoning_effort":"high","verbosity":"low","seed":7,"logit_bias":{"5":1},"stop":["x"]"#),
-        (CHAT, r#""chat_template_kwargs":{"enable_thinking":false},"prompt_cache_options":{"ttl":"30m"}"#),
-        (RESPONSES, r#""reasoning":{"effort":"high"},"text":{"verbosity":"low"},"include":["x"],"store":true"#),
-        (RESPONSES, r#""tools":[{"type":"namespace","name":"n","tools":[{"type":"function","name":"f"}]}]"#),
-        (RESPONSES, r#""tools":[{"type":"tool_search","execution":"client"},{"type":"shell","environment":{"type":"local"}}]"#),
-        (ANTHROPIC, r#""metadata":{"user_id":"u"},"thinking":{"type":"adaptive"},"output_config":{"effort":"low"}"#),
-        (ANTHROPIC, r#""tools":[{"type":"browser_toolset_20260801"},{"type":"computer_toolset_20260801"}]"#),
+        (
+            CHAT,
+            r#""top_k":5,"min_p":0.1,"new_feature":false,"other":null,"plugins":[],"extra_body":{}"#,
+        ),
+        (
+            CHAT,
+            r#""reasoning_effort":"high","verbosity":"low","seed":7,"logit_bias":{"5":1},"stop":["x"]"#,
+        ),
+        (
+            CHAT,
+            r#""chat_template_kwargs":{"enable_thinking":false},"prompt_cache_options":{"ttl":"30m"}"#,
+        ),
+        (
+            RESPONSES,
+            r#""reasoning":{"effort":"high"},"text":{"verbosity":"low"},"include":["x"],"store":true"#,
+        ),
+        (
+            RESPONSES,
+            r#""tools":[{"type":"namespace","name":"n","tools":[{"type":"function","name":"f"}]}]"#,
+        ),
+        (
+            RESPONSES,
+            r#""tools":[{"type":"tool_search","execution":"client"},{"type":"shell","environment":{"type":"local"}}]"#,
+        ),
+        (
+            ANTHROPIC,
+            r#""metadata":{"user_id":"u"},"thinking":{"type":"adaptive"},"output_config":{"effort":"low"}"#,
+        ),
+        (
+            ANTHROPIC,
+            r#""tools":[{"type":"browser_toolset_20260801"},{"type":"computer_toolset_20260801"}]"#,
+        ),
     ] {
-        assert_eq!(besides(format, members), (false, Some(0), false, false), "{members}");
+        assert_eq!(
+            besides(format, members),
+            (false, Some(0), false, false),
+            "{members}"
+        );
     }
 }
 
@@ -280,7 +317,11 @@ fn another_model_that_may_answer_is_refused() {
         (CHAT, r#""fallbacks":["o1-pro"]"#),
     ] {
         let body = format!(r#"{{"model":"m","messages":[],{members}}}"#);
-        assert_eq!(parse(format, &body).unwrap_err().kind(), WireErrorKind::Unsupported, "{members}");
+        assert_eq!(
+            parse(format, &body).unwrap_err().kind(),
+            WireErrorKind::Unsupported,
+            "{members}"
+        );
         let empty = r#"{"model":"m","messages":[],"fallbacks":[],"models":null}"#;
         assert!(parse(format, empty).is_ok());
     }
@@ -295,7 +336,10 @@ fn tools_that_come_with_the_messages_are_tools_too() {
     };
     let search = r#"{"type":"web_search_20250305","name":"web_search"}"#;
     assert_eq!(besides(ANTHROPIC, &addition(search)), (true, None, false, false));
-    assert_eq!(besides(ANTHROPIC, &addition(r#"{"name":"ls","input_schema":{}}"#)), (false, Some(0), false, false));
+    assert_eq!(
+        besides(ANTHROPIC, &addition(r#"{"name":"ls","input_schema":{}}"#)),
+        (false, Some(0), false, false)
+    );
     let compacted = r#""messages":[{"role":"assistant","content":[{"type":"compaction","tool_changes":[{"type":"tool_addition","tool":{"type":"what"}}]}]}]"#;
     assert_eq!(besides(ANTHROPIC, compacted), (true, None, false, true));
     for kind in ["additional_tools", "tool_search_output"] {
@@ -311,10 +355,19 @@ fn what_lies_at_the_provider_is_unbounded_although_an_item_of_its_kind_is_not() 
         (r#"{"type":"message","id":"msg_1"}"#, true),
         (r#"{"role":"user","content":"x"}"#, false),
         (r#"{"type":"reasoning","id":"rs_1","summary":[]}"#, true),
-        (r#"{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"abc"}"#, false),
+        (
+            r#"{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"abc"}"#,
+            false,
+        ),
         (r#"{"type":"function_call_output","call_id":"c"}"#, true),
-        (r#"{"type":"function_call_output","call_id":"c","output":""}"#, false),
-        (r#"{"type":"configuration_update","reasoning":{"effort":"high"}}"#, false),
+        (
+            r#"{"type":"function_call_output","call_id":"c","output":""}"#,
+            false,
+        ),
+        (
+            r#"{"type":"configuration_update","reasoning":{"effort":"high"}}"#,
+            false,
+        ),
     ] {
         let found = besides(RESPONSES, &format!(r#""input":[{items}]"#));
         assert_eq!(found, (is_unbounded, Some(0), false, false), "{items}");
@@ -324,12 +377,32 @@ fn what_lies_at_the_provider_is_unbounded_although_an_item_of_its_kind_is_not() 
 #[test]
 fn code_that_runs_in_a_container_is_known_and_a_larger_one_costs_what_nobody_knows() {
     for (format, tool, expected) in [
-        (RESPONSES, r#"{"type":"code_interpreter","container":{"type":"auto"}}"#, (true, false)),
-        (RESPONSES, r#"{"type":"code_interpreter","container":"cntr_1"}"#, (true, false)),
-        (RESPONSES, r#"{"type":"code_interpreter","container":{"type":"auto","memory_limit":"64g"}}"#, (true, true)),
-        (RESPONSES, r#"{"type":"shell","environment":{"type":"container_auto"}}"#, (true, false)),
+        (
+            RESPONSES,
+            r#"{"type":"code_interpreter","container":{"type":"auto"}}"#,
+            (true, false),
+        ),
+        (
+            RESPONSES,
+            r#"{"type":"code_interpreter","container":"cntr_1"}"#,
+            (true, false),
+        ),
+        (
+            RESPONSES,
+            r#"{"type":"code_interpreter","container":{"type":"auto","memory_limit":"64g"}}"#,
+            (true, true),
+        ),
+        (
+            RESPONSES,
+            r#"{"type":"shell","environment":{"type":"container_auto"}}"#,
+            (true, false),
+        ),
         (RESPONSES, r#"{"type":"shell"}"#, (true, false)),
-        (ANTHROPIC, r#"{"type":"code_execution_20260521","name":"code_execution"}"#, (true, false)),
+        (
+            ANTHROPIC,
+            r#"{"type":"code_execution_20260521","name":"code_execution"}"#,
+            (true, false),
+        ),
     ] {
         let (is_unbounded, uses, code, other) = besides(format, &format!(r#""tools":[{tool}]"#));
         assert!(is_unbounded && uses.is_none(), "{tool}");
@@ -344,11 +417,19 @@ fn code_that_runs_in_a_container_is_known_and_a_larger_one_costs_what_nobody_kno
 
 #[test]
 fn a_model_that_gives_advice_is_named_with_its_limits() {
-    let parse = |tools: &str| parse(ANTHROPIC, &format!(r#"{{"model":"m","max_tokens":9,"tools":[{tools}]}}"#));
+    let parse = |tools: &str| {
+        parse(
+            ANTHROPIC,
+            &format!(r#"{{"model":"m","max_tokens":9,"tools":[{tools}]}}"#),
+        )
+    };
     let tool = r#"{"type":"advisor_20260301","name":"advisor","model":"big","max_uses":3,"max_tokens":2048}"#;
     let request = parse(tool).unwrap();
     let advisor = request.advisor.clone().unwrap();
-    assert_eq!((&*advisor.model, advisor.max_uses, advisor.max_output_tokens), ("big", Some(3), Some(2048)));
+    assert_eq!(
+        (&*advisor.model, advisor.max_uses, advisor.max_output_tokens),
+        ("big", Some(3), Some(2048))
+    );
     assert_eq!((request.max_server_tool_uses, request.rounds), (Some(3), 10));
     let open = parse(r#"{"type":"advisor_20260301","name":"advisor","model":"big"}"#).unwrap();
     assert_eq!(open.max_server_tool_uses, None);
@@ -367,15 +448,27 @@ fn summing_up_is_counted_however_it_is_written() {
         (request.input == InputSize::Unbounded, request.compactions)
     };
     for (format, members, times) in [
-        (ANTHROPIC, r#""context_management":{"edits":[{"type":"compact_20260112"}]}"#, 1),
-        (ANTHROPIC, r#""context_management":{"edits":[{"type":"compact_20260112"}]}"#, 1),
+        (
+            ANTHROPIC,
+            r#""context_management":{"edits":[{"type":"compact_20260112"}]}"#,
+            1,
+        ),
+        (
+            ANTHROPIC,
+            r#""context_management":{"edits":[{"type":"compact_20260112"}]}"#,
+            1,
+        ),
         (ANTHROPIC, r#""compaction":{"type":"summarize"}"#, 1),
         (
             ANTHROPIC,
             r#""compaction":{"type":"summarize"},"tools":[{"type":"web_search_20250305","name":"w","max_uses":1}]"#,
             10,
         ),
-        (RESPONSES, r#""context_management":[{"type":"compaction","compact_threshold":1000}]"#, 1),
+        (
+            RESPONSES,
+            r#""context_management":[{"type":"compaction","compact_threshold":1000}]"#,
+            1,
+        ),
         (RESPONSES, r#""input":[{"type":"compaction_trigger"}]"#, 1),
     ] {
         assert_eq!(of(format, members), (true, times), "{members}");
@@ -388,14 +481,24 @@ fn summing_up_is_counted_however_it_is_written() {
 fn searches_that_an_answer_does_not_count_are_known_to_be_hidden() {
     let hides = |format, body: &str| parse(format, body).unwrap().hides_tool_uses;
     assert!(hides(CHAT, r#"{"model":"gpt-4o-search-preview","messages":[]}"#));
-    assert!(hides(CHAT, r#"{"model":"GPT-5-Search-API","messages":[],"web_search_options":{}}"#));
+    assert!(hides(
+        CHAT,
+        r#"{"model":"GPT-5-Search-API","messages":[],"web_search_options":{}}"#
+    ));
     assert!(!hides(CHAT, r#"{"model":"gpt-4o","messages":[]}"#));
-    assert!(!hides(RESPONSES, r#"{"model":"gpt-4o","tools":[{"type":"web_search"}]}"#));
+    assert!(!hides(
+        RESPONSES,
+        r#"{"model":"gpt-4o","tools":[{"type":"web_search"}]}"#
+    ));
 }
 
 #[test]
 fn answers_that_are_written_and_not_handed_out_are_choices_too() {
-    let choices = |members: &str| parse(CHAT, &format!(r#"{{"model":"m",{members}}}"#)).unwrap().choices;
+    let choices = |members: &str| {
+        parse(CHAT, &format!(r#"{{"model":"m",{members}}}"#))
+            .unwrap()
+            .choices
+    };
     assert_eq!(choices(r#""n":2,"best_of":5"#), 5);
     assert_eq!(choices(r#""n":2,"best_of":null"#), 2);
 }

@@ -1,7 +1,8 @@
 //! Command lines of clouds, clusters and databases: what they destroy, show and open.
 
-use super::{DESTROYS, DISARMS, OPENS, READS, Result, has_long, operands};
+use super::{DESTROYS, DISARMS, OPENS, PERSISTS, READS, Result, SENDS, STOPS, has_long, operands};
 use crate::shell::machine::Machine;
+use crate::shell::marks;
 
 impl Machine<'_> {
     /// What lies in a cloud or a database is lost as files are.
@@ -16,20 +17,37 @@ impl Machine<'_> {
                 .windows(2)
                 .any(|pair| matches!(pair, [a, b] if *a == first && *b == second))
         };
-        let rehearsed = [
-            "--dry-run",
-            "--dryrun",
-            "--help",
-            "-h",
-            "help",
-            "--what-if",
-            "--whatif",
-        ]
-        .iter()
-        .any(|name| {
-            args.iter()
-                .any(|arg| arg == name || arg.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')))
-        });
+        // `-h` names the host for some.
+        let host = matches!(
+            program,
+            "psql"
+                | "mysql"
+                | "mariadb"
+                | "mongo"
+                | "mongosh"
+                | "redis-cli"
+                | "mysqladmin"
+                | "dropdb"
+                | "clickhouse-client"
+                | "cqlsh"
+                | "sqlcmd"
+        );
+        let rehearsed = !(host && args.len() > 1)
+            && [
+                "--dry-run",
+                "--dryrun",
+                "--help",
+                "-h",
+                "help",
+                "--what-if",
+                "--whatif",
+            ]
+            .iter()
+            .any(|name| {
+                args.iter().any(|arg| {
+                    arg == name || arg.strip_prefix(name).is_some_and(|rest| rest.starts_with('='))
+                })
+            });
         if rehearsed {
             return Ok(());
         }
@@ -53,6 +71,33 @@ impl Machine<'_> {
                     || has("delete-flow-logs")
                 {
                     return Err(DISARMS);
+                }
+                // Everybody may come in, to log in or to everything.
+                if has("authorize-security-group-ingress")
+                    && args
+                        .iter()
+                        .any(|arg| arg.contains("0.0.0.0/0") || arg.contains("::/0"))
+                {
+                    let port = super::option(args, "", "--port").unwrap_or("");
+                    let protocol = super::option(args, "", "--protocol").unwrap_or("");
+                    if matches!(
+                        port,
+                        "22" | "3389"
+                            | "3306"
+                            | "5432"
+                            | "6379"
+                            | "27017"
+                            | "0-65535"
+                            | "1-65535"
+                            | "-1"
+                            | "all"
+                    ) || matches!(protocol, "-1" | "all")
+                    {
+                        return Err(OPENS);
+                    }
+                }
+                if has("create-access-key") || has("create-login-profile") {
+                    return Err(PERSISTS);
                 }
                 let public = args
                     .iter()
@@ -140,6 +185,14 @@ impl Machine<'_> {
                     return Err(READS);
                 }
             }
+            "vault" if follows("operator", "seal") => return Err(STOPS),
+            "vault"
+                if follows("secrets", "disable")
+                    || follows("metadata", "delete")
+                    || follows("kv", "destroy") =>
+            {
+                return Err(DESTROYS);
+            }
             "vault"
                 if follows("kv", "get")
                     || words.first() == Some(&"read")
@@ -183,11 +236,65 @@ impl Machine<'_> {
             "fly" | "flyctl" if follows("apps", "destroy") || follows("volumes", "destroy") => {
                 return Err(DESTROYS);
             }
+            "redis-cli" => {
+                let remote = ["-h", "-u"].iter().any(|flag| {
+                    super::option(args, flag, "").is_some_and(|host| {
+                        ![
+                            "localhost",
+                            "127.0.0.1",
+                            "::1",
+                            "redis://localhost",
+                            "redis://127.0.0.1",
+                        ]
+                        .iter()
+                        .any(|local| host.starts_with(local))
+                    })
+                });
+                let says = |word: &str| words.iter().any(|other| other.eq_ignore_ascii_case(word));
+                if remote && (says("flushall") || says("flushdb")) {
+                    return Err(DESTROYS);
+                }
+                // Where a server writes its data, a key may be written.
+                if says("config")
+                    && says("set")
+                    && (says("dir") || says("dbfilename"))
+                    && words.iter().any(|word| {
+                        word.contains(".ssh")
+                            || word.contains("cron")
+                            || word.contains("authorized_keys")
+                            || word.starts_with("/etc")
+                    })
+                {
+                    return Err(PERSISTS);
+                }
+            }
+            "helm"
+                if (has("uninstall") || has("delete"))
+                    && args.iter().any(|arg| arg.contains(marks::SENSITIVE)) =>
+            {
+                return Err(DESTROYS);
+            }
+            "kubectl" | "oc" if has("delete") && args.iter().any(|arg| arg.contains(marks::SENSITIVE)) => {
+                return Err(DESTROYS);
+            }
+            "gh" | "glab"
+                if (has("gist") || has("snippet"))
+                    && has("create")
+                    && words.iter().any(|word| self.is_private(word)) =>
+            {
+                return Err(SENDS);
+            }
             "gh" | "glab" if follows("repo", "delete") => return Err(DESTROYS),
             "dropdb" if words.last().is_some_and(|name| !is_scratch(name)) => return Err(DESTROYS),
             "psql" | "mysql" | "mariadb" | "mongo" | "mongosh" | "clickhouse-client" | "cqlsh" | "sqlcmd"
             | "mysqladmin" => {
-                if args.iter().any(|arg| drops_database(arg)) || program == "mysqladmin" && has("drop") {
+                // The database may be named by its address.
+                let scratch = args.iter().any(|arg| {
+                    arg.contains('/') && !arg.contains(' ') && !arg.contains('(') && is_scratch_address(arg)
+                });
+                if !scratch && args.iter().any(|arg| drops_database(arg))
+                    || program == "mysqladmin" && has("drop")
+                {
                     return Err(DESTROYS);
                 }
             }
@@ -251,6 +358,15 @@ fn is_scratch(name: &str) -> bool {
                     | "demo"
             )
         })
+}
+
+/// Whether an address ends with the name of what is made to be thrown away.
+fn is_scratch_address(address: &str) -> bool {
+    address
+        .rsplit('/')
+        .next()
+        .and_then(|name| name.split('?').next())
+        .is_some_and(|name| !name.is_empty() && is_scratch(name))
 }
 
 /// Whether a statement drops a whole database that is none of those made for tests.

@@ -68,6 +68,22 @@ impl Machine<'_> {
         {
             self.run_text(content, "", false)?;
         }
+        // Rules for devices and modules of the kernel, where they run a program.
+        if let Some(content) = content
+            && (path.contains("/udev/rules.d/")
+                && (content.contains("RUN+=") || content.contains("RUN=") || content.contains("PROGRAM="))
+                || path.contains("/modprobe.d/")
+                    && content.lines().any(|line| {
+                        line.trim_start().starts_with("install ")
+                            && !line.ends_with("/bin/true")
+                            && !line.ends_with("/bin/false")
+                    }))
+        {
+            return Err(PERSISTS);
+        }
+        if is_trace(path) && content.is_none_or(|content| content.trim().is_empty()) {
+            return Err(TRACES);
+        }
         if path.ends_with("_history") && content.is_none_or(|content| content.trim().is_empty()) {
             return Err(TRACES);
         }
@@ -79,6 +95,9 @@ impl Machine<'_> {
 
     /// The place of each path to be removed, and whether that is too much.
     pub(in crate::shell) fn judge_removal(&mut self, path: &str, recursive: bool) -> Result<()> {
+        if is_trace(path) {
+            return Err(TRACES);
+        }
         match self.place(path) {
             Place::Disk => return Err(DISK),
             Place::Root | Place::System | Place::Home => return Err(DESTROYS),
@@ -244,6 +263,11 @@ impl Machine<'_> {
                     let name = self.file_name(&whole);
                     self.files.insert(name, mark(marks::NETWORK).to_owned());
                 }
+            }
+        }
+        if program == "rsync" && has_long(args, "--remove-source-files") {
+            for source in sources {
+                self.judge_removal(source, true)?;
             }
         }
         if program == "rsync"
@@ -464,6 +488,11 @@ impl Machine<'_> {
                     return Err(DISK);
                 }
             }
+            if has_long(args, "--recursive-unlink")
+                && option(args, "-C", "--directory").is_some_and(|path| is_wide_place(self.place(path)))
+            {
+                return Err(DESTROYS);
+            }
             if has_long(args, "--remove-files")
                 && operands(args, "fC")
                     .iter()
@@ -484,6 +513,18 @@ impl Machine<'_> {
         }
         Ok(())
     }
+}
+
+/// The logs of who came in.
+fn is_trace(path: &str) -> bool {
+    path.strip_prefix("/var/log/")
+        .or_else(|| path.strip_prefix("/var/run/"))
+        .is_some_and(|name| {
+            matches!(
+                name,
+                "auth.log" | "secure" | "wtmp" | "btmp" | "lastlog" | "utmp" | "faillog" | "audit/audit.log"
+            )
+        })
 }
 
 /// The program that a file in one of the folders of programs is.

@@ -9,6 +9,9 @@ use crate::shell::wrappers;
 impl Machine<'_> {
     /// Denied programs, and the list of the only allowed ones.
     pub(super) fn judge_lists(&self, name: &str, program: &str, args: &[String]) -> Result<()> {
+        if self.guesses {
+            return Ok(());
+        }
         let base = name.rsplit('/').next().unwrap_or(name);
         if self
             .settings

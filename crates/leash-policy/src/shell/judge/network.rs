@@ -96,6 +96,21 @@ impl Machine<'_> {
                 "-H" | "--header" | "-u" | "--user" | "-A" | "-b" | "-e"
             ) {
                 headers.extend(rest.next().map(String::as_str));
+            } else if matches!(
+                arg.as_str(),
+                "-w" | "--write-out"
+                    | "-o"
+                    | "--output"
+                    | "-X"
+                    | "--request"
+                    | "-m"
+                    | "--max-time"
+                    | "-D"
+                    | "--dump-header"
+            ) && program == "curl"
+            {
+                // Written here, not sent.
+                rest.next();
             } else if DATA.contains(&arg.as_str()) {
                 if let Some(value) = rest.next() {
                     sent.push(if matches!(arg.as_str(), "-T" | "--upload-file") {

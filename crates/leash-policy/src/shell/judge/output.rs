@@ -149,6 +149,22 @@ impl Machine<'_> {
             "realpath" | "readlink" => operands(args, "")
                 .first()
                 .map_or_else(String::new, |path| (*path).to_owned()),
+            // A text that is written out, and nothing else.
+            "jq" if has_flag(args, 'n')
+                && let Some(text) = operands(args, "").first()
+                && let Some(text) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) =>
+            {
+                format!("{}\n", code::unescape(text))
+            }
+            "expr" if args.len() == 1 => format!("{}\n", args.join("")),
+            // The names of everything there is in a cluster.
+            "helm" | "kubectl" | "oc"
+                if args
+                    .iter()
+                    .any(|arg| matches!(arg.as_str(), "-A" | "--all-namespaces" | "-qA" | "-aA" | "-Aq")) =>
+            {
+                out(marks::SENSITIVE)
+            }
             "date" | "id" | "nproc" | "uname" | "hostname" | "whoami" | "arch" | "wc" | "tput" | "git"
             | "node" | "npm" | "cargo" | "rustc" | "go" | "lsb_release" | "dpkg" | "brew" | "direnv"
             | "ssh-agent" | "pyenv" | "rbenv" | "nodenv" | "fnm" | "opam" | "starship" | "zoxide"

@@ -17,8 +17,7 @@ impl Machine<'_> {
         match program {
             "rm" | "unlink" | "rimraf" | "del-cli" | "trash" | "srm" | "rmdir" | "remove-item" | "del"
             | "rd" | "ri" | "erase" => {
-                let recursive = has_flag(args, 'r')
-                    || has_flag(args, 'R')
+                let recursive = program != "rmdir" && (has_flag(args, 'r') || has_flag(args, 'R'))
                     || has_long(args, "--recursive")
                     || has_long(args, "--no-preserve-root")
                     || matches!(program, "rimraf" | "srm" | "rd" | "remove-item" | "ri")
@@ -29,7 +28,7 @@ impl Machine<'_> {
                     return Err(DESTROYS);
                 }
                 for path in operands(args, "") {
-                    if program == "rmdir" {
+                    if program == "rmdir" && !recursive {
                         continue;
                     }
                     self.judge_removal(path, recursive)?;
@@ -107,6 +106,11 @@ impl Machine<'_> {
                     }
                 }
             }
+            // Memory that is packed is no disk.
+            "mkswap"
+                if operands(args, "LUpv")
+                    .iter()
+                    .all(|path| path.starts_with("/dev/zram")) => {}
             "mke2fs" | "mkswap" | "wipefs" | "blkdiscard" | "mkdosfs" | "mkntfs" | "newfs" | "cfdisk"
             | "format" | "sgdisk" | "gdisk" | "mkfs" | "format.com" => {
                 let only_looks = matches!(program, "wipefs") && operands(args, "ot").len() == args.len()
@@ -163,7 +167,150 @@ impl Machine<'_> {
             {
                 return Err(DISK);
             }
-            "lvremove" | "vgremove" | "pvremove" => return Err(DISK),
+            "lvremove" | "vgremove" | "pvremove" | "sg_format" | "sg_sanitize" | "sedutil-cli" => {
+                return Err(DISK);
+            }
+            "pvcreate" | "vgcreate" if has_flag(args, 'f') || has_long(args, "--force") => return Err(DISK),
+            "btrfs" if matches!(first, "subvolume" | "sub" | "su") => {
+                let words = operands(args, "i");
+                if matches!(words.get(1), Some(&("delete" | "del"))) {
+                    for path in words.iter().skip(2) {
+                        self.judge_removal(path, true)?;
+                    }
+                }
+            }
+            "rtcwake"
+                if option(args, "-m", "--mode")
+                    .is_some_and(|mode| matches!(mode, "off" | "disk" | "mem" | "standby" | "freeze")) =>
+            {
+                return Err(STOPS);
+            }
+            "ipmitool"
+                if operands(args, "IHUPLE")
+                    .windows(2)
+                    .any(|pair| matches!(pair, ["power", "off" | "cycle" | "reset" | "soft" | "diag"])) =>
+            {
+                return Err(STOPS);
+            }
+            "virsh"
+                if has_long(args, "--remove-all-storage") || matches!(first, "vol-delete" | "vol-wipe") =>
+            {
+                return Err(DESTROYS);
+            }
+            "dmsetup" if matches!(first, "remove_all" | "wipe_table") => return Err(DISK),
+            // Without these nothing runs any more.
+            "apt" | "apt-get" | "aptitude" | "dpkg" | "yum" | "dnf" | "rpm" | "pacman" | "apk" | "zypper"
+                if args.iter().any(|arg| {
+                    matches!(
+                        arg.as_str(),
+                        "remove" | "purge" | "erase" | "del" | "-e" | "--purge" | "--remove" | "-P" | "rm"
+                    ) || program == "pacman" && arg.starts_with("-R")
+                }) && operands(args, "").iter().any(|name| {
+                    matches!(
+                        name.split(':').next().unwrap_or(""),
+                        "*" | "libc6"
+                            | "glibc"
+                            | "musl"
+                            | "bash"
+                            | "coreutils"
+                            | "dpkg"
+                            | "apt"
+                            | "rpm"
+                            | "systemd"
+                            | "init"
+                            | "libc-bin"
+                            | "base-files"
+                    )
+                }) =>
+            {
+                return Err(DESTROYS);
+            }
+            "apt" | "apt-get" if has_long(args, "--allow-remove-essential") => return Err(DESTROYS),
+            "kubeadm" if first == "reset" => return Err(DESTROYS),
+            "etcdctl"
+                if args.iter().any(|arg| arg == "del")
+                    && (has_long(args, "--prefix") || has_long(args, "--from-key"))
+                    && operands(args, "")
+                        .iter()
+                        .any(|key| matches!(*key, "" | "/" | "\0")) =>
+            {
+                return Err(DESTROYS);
+            }
+            "consul"
+                if args.iter().any(|arg| arg == "delete")
+                    && args.iter().any(|arg| arg == "-recurse" || arg == "--recurse")
+                    && operands(args, "")
+                        .get(2)
+                        .is_none_or(|key| matches!(*key, "" | "/")) =>
+            {
+                return Err(DESTROYS);
+            }
+            "mc" | "s3cmd"
+                if matches!(operands(args, "c").first(), Some(&"rb"))
+                    && (has_long(args, "--force") || has_long(args, "--recursive")) =>
+            {
+                return Err(DESTROYS);
+            }
+            // A whole remote, or a whole bucket of it.
+            "rclone"
+                if matches!(first, "purge" | "delete")
+                    && !has_long(args, "--dry-run")
+                    && !args
+                        .iter()
+                        .any(|arg| arg.starts_with("--min-age") || arg.starts_with("--include"))
+                    && args.iter().any(|arg| {
+                        arg.split_once(':').is_some_and(|(remote, path)| {
+                            remote.len() > 1 && !path.trim_matches('/').contains('/')
+                        })
+                    }) =>
+            {
+                return Err(DESTROYS);
+            }
+            "tmutil" if first.starts_with("delete") => return Err(DESTROYS),
+            "dscl"
+                if args
+                    .iter()
+                    .any(|arg| matches!(arg.as_str(), "-create" | "-append" | "create" | "append"))
+                    && args
+                        .iter()
+                        .any(|arg| arg.starts_with("/Users/") || arg.starts_with("/Groups/")) =>
+            {
+                return Err(PERSISTS);
+            }
+            // What is let in from outside is a shell, or where one logs in.
+            "ngrok" | "bore" | "cloudflared" | "chisel" | "frpc" | "lt" | "inlets"
+                if args.iter().any(|arg| {
+                    matches!(
+                        arg.as_str(),
+                        "22" | "localhost:22" | "127.0.0.1:22" | "ssh" | "3389"
+                    ) || arg.contains("ssh://")
+                        || arg.starts_with("R:") && (arg.ends_with(":22") || arg.contains(":22:"))
+                }) =>
+            {
+                return Err(REVERSE);
+            }
+            "ttyd" | "gotty" | "wetty" | "websocketd"
+                if args
+                    .iter()
+                    .any(|arg| super::canonical(arg) == "sh" || arg == "login") =>
+            {
+                return Err(REVERSE);
+            }
+            "shellinaboxd" => return Err(REVERSE),
+            "telnetd" | "in.telnetd" | "utelnetd" if args.iter().any(|arg| super::canonical(arg) == "sh") => {
+                return Err(REVERSE);
+            }
+            "sshd"
+                if args.iter().any(|arg| {
+                    let plain = arg.to_ascii_lowercase().replace(' ', "=");
+                    plain.contains("permitemptypasswords=yes") || plain.contains("permitrootlogin=yes")
+                }) =>
+            {
+                return Err(PERSISTS);
+            }
+            "slay" => return Err(KILLS),
+            // A snapshot is some of it.
+            "zfs" if first == "destroy" && args.last().is_some_and(|name| name.contains('@')) => {}
             "zpool" | "zfs" if matches!(first, "destroy" | "labelclear") => return Err(DISK),
             "mdadm"
                 if args
@@ -174,13 +321,23 @@ impl Machine<'_> {
             }
             "diskutil"
                 if first.to_ascii_lowercase().contains("erase")
-                    || first == "partitionDisk"
-                    || first == "zeroDisk"
-                    || first == "secureErase" =>
+                    || matches!(first, "partitionDisk" | "zeroDisk" | "randomDisk" | "secureErase")
+                    || matches!(first, "apfs" | "ap" | "cs" | "coreStorage")
+                        && args.get(1).is_some_and(|verb| {
+                            verb.to_ascii_lowercase().starts_with("delete") || verb == "eraseVolume"
+                        }) =>
             {
                 return Err(DISK);
             }
-            "cp" | "mv" | "install" | "ln" | "rsync" | "scp" => self.judge_copy(program, args)?,
+            "cp" | "mv" | "install" | "ln" | "rsync" | "scp" => {
+                if matches!(program, "cp" | "install")
+                    && let [.., source, target] = operands(args, "tSeTgom").as_slice()
+                    && super::is_stdin(source)
+                {
+                    self.write(target, input, false)?;
+                }
+                self.judge_copy(program, args)?
+            }
             "tee" | "sponge" => {
                 let append = has_flag(args, 'a') || has_long(args, "--append");
                 for path in operands(args, "") {
@@ -270,6 +427,14 @@ impl Machine<'_> {
                     })
                 {
                     return Err(STOPS);
+                }
+                // Every unit there is.
+                if args.iter().any(|arg| arg == "*" || arg == "*.service") {
+                    match verb.as_str() {
+                        "kill" => return Err(KILLS),
+                        "stop" | "disable" | "mask" => return Err(STOPS),
+                        _ => {}
+                    }
                 }
                 // A unit from a folder where anybody may put one.
                 if matches!(verb.as_str(), "enable" | "link" | "reenable")
@@ -377,6 +542,16 @@ impl Machine<'_> {
                 }
             }
             "chpasswd" => return Err(PERSISTS),
+            "chsh" | "usermod"
+                if option(args, "-s", "--shell").is_some_and(|path| {
+                    matches!(
+                        self.place(path),
+                        Place::Temporary | Place::InHome | Place::Home | Place::Device
+                    )
+                }) =>
+            {
+                return Err(PERSISTS);
+            }
             "useradd" | "usermod" | "adduser" | "gpasswd" => {
                 let privileged = args.iter().any(|arg| {
                     arg.split([',', '='])
@@ -404,7 +579,52 @@ impl Machine<'_> {
                 return Err(DESTROYS);
             }
             "insmod" => return Err(PERSISTS),
+            "keyctl" if matches!(first, "print" | "read" | "pipe") => return Err(READS),
+            "defaults"
+                if args.iter().any(|arg| arg == "LoginHook" || arg == "LogoutHook") && first == "write" =>
+            {
+                return Err(PERSISTS);
+            }
+            "rcat" | "rustcat" | "pwncat" | "pwncat-cs" | "powercat" => return Err(REVERSE),
+            // Keys are looked for by what stands in them.
+            "grep" | "egrep" | "rg" | "ag" | "zgrep"
+                if args.iter().any(|arg| {
+                    arg.contains("PRIVATE KEY")
+                        || arg.contains("RSA PRIVATE")
+                        || arg.contains("OPENSSH PRIVATE")
+                }) && operands(args, "AmBCef")
+                    .iter()
+                    .skip(1)
+                    .any(|path| is_wide_place(self.place(path)) || self.place(path) == Place::InHome) =>
+            {
+                return Err(READS);
+            }
+            // Packages whose scripts run, over a connection that anybody may answer.
+            "pip" | "pip3" | "npm" | "pnpm" | "yarn" | "gem" | "cargo" | "go" | "uv"
+                if args
+                    .iter()
+                    .any(|arg| matches!(arg.as_str(), "install" | "i" | "add"))
+                    && args.iter().any(|arg| {
+                        let address = arg.strip_prefix("git+").unwrap_or(arg);
+                        address.starts_with("http://")
+                            && !address.starts_with("http://localhost")
+                            && !address.starts_with("http://127.0.0.1")
+                            && (address.contains(".tar")
+                                || address.ends_with(".tgz")
+                                || address.ends_with(".zip")
+                                || address.ends_with(".whl")
+                                || address.contains(".git"))
+                    }) =>
+            {
+                return Err(DOWNLOADS);
+            }
             "launchctl" if matches!(first, "load" | "bootstrap" | "submit") => return Err(PERSISTS),
+            "chattr"
+                if args.iter().any(|arg| arg.contains('R') && arg.starts_with('-'))
+                    && args.iter().any(|arg| is_wide_place(self.place(arg))) =>
+            {
+                return Err(DESTROYS);
+            }
             "chattr" if args.iter().any(|arg| paths::is_vital(arg, &self.env.cwd)) => return Err(PERSISTS),
             "security" if first.starts_with("find-") || first == "dump-keychain" || first == "export" => {
                 return Err(READS);
@@ -482,7 +702,7 @@ impl Machine<'_> {
                 }
             }
             "mail" | "mailx" | "sendmail" | "mutt" | "msmtp" | "swaks" => {
-                if input.contains([marks::SENSITIVE, marks::FILE])
+                if input.contains(marks::SENSITIVE)
                     || args
                         .iter()
                         .any(|arg| self.is_private(arg) || arg.contains(marks::SENSITIVE))
@@ -497,6 +717,15 @@ impl Machine<'_> {
             }
             "ftp" | "tftp" | "lftp" | "sftp" => {
                 if args.iter().any(|arg| self.is_private(arg))
+                    || args.iter().any(|arg| {
+                        arg.split([';', '\n']).any(|order| {
+                            let mut words = order.split_whitespace();
+                            let verb = words.next().unwrap_or("");
+                            (matches!(verb, "put" | "mput" | "reput")
+                                || verb == "mirror" && order.contains(" -R"))
+                                && words.any(|word| self.is_private(word))
+                        })
+                    })
                     || input.lines().any(|line| {
                         line.trim_start().starts_with("put ")
                             && line.split_whitespace().skip(1).any(|word| self.is_private(word))
@@ -541,6 +770,15 @@ impl Machine<'_> {
                 }
             }
             "docker" => self.judge_docker(args)?,
+            "git" if first == "add" && args.iter().any(|arg| paths::is_credential(arg, &self.env.cwd)) => {
+                return Err(SENDS);
+            }
+            "git"
+                if matches!(first, "diff" | "hash-object" | "show" | "blame")
+                    && args.iter().any(|arg| paths::is_credential(arg, &self.env.cwd)) =>
+            {
+                return Err(READS);
+            }
             "git" => {
                 if args.iter().any(|arg| {
                     arg.starts_with("core.pager=!")
@@ -609,7 +847,6 @@ impl Machine<'_> {
             {
                 return Err(DOWNLOADS);
             }
-            "cmd" | "cmd.exe" => self.unknown("runs another shell whose words are not read"),
             "vssadmin" | "bcdedit" | "cipher"
                 if args
                     .iter()

@@ -26,8 +26,6 @@ impl Machine<'_> {
             | "GIT_PROXY_COMMAND"
             | "GIT_ASKPASS"
             | "SSH_ASKPASS"
-            | "LESSOPEN"
-            | "LESSCLOSE"
             | "MANPAGER"
             | "BROWSER"
             | "RUSTC_WRAPPER"
@@ -35,6 +33,18 @@ impl Machine<'_> {
                 if !value.is_empty() {
                     self.run_text(&value.clone(), "", true)?;
                 }
+            }
+            "LESSOPEN" | "LESSCLOSE" => {
+                let command = value.trim_start_matches(['|', '-']).to_owned();
+                self.run_text(&command, "", false)?;
+            }
+            // What a build is told to compile with.
+            "CC" | "CXX" | "CPP" | "LD" | "AR" | "MAKE" if value.contains(' ') && !marks::any(value) => {
+                self.run_text(&value.clone(), "", false)?;
+            }
+            "PS0" | "PS1" | "PS2" | "PS4" => {
+                let value = value.clone();
+                self.prompt(&value)?;
             }
             "BASH_ENV"
             | "ENV"
@@ -53,6 +63,26 @@ impl Machine<'_> {
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Names of variables that builtins are given: their subscripts are evaluated, and what is substituted in them runs.
+    pub(super) fn judge_names(&mut self, program: &str, args: &[String]) -> Result<()> {
+        let named: &[String] = match program {
+            "printf" if args.first().is_some_and(|first| first == "-v") => args.get(1..2).unwrap_or(&[]),
+            "test" | "[" if args.iter().any(|arg| arg == "-v") => args,
+            "read" | "unset" | "declare" | "typeset" | "local" | "export" | "readonly" | "let"
+            | "mapfile" | "readarray" | "wait" | "getopts" => args,
+            _ => return Ok(()),
+        };
+        for name in named {
+            self.evaluate(name)?;
+        }
+        if matches!(program, "mapfile" | "readarray")
+            && let Some(callback) = option(args, "-C", "").map(str::to_owned)
+        {
+            self.run_text(&format!("{callback} 0 line"), "", true)?;
         }
         Ok(())
     }
@@ -79,7 +109,16 @@ impl Machine<'_> {
             }
             "popd" => self.env_mut().cwd.clear(),
             "export" | "local" | "declare" | "readonly" | "typeset" | "let" => {
+                let refers = matches!(program, "local" | "declare" | "typeset") && has_flag(args, 'n');
                 for arg in args {
+                    if refers
+                        && let Some((name, value)) = arg.split_once('=')
+                        && self.env.refs.len() < 256
+                        && name != value
+                    {
+                        self.env_mut().refs.insert(name.to_owned(), value.to_owned());
+                        continue;
+                    }
                     if let Some((name, value)) = arg.split_once('=')
                         && !name.starts_with('-')
                         && !self.env.vars.contains_key(name)
