@@ -32,7 +32,7 @@ pub(crate) struct Session {
 }
 
 /// How long a call may run until it is billed. Prices that begin meanwhile bound it too.
-pub(crate) const LONGEST_CALL: Duration = Duration::from_secs(3600);
+pub(crate) const LONGEST_CALL: Duration = Duration::from_hours(1);
 
 struct Priced {
     provider: Arc<str>,

@@ -183,7 +183,7 @@ const RESPONSES_MEMBERS: &[&str] = &[
 /// Members by which a request names other models that may answer in the place of its own.
 ///
 /// # Source
-/// Anthropic documentation, *Refusals and fallback*; documentation of `OpenRouter`, *Model routing*, and of LiteLLM,
+/// Anthropic documentation, *Refusals and fallback*; documentation of `OpenRouter`, *Model routing*, and of `LiteLLM`,
 /// *Fallbacks*.
 const OTHER_MODELS: [&str; 3] = ["fallbacks", "models", "fallback_models"];
 
