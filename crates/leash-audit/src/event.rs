@@ -278,7 +278,8 @@ pub struct ModelCall<'a> {
     pub clamped: Option<bool>,
     /// The approval that let it through.
     pub hitl_request_id: Option<&'a str>,
-    /// The reservation that it ended, where the line may be written more than once: equal ones are one call.
+    /// The reservation that it ended, where there may be other lines of it. One of them counts: the call's own, or else one
+    /// without `outcome`, which somebody else wrote when it was settled, or else one of its expiry.
     pub reservation_id: Option<&'a str>,
     /// What it was charged to besides its session, agent and tenant, by names of the user's own; left out where there are
     /// none.

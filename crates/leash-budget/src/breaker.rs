@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use leash_core::{Action, AsyncRule, Call, Decision, Digest, PolicyContext, RuleError, SessionId, Usd};
+use leash_core::{
+    Action, AsyncRule, Call, Decision, Digest, PolicyContext, RuleError, SessionId, ToolCall, Usd,
+};
 
 use crate::{BudgetStore, Hit, Scope, ScopeKey, Window};
 
@@ -14,8 +16,9 @@ use crate::{BudgetStore, Hit, Scope, ScopeKey, Window};
 /// circles. Its id is `loop_breaker`.
 ///
 /// The calls that it lets through are counted, even if something else refuses them later; those that it blocks are not, so
-/// a call passes again once the earlier ones are `within` ago. Arguments are the same if their canonical JSON is: the
-/// order of members does not matter, a changed number does. Calls of models are not looked at.
+/// a call passes again once the earlier ones are `within` ago. Arguments are the same if their canonical JSON is: neither the
+/// order of members matters nor how a number is spelt (`1` and `1.0`), a changed number does. Calls of models are not looked
+/// at.
 ///
 /// ```
 /// # futures_executor::block_on(async {
@@ -77,7 +80,7 @@ impl AsyncRule for LoopBreaker {
         let Call::Tool(tool_call) = call else {
             return Ok(None);
         };
-        let what = tool_call.request_digest();
+        let what = alike(tool_call);
         // A store counts each key within one time, so breakers of different times have keys of their own.
         let kind = format!("{}/{}us", self.kind, self.within.as_micros());
         let hit = Hit {
@@ -183,6 +186,45 @@ async fn count(
         .await
         .map_err(|error| RuleError::new(error.to_string()))?;
     Ok((!hits.is_allowed).then(|| Decision::new(Action::Block, id, reason())))
+}
+
+/// What a call asks for: the same for all spellings of its arguments.
+fn alike(call: &ToolCall) -> Digest {
+    let tool = Digest::of(call.tool.as_bytes());
+    Digest::of_parts(&[plain_numbers(&call.args.canonical()).as_bytes(), tool.as_bytes()])
+}
+
+/// Canonical JSON with whole numbers that have no fraction. It keeps apart `1` and `1.0`, as logs do.
+fn plain_numbers(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut number = String::new();
+    let (mut is_text, mut is_escaped) = (false, false);
+    for char in text.chars() {
+        if is_text {
+            is_text = char != '"' || is_escaped;
+            is_escaped = char == '\\' && !is_escaped;
+            out.push(char);
+            continue;
+        }
+        let is_exponent = matches!(char, 'e' | 'E') && !number.is_empty();
+        if is_exponent || matches!(char, '0'..='9' | '-' | '+' | '.') {
+            number.push(char);
+            continue;
+        }
+        out.push_str(plain(&number));
+        number.clear();
+        is_text = char == '"';
+        out.push(char);
+    }
+    out.push_str(plain(&number));
+    out
+}
+
+fn plain(number: &str) -> &str {
+    match number.strip_suffix(".0").unwrap_or(number) {
+        "-0" => "0",
+        number => number,
+    }
 }
 
 /// The key of a counter of a session. Names are hashed, `what` last and of one length, so none can be made to fall on
@@ -307,7 +349,7 @@ mod tests {
     use crate::conformance::ManualClock;
     use crate::{Balance, Expired, Hits, Hold, MemoryStore, Reserve, Settled, Settlement};
     use futures_executor::block_on;
-    use leash_core::{Caller, ModelCall, ReservationId, StoreError, StoreErrorKind, Timestamp, ToolCall};
+    use leash_core::{Caller, ModelCall, ReservationId, StoreError, StoreErrorKind, Timestamp};
     use serde_json::json;
 
     #[derive(Debug)]
@@ -430,6 +472,10 @@ mod tests {
             r#"{"q":"café","n":[1,2.5,0],"m":{"a":true}}"#,
             r#"{"q":"cafe\u0301","n":[1,2.5,0],"m":{"a":true,"b":null}}"#,
             r#"{"q":"café","n":["1",2.5,0],"m":{"a":true,"b":null}}"#,
+            r#"{"q":"café","n":[1,2.5,"-0"],"m":{"a":true,"b":null}}"#,
+            r#"{"q":"caf\"é 1.0","n":[1,2.5,0],"m":{"a":true,"b":null}}"#,
+            r#"{"q":"caf\"é 1","n":[1,2.5,0],"m":{"a":true,"b":null}}"#,
+            r#"{"q":"caf\\","n":[10,2.5,0],"m":{"a":true,"b":null}}"#,
         ] {
             assert!(passes(&rule, &call(other)), "{other}");
         }

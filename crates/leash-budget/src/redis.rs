@@ -460,9 +460,7 @@ impl RedisStore {
             }));
         };
         if found.schema == EARLIER_SCHEMA {
-            let _: u64 = server
-                .invoke("open the budget", &on(&UPGRADE, &prefix))
-                .await?;
+            let _: u64 = server.invoke("open the budget", &on(&UPGRADE, &prefix)).await?;
         } else if found.schema != SCHEMA {
             return Err(conflict(
                 "open the budget: its keys have a schema that this version does not know",

@@ -180,7 +180,7 @@ pub(crate) struct ReplayArgs {
 #[command(after_help = "\
 Examples:
   llm-leash export audit.jsonl --format csv > audit.csv
-  llm-leash export audit.jsonl | jq 'map(.cost_usd // 0) | add'
+  llm-leash export audit.jsonl | jq 'map(.tool // empty) | unique'
 
 Exit codes: 0 done, 1 cannot be read, 64 wrong command line")]
 pub(crate) struct ExportArgs {

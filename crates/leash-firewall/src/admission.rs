@@ -304,6 +304,10 @@ impl Receipt {
 }
 
 #[derive(Clone, Copy)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a call, moved twice: a box would cost more than it saves"
+)]
 pub(crate) enum End {
     Answered(Answer),
     NotBilled,
@@ -317,15 +321,25 @@ pub(crate) struct Ending {
     end: End,
     /// Whether its line is owed to a store that keeps the call until it is written.
     owes_line: bool,
-    is_settled: bool,
+    store: Told,
     /// Whether another line may tell of its reservation.
     is_named: bool,
-    /// Whether the store could not be told until the lease was over, so that the call is charged in full.
-    has_lapsed: bool,
+    charged: Option<(Usd, bool)>,
     is_written: bool,
     ticket: Option<Appended>,
     /// What the store is to be told once the line is as durable as the log promises.
     written: Option<Written>,
+}
+
+/// What the store knows of a call that is being ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// That it is under way.
+    Nothing,
+    /// How it ended, or there is nothing to know.
+    Settled,
+    /// It could not be told until the lease was over, so the call is charged in full.
+    Lapsed,
 }
 
 /// Hands an ending whose future was dropped, or whose store failed, to the settling thread.
@@ -342,18 +356,18 @@ impl Drop for EndGuard {
 
 impl Ending {
     fn new(details: Arc<Details>, room: Room, end: End) -> Self {
-        let is_settled = details.hold.is_none();
+        let is_held = details.hold.is_some();
         // What is given back has a line that costs nothing: none is missed.
-        let is_charged = !is_settled && !matches!(end, End::NotBilled);
+        let is_charged = is_held && !matches!(end, End::NotBilled);
         let owes_line = is_charged && room.slot.is_some() && details.shared.owes_lines();
         Self {
             details,
             room,
             end,
             owes_line,
-            is_settled,
+            store: if is_held { Told::Nothing } else { Told::Settled },
             is_named: owes_line,
-            has_lapsed: false,
+            charged: None,
             is_written: false,
             ticket: None,
             written: None,
@@ -361,7 +375,7 @@ impl Ending {
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.is_settled && self.is_written
+        self.store == Told::Settled && self.is_written
     }
 
     /// After which time the store has charged the call by itself; `None` where it never does.
@@ -369,12 +383,18 @@ impl Ending {
         self.details.has_lease.then_some(self.details.shared.lease)
     }
 
-    /// The charge, and whether it holds a guess.
-    fn charge(&self) -> (Usd, bool) {
+    /// The charge, and whether it holds a guess. Once said it stays so, as the store may have heard it.
+    fn charge(&mut self) -> (Usd, bool) {
+        let found = self.charged.unwrap_or_else(|| self.find_charge());
+        self.charged = Some(found);
+        found
+    }
+
+    fn find_charge(&self) -> (Usd, bool) {
         let bound = self.details.bound.amount;
         let reported = |usage: &Usage| self.details.cost(usage);
         match &self.end {
-            _ if self.has_lapsed => (bound, true),
+            _ if self.store == Told::Lapsed => (bound, true),
             End::NotBilled => (Usd::ZERO, false),
             End::Unsettled => (bound, true),
             // A tool costs what it was said to cost.
@@ -398,7 +418,7 @@ impl Ending {
             ..Receipt::nothing()
         };
         let mut balances: Option<Vec<Balance>> = None;
-        if let (false, Some((id, scopes))) = (self.is_settled, &self.details.hold) {
+        if let (Told::Nothing, Some((id, scopes))) = (self.store, &self.details.hold) {
             let store = &self.details.shared.store;
             let settled = if matches!(self.end, End::NotBilled) {
                 store.release(*id).await.map(|()| None)
@@ -413,7 +433,7 @@ impl Ending {
             };
             match settled {
                 Ok(settled) => {
-                    self.is_settled = true;
+                    self.store = Told::Settled;
                     self.is_named |= settled.as_ref().is_some_and(|settled| settled.was_expired);
                     balances = settled.map(|settled| settled.balances);
                 }
@@ -427,7 +447,7 @@ impl Ending {
             return receipt;
         }
         // Without a lease nothing else would ever tell of it.
-        if self.owes_line && !self.is_settled && self.details.has_lease {
+        if self.owes_line && self.store == Told::Nothing && self.details.has_lease {
             receipt.cumulative = self.details.spent_before.saturating_add(cost);
             return receipt;
         }
@@ -482,7 +502,8 @@ impl Ending {
         if self.is_written {
             return;
         }
-        self.has_lapsed = true;
+        self.store = Told::Lapsed;
+        self.charged = None;
         let (cost, estimated) = self.charge();
         let mut receipt = Receipt {
             cost,
@@ -521,7 +542,7 @@ impl Ending {
         CallLine {
             usage,
             response_digest,
-            outcome: Some(if self.has_lapsed {
+            outcome: Some(if self.store == Told::Lapsed {
                 Outcome::Expired
             } else {
                 outcome

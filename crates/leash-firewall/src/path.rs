@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use leash_audit::AuditError;
+use leash_audit::{AuditError, Slot};
 use leash_budget::{
     Balance, Bound, BudgetState, BudgetStore, Held, Hold, HoldLine, ModelPrice, PriceTable, Refused, Reserve,
     Scope, ScopeKey, TokenCounter, Window, Written, bound,
@@ -78,34 +78,7 @@ impl Shared {
     ) -> Result<Admission, LeashError> {
         let started = self.clock.now();
         let refuse = |stage: Stage, error: LeashError| self.refuse(session, stage, error);
-        let Some(permit) = self.settler.permit() else {
-            let what = if self.settler.is_closed() {
-                "admit a call: the firewall is closed"
-            } else {
-                "admit a call: too many are under way"
-            };
-            let error = StoreError::new(StoreErrorKind::Full, what);
-            return Err(refuse(
-                Stage::Capacity,
-                LeashError::unavailable(rule_ids::CAPACITY, error),
-            ));
-        };
-        if let Some(party) = session.lacks {
-            let reason = format!(
-                "a cap is over {}, and the caller has none: nobody knows under which cap the call is",
-                party.plural()
-            );
-            return Err(refuse(
-                Stage::Budget,
-                LeashError::blocked(rule_ids::NO_PARTY, reason),
-            ));
-        }
-        // Room for the line comes first: a call whose end could not be written down must not begin.
-        let slot = self
-            .journal
-            .slot()
-            .map_err(|error| refuse(Stage::Audit, audit_unavailable(error)))?;
-
+        let (permit, slot) = self.make_room(session)?;
         self.ask_registry(session)
             .await
             .map_err(|error| refuse(Stage::Kill, error))?;
@@ -185,6 +158,39 @@ impl Shared {
             started,
         };
         Ok(Admission::new(details, slot, permit))
+    }
+
+    /// Room for the call's end and for its line, which come first: a call whose end could not be written down must not
+    /// begin.
+    fn make_room(self: &Arc<Self>, session: &Session) -> Result<(Permit, Option<Slot>), LeashError> {
+        let refuse = |stage: Stage, error: LeashError| self.refuse(session, stage, error);
+        let Some(permit) = self.settler.permit() else {
+            let what = if self.settler.is_closed() {
+                "admit a call: the firewall is closed"
+            } else {
+                "admit a call: too many are under way"
+            };
+            let error = StoreError::new(StoreErrorKind::Full, what);
+            return Err(refuse(
+                Stage::Capacity,
+                LeashError::unavailable(rule_ids::CAPACITY, error),
+            ));
+        };
+        if let Some(party) = session.lacks {
+            let reason = format!(
+                "a cap is over {}, and the caller has none: nobody knows under which cap the call is",
+                party.plural()
+            );
+            return Err(refuse(
+                Stage::Budget,
+                LeashError::blocked(rule_ids::NO_PARTY, reason),
+            ));
+        }
+        let slot = self
+            .journal
+            .slot()
+            .map_err(|error| refuse(Stage::Audit, audit_unavailable(error)))?;
+        Ok((permit, slot))
     }
 
     /// Writes a refusal down. Where even that fails the call is refused all the same, and somebody is told.

@@ -26,6 +26,8 @@ const RETRY: Duration = Duration::from_millis(250);
 const CONFIRM_EVERY: Duration = Duration::from_millis(50);
 /// How many lines make a full batch.
 const CONFIRM_AT: usize = 256;
+/// How long a line may take to become durable. One that takes longer is not confirmed.
+const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 /// How many lines may wait to be confirmed. Beyond that they are not, and somebody writes them once more.
 const CONFIRM_MOST: usize = 16_384;
 
@@ -171,7 +173,10 @@ impl Lines {
         let mut lines = Vec::with_capacity(all.len());
         for (line, ticket) in all {
             let is_durable = match ticket {
-                Some(ticket) => ticket.durable().await.is_ok(),
+                Some(ticket) => matches!(
+                    tokio::time::timeout(DURABLE_WITHIN, ticket.durable()).await,
+                    Ok(Ok(()))
+                ),
                 None => true,
             };
             if is_durable {

@@ -311,7 +311,18 @@ impl BlockedUrls {
             port: default_port(scheme),
         };
         let authority = match authority.find(ends) {
-            Some(end) => authority.get(..end)?,
+            Some(end) => {
+                // Some clients take what stands before the `@` for a user, back slash and all.
+                let rest = authority.get(end..)?;
+                let rest = rest.strip_prefix('\\').unwrap_or("");
+                let rest = rest.split(ends).next().unwrap_or("");
+                if rest.contains('@')
+                    && let Some(reason) = self.authority(rest, known, place)
+                {
+                    return Some(reason);
+                }
+                authority.get(..end)?
+            }
             None if authority.len() < after.len() => return Some("its host is too long"),
             None => authority,
         };
@@ -354,7 +365,7 @@ impl BlockedUrls {
         if host.is_empty() {
             return None;
         }
-        if host.contains(['/', '\\', '@', '?', '#', ' ', '\0']) {
+        if host.contains(|c: char| c.is_control() || "/\\@?# ".contains(c)) {
             return Some("its host hides another");
         }
         // A port that is not known may be the one that is denied.

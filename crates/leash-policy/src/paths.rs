@@ -8,7 +8,6 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock};
 
 use aho_corasick::AhoCorasick;
-use regex::Regex;
 
 use leash_core::{Action, Call, Decision, PolicyContext, Rule, RuleError};
 
@@ -180,7 +179,7 @@ impl BlockedPaths {
             // Several paths, one a line, or one that hides behind a line.
             return text.lines().find_map(|line| self.judge(line));
         }
-        looks_like_path(text, key).then(|| self.judge(text))?
+        looks_like_path(text).then(|| self.judge(text))?
     }
 }
 
@@ -204,7 +203,7 @@ const NAMES: &[&str] = &[
 ];
 
 /// Whether a text under a name that says nothing is a path.
-fn looks_like_path(text: &str, key: bool) -> bool {
+fn looks_like_path(text: &str) -> bool {
     if text
         .get(..5)
         .is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:"))
@@ -228,7 +227,7 @@ fn looks_like_path(text: &str, key: bool) -> bool {
         || decoded.contains("/../")
         || decoded.ends_with("/..")
         || decoded == ".."
-        || (!key || decoded.contains(['/', '.'])) && has_credentials(&lower(&normal(text).text))
+        || decoded.contains(['/', '.', '_']) && has_credentials(&lower(&normal(text).text))
 }
 
 /// A path as a program reads it.
@@ -261,7 +260,7 @@ fn plain(text: Cow<'_, str>) -> Cow<'_, str> {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '\\' | '∕' | '／' | '⁄' | '＼' | '﹨' | '⧵' | '⧸' => out.push('/'),
+            '\\' | '∕' | '∖' | '／' | '⁄' | '＼' | '﹨' | '⧵' | '⧸' => out.push('/'),
             '．' | '․' | '﹒' => out.push('.'),
             '‥' => out.push_str(".."),
             '…' => out.push_str("..."),
@@ -547,11 +546,13 @@ const CREDENTIALS: &[&str] = &[
     "proc/*/environ",
     "docker.sock",
     "containerd.sock",
-    "keychains",
-    ".bash_history",
-    ".zsh_history",
-    ".mysql_history",
-    ".psql_history",
+    "library/keychains",
+    ".*_history",
+    ".local/share/keyrings",
+    "*.keyring",
+    "gcloud/credentials.db",
+    "google-chrome/*/cookies",
+    "chromium/*/cookies",
     ".credentials.json",
     "service-account*.json",
     "credentials.json",
@@ -598,6 +599,7 @@ fn has_credentials(path: &str) -> bool {
         ".dist",
         "known_hosts",
         ".md",
+        ".d.ts",
     ];
     if harmless.iter().any(|end| name.ends_with(end))
         || name.as_bytes().ends_with(b".pem") && CERTIFICATES.iter().any(|pattern| matches(pattern, name))
@@ -614,36 +616,83 @@ fn has_credentials(path: &str) -> bool {
     environment || path.split('/').any(|part| part == ".ssh") || holds_credentials(path)
 }
 
-/// What of a pattern stands between its stars and slashes, at its longest: nothing that it names is without it.
+/// The longest piece of a pattern for a name that stands between its stars, or what stands before the first star of a
+/// pattern for a path: nothing that it names is without it.
 fn mark<'a>(pattern: &&'a str) -> &'a str {
-    pattern
-        .split(['*', '/'])
-        .max_by_key(|part| part.len())
-        .unwrap_or("")
+    let mut pieces = pattern.split('*');
+    if pattern.contains('/') {
+        pieces.next().unwrap_or("")
+    } else {
+        pieces.max_by_key(|piece| piece.len()).unwrap_or("")
+    }
 }
 
-/// Finds whether a path may be of [`CREDENTIALS`] at all, before anything is made of it.
+/// Finds where a path may be of [`CREDENTIALS`], by the place of the pattern in the list.
 static MARKS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
     let marks = CREDENTIALS.iter().map(mark).chain([".env", ".ssh"]);
     AhoCorasick::new(marks).ok()
 });
 
-/// [`CREDENTIALS`] as one expression, so that a path of many parts is read once, and not once for each pattern.
-static HOLDERS: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    let patterns: Vec<String> = CREDENTIALS
-        .iter()
-        .map(|pattern| {
-            let star = if pattern.contains('/') { ".*" } else { "[^/]*" };
-            regex::escape(pattern).replace(r"\*", star)
-        })
-        .collect();
-    Regex::new(&format!("(?s)(?:^|/)(?:{})(?:/|$)", patterns.join("|"))).ok()
-});
-
-/// Whether a path is one of [`CREDENTIALS`], or below one.
+/// Whether a path is one of [`CREDENTIALS`], or below one. Only the patterns whose marks are found are looked at, each once
+/// for a part, so that what this takes does not grow faster than the path.
 fn holds_credentials(path: &str) -> bool {
-    // An expression that could not be made would let everything through.
-    HOLDERS.as_ref().is_none_or(|holders| holders.is_match(path))
+    let Some(marks) = MARKS.as_ref() else {
+        // What cannot be looked for would let everything through.
+        return true;
+    };
+    // The part that was looked at last, and the patterns that it was compared with, or the whole path was.
+    let mut part = "";
+    let (mut from, mut to) = (1, 0);
+    let (mut compared, mut searched) = (0_u128, 0_u128);
+    marks.find_overlapping_iter(path).any(|found| {
+        let at = found.pattern().as_usize();
+        let Some(pattern) = CREDENTIALS.get(at) else {
+            return false;
+        };
+        let bit = u32::try_from(at)
+            .ok()
+            .and_then(|at| 1_u128.checked_shl(at))
+            .unwrap_or(0);
+        if !pattern.contains('/') {
+            if !(from..=to).contains(&found.start()) {
+                let (head, tail) = path.split_at_checked(found.start()).unwrap_or((path, ""));
+                from = head.rfind('/').map_or(0, |slash| slash.saturating_add(1));
+                to = tail
+                    .find('/')
+                    .map_or(path.len(), |slash| slash.saturating_add(found.start()));
+                part = path.get(from..to).unwrap_or("");
+                compared = 0;
+            }
+            if compared & bit != 0 {
+                return false;
+            }
+            compared |= bit;
+            return matches(pattern, part);
+        }
+        let begins =
+            found.start() == 0 || path.as_bytes().get(found.start().saturating_sub(1)) == Some(&b'/');
+        if !begins {
+            return false;
+        }
+        let rest = path.get(found.end()..).unwrap_or("");
+        match pattern.split_once('*') {
+            None => rest.is_empty() || rest.starts_with('/'),
+            // Whatever it ends in, it is named.
+            Some((_, "")) => true,
+            Some((_, end)) => {
+                // Behind the first such place there is the most; it is the same for those that follow.
+                if searched & bit != 0 {
+                    return false;
+                }
+                searched |= bit;
+                let rest = rest.as_bytes();
+                rest.ends_with(end.as_bytes())
+                    || rest.len() > end.len()
+                        && memchr::memmem::find_iter(rest, end.as_bytes())
+                            .any(|at| rest.get(at.saturating_add(end.len())) == Some(&b'/'))
+            }
+        }
+    })
 }
 
 /// Folders of the system.

@@ -2,11 +2,11 @@
 #![expect(clippy::assigning_clones, reason = "the text is replaced as a whole")]
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use leash_core::{Action, Call, Decision, Json, PolicyContext, Redactor, Rule, RuleError};
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
 use crate::pii::Span;
@@ -75,7 +75,7 @@ const fn pattern(
 }
 
 /// Forms as their issuers document them.
-static PATTERNS: [Pattern; 31] = [
+static PATTERNS: [Pattern; 44] = [
     pattern(
         "AWS_ACCESS_KEY",
         &["akia", "asia", "abia", "acca"],
@@ -99,9 +99,12 @@ static PATTERNS: [Pattern; 31] = [
     ),
     pattern(
         "GITLAB_TOKEN",
-        &["glpat-", "gldt-", "glrt-", "glcbt-"],
+        &[
+            "glpat-", "gldt-", "glrt-", "glcbt-", "glptt-", "gloas-", "glsoat-", "glft-", "glimt-",
+            "glagent-",
+        ],
         Begins::Word,
-        r"\A(gl(?:pat|dt|rt|cbt)-[A-Za-z0-9_-]{20,64})",
+        r"\A(gl(?:pat|dt|rt|cbt|ptt|oas|soat|ft|imt|agent)-[A-Za-z0-9_.-]{20,100})",
         300,
     ),
     pattern(
@@ -162,9 +165,9 @@ static PATTERNS: [Pattern; 31] = [
     ),
     pattern(
         "OPENAI_KEY",
-        &["sk-proj-", "sk-svcacct-", "sk-admin-"],
+        &["sk-proj-", "sk-svcacct-", "sk-admin-", "sk-none-"],
         Begins::Word,
-        r"\A(sk-(?:proj|svcacct|admin)-[A-Za-z0-9_-]{20,220})",
+        r"\A(sk-(?:proj|svcacct|admin|None)-[A-Za-z0-9_-]{20,220})",
         300,
     ),
     pattern(
@@ -277,7 +280,7 @@ static PATTERNS: [Pattern; 31] = [
         "URL_PASSWORD",
         &["://"],
         Begins::Scheme,
-        r"\A://[^\s/:@'\x22<>]{1,64}:([^\s/@'\x22<>$\{\}\[\]]{3,128})@[A-Za-z0-9]",
+        r"\A://[^\s/:@'\x22<>]{0,64}:([^\s/@'\x22<>$\{\}\[\]]{3,128})@[A-Za-z0-9]",
         150,
     ),
     pattern(
@@ -300,12 +303,278 @@ static PATTERNS: [Pattern; 31] = [
             "private_key",
             "private-key",
             "privatekey",
+            "account_key",
+            "accountkey",
+            "encryption_key",
+            "encryptionkey",
+            "signing_key",
+            "signingkey",
+            "master_key",
+            "masterkey",
+            "app_key",
+            "appkey",
+            "license_key",
+            "client-key-data",
+            "passphrase",
+            "_pass",
+            "_auth",
+            "auth_token",
+            "auth-token",
+            "authtoken",
+            "server_token",
+            "_pwd",
+            ";pwd",
         ],
         Begins::Name,
-        r#"(?i)\A[a-z0-9_.-]{0,20}["']?\s{0,3}(?:=>?|:=?)\s{0,3}["'`]?((?:[a-z0-9+/_.~!@#%^&*-]){12,256}={0,2})"#,
+        r#"(?i)\A[a-z0-9_.-]{0,20}["']?\s{0,24}(?:=>?|:=?|>)\s{0,24}["'`]?((?:[a-z0-9+/_.~!@#%^&*-]){12,256}={0,2})"#,
         340,
     ),
+    pattern(
+        "GENERIC_SECRET",
+        &[
+            "--password ",
+            "--passwd ",
+            "--passphrase ",
+            "--secret ",
+            "--client-secret ",
+            "--token ",
+            "--access-token ",
+            "--auth-token ",
+            "--api-token ",
+            "--api-key ",
+            "--apikey ",
+            "--access-key ",
+            "--secret-key ",
+            "--private-key ",
+        ],
+        Begins::Here,
+        r#"(?i)\A--[a-z-]{1,20} {1,3}["']?((?:[a-z0-9+/_.~!@#%^&*-]){12,256}={0,2})"#,
+        340,
+    ),
+    pattern(
+        "BEARER_TOKEN",
+        &["bearer ", "authorization: token "],
+        Begins::Word,
+        r"(?i)\A(?:bearer|authorization: token) {1,3}([a-z0-9._~+/-]{20,512}={0,2})",
+        340,
+    ),
+    pattern(
+        "BASIC_AUTH",
+        &["basic "],
+        Begins::Word,
+        r"(?i)\Abasic {1,3}([a-z0-9+/]{8,512}={0,2})",
+        200,
+    ),
+    pattern(
+        "NETRC_PASSWORD",
+        &["login "],
+        Begins::Word,
+        r"\Alogin\s{1,3}[^\s]{1,64}\s{1,8}password\s{1,3}([^\s$<{\[]{6,128})",
+        200,
+    ),
+    pattern(
+        "GOOGLE_OAUTH_TOKEN",
+        &["1//0"],
+        Begins::Word,
+        r"\A(1//0[A-Za-z0-9_-]{40,200})",
+        300,
+    ),
+    pattern(
+        "AZURE_SIGNATURE",
+        &["sig="],
+        Begins::Word,
+        r"\Asig=([A-Za-z0-9%]{40,80}%3[dD])",
+        300,
+    ),
+    pattern(
+        "TEAMS_WEBHOOK",
+        &["webhook.office.com/webhookb2/"],
+        Begins::Here,
+        r"\A(webhook\.office\.com/webhookb2/[A-Za-z0-9@/-]{60,300})",
+        300,
+    ),
+    pattern(
+        "BASIC_AUTH",
+        &["\"auth\""],
+        Begins::Here,
+        r#"\A"auth"\s{0,3}:\s{0,3}"([A-Za-z0-9+/]{8,490}={0,2})""#,
+        200,
+    ),
+    pattern(
+        "COMMAND_PASSWORD",
+        &["-u ", "--user "],
+        Begins::Here,
+        r#"\A(?:-u|--user) {1,2}['"]?[A-Za-z0-9_.@+-]{1,64}:([^\s'"$<{\[]{8,128})"#,
+        300,
+    ),
+    pattern(
+        "COMMAND_PASSWORD",
+        &["sshpass -p"],
+        Begins::Word,
+        r#"\Asshpass -p ?['"]?([^\s'"$<{\[]{6,128})"#,
+        200,
+    ),
+    pattern(
+        "MAILCHIMP_KEY",
+        &["-us"],
+        Begins::Back(32),
+        r"\A([0-9a-f]{32}-us[0-9]{1,2})\b",
+        300,
+    ),
+    pattern(
+        "TERRAFORM_TOKEN",
+        &[".atlasv1."],
+        Begins::Back(14),
+        r"\A([A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_-]{60,70})",
+        300,
+    ),
+    pattern(
+        "PRIVATE_KEY",
+        &["private-lines: "],
+        Begins::Word,
+        r"\APrivate-Lines: [0-9]{1,3}\s{1,2}([A-Za-z0-9+/=\r\n]{16,490})",
+        300,
+    ),
 ];
+
+/// What the rest of a token with a prefix is made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Hex,
+    Alphanumeric,
+    /// And `_`, `-`.
+    Url,
+    /// And `_`, `-`, `.`, `$`, `+`, `/`.
+    Any,
+}
+
+impl Rest {
+    const fn has(self, byte: u8) -> bool {
+        match self {
+            Self::Hex => byte.is_ascii_hexdigit(),
+            Self::Alphanumeric => byte.is_ascii_alphanumeric(),
+            Self::Url => byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'),
+            Self::Any => {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$' | b'+' | b'/' | b'=')
+            }
+        }
+    }
+}
+
+/// A token that a prefix, in this case, begins, and so many characters follow.
+struct Prefix {
+    kind: &'static str,
+    begin: &'static str,
+    rest: Rest,
+    least: usize,
+    most: usize,
+}
+
+const fn prefix(kind: &'static str, begin: &'static str, rest: Rest, least: usize, most: usize) -> Prefix {
+    Prefix {
+        kind,
+        begin,
+        rest,
+        least,
+        most,
+    }
+}
+
+/// Tokens that are told by how they begin and how long they are, as their issuers document them.
+static PREFIXES: [Prefix; 69] = [
+    prefix("GITLAB_TOKEN", "GR1348941", Rest::Url, 20, 27),
+    prefix("OPENROUTER_KEY", "sk-or-v1-", Rest::Hex, 64, 64),
+    prefix("XAI_KEY", "xai-", Rest::Alphanumeric, 70, 90),
+    prefix("PERPLEXITY_KEY", "pplx-", Rest::Alphanumeric, 40, 64),
+    prefix("REPLICATE_TOKEN", "r8_", Rest::Alphanumeric, 37, 37),
+    prefix("HUGGINGFACE_TOKEN", "api_org_", Rest::Alphanumeric, 30, 40),
+    prefix("NVIDIA_KEY", "nvapi-", Rest::Url, 60, 70),
+    prefix("CEREBRAS_KEY", "csk-", Rest::Alphanumeric, 40, 64),
+    prefix("ELEVENLABS_KEY", "sk_", Rest::Hex, 48, 48),
+    prefix("LANGSMITH_KEY", "lsv2_pt_", Rest::Url, 40, 50),
+    prefix("LANGSMITH_KEY", "lsv2_sk_", Rest::Url, 40, 50),
+    prefix("PINECONE_KEY", "pcsk_", Rest::Url, 50, 80),
+    prefix("TAVILY_KEY", "tvly-", Rest::Url, 32, 50),
+    prefix("FIRECRAWL_KEY", "fc-", Rest::Hex, 32, 32),
+    prefix("JINA_KEY", "jina_", Rest::Alphanumeric, 56, 64),
+    prefix("E2B_KEY", "e2b_", Rest::Hex, 40, 40),
+    prefix("DOCKER_TOKEN", "dckr_pat_", Rest::Url, 27, 36),
+    prefix("DOCKER_TOKEN", "dckr_oat_", Rest::Url, 27, 36),
+    prefix("DOPPLER_TOKEN", "dp.pt.", Rest::Alphanumeric, 40, 44),
+    prefix("DOPPLER_TOKEN", "dp.st.", Rest::Any, 40, 80),
+    prefix("DATABRICKS_TOKEN", "dapi", Rest::Hex, 32, 32),
+    prefix("ATLASSIAN_TOKEN", "ATATT3", Rest::Any, 60, 250),
+    prefix("ATLASSIAN_TOKEN", "ATCTT3", Rest::Any, 60, 250),
+    prefix("LINEAR_KEY", "lin_api_", Rest::Alphanumeric, 40, 40),
+    prefix("NOTION_TOKEN", "ntn_", Rest::Alphanumeric, 40, 50),
+    prefix("NOTION_TOKEN", "secret_", Rest::Alphanumeric, 43, 43),
+    prefix("POSTMAN_KEY", "PMAK-", Rest::Url, 59, 59),
+    prefix("FLY_TOKEN", "fo1_", Rest::Url, 43, 43),
+    prefix("FLY_TOKEN", "fm2_", Rest::Any, 100, 4000),
+    prefix("NETLIFY_TOKEN", "nfp_", Rest::Alphanumeric, 36, 36),
+    prefix("RENDER_KEY", "rnd_", Rest::Alphanumeric, 28, 40),
+    prefix("SUPABASE_TOKEN", "sbp_", Rest::Hex, 40, 40),
+    prefix("PLANETSCALE_TOKEN", "pscale_tkn_", Rest::Url, 32, 64),
+    prefix("PLANETSCALE_TOKEN", "pscale_pw_", Rest::Url, 32, 64),
+    prefix("TAILSCALE_KEY", "tskey-auth-", Rest::Url, 30, 64),
+    prefix("TAILSCALE_KEY", "tskey-api-", Rest::Url, 30, 64),
+    prefix("TAILSCALE_KEY", "tskey-client-", Rest::Url, 30, 64),
+    prefix("GRAFANA_TOKEN", "glsa_", Rest::Url, 41, 41),
+    prefix("GRAFANA_TOKEN", "glc_", Rest::Any, 40, 400),
+    prefix("FIGMA_TOKEN", "figd_", Rest::Url, 40, 44),
+    prefix("ONEPASSWORD_TOKEN", "ops_eyJ", Rest::Any, 200, 2000),
+    prefix("ALIBABA_KEY", "LTAI", Rest::Alphanumeric, 20, 20),
+    prefix("RUBYGEMS_KEY", "rubygems_", Rest::Hex, 48, 48),
+    prefix("NUGET_KEY", "oy2", Rest::Alphanumeric, 43, 43),
+    prefix("CLOJARS_TOKEN", "CLOJARS_", Rest::Hex, 60, 60),
+    prefix("BUILDKITE_TOKEN", "bkua_", Rest::Hex, 40, 40),
+    prefix("CIRCLECI_TOKEN", "CCIPAT_", Rest::Url, 50, 80),
+    prefix("PULUMI_TOKEN", "pul-", Rest::Hex, 40, 40),
+    prefix("AWS_BEDROCK_KEY", "ABSK", Rest::Any, 100, 200),
+    prefix("DUFFEL_TOKEN", "duffel_live_", Rest::Url, 43, 43),
+    prefix("MAPBOX_TOKEN", "sk.eyJ", Rest::Any, 60, 120),
+    prefix("POSTHOG_KEY", "phx_", Rest::Alphanumeric, 40, 50),
+    prefix("SQUARE_TOKEN", "sq0atp-", Rest::Url, 22, 22),
+    prefix("SQUARE_TOKEN", "sq0csp-", Rest::Url, 43, 43),
+    prefix("SQUARE_TOKEN", "EAAA", Rest::Url, 60, 60),
+    prefix("BRAINTREE_TOKEN", "access_token$production$", Rest::Any, 49, 49),
+    prefix("HEROKU_KEY", "HRKU-", Rest::Url, 36, 80),
+    prefix("NEW_RELIC_KEY", "NRAK-", Rest::Alphanumeric, 27, 27),
+    prefix("SENTRY_TOKEN", "sntrys_", Rest::Any, 60, 400),
+    prefix("SENTRY_TOKEN", "sntryu_", Rest::Hex, 64, 64),
+    prefix("BREVO_KEY", "xkeysib-", Rest::Url, 81, 81),
+    prefix("HUBSPOT_TOKEN", "pat-na1-", Rest::Url, 36, 36),
+    prefix("AWS_MWS_TOKEN", "amzn.mws.", Rest::Url, 36, 36),
+    prefix("ADAFRUIT_KEY", "aio_", Rest::Alphanumeric, 28, 28),
+    prefix("FIREWORKS_KEY", "fw_", Rest::Alphanumeric, 22, 24),
+    prefix("CRATES_TOKEN", "cio", Rest::Alphanumeric, 32, 32),
+    prefix("RESEND_KEY", "re_", Rest::Url, 33, 33),
+    prefix("VAULT_TOKEN", "s.", Rest::Alphanumeric, 24, 24),
+    prefix("GRAFANA_TOKEN", "eyJrIjoi", Rest::Any, 60, 200),
+];
+
+impl Prefix {
+    /// Where the token ends that begins at `at`, if one does.
+    fn end(&self, bytes: &[u8], at: usize) -> Option<usize> {
+        if !is_border(bytes, at) || !bytes.get(at..)?.starts_with(self.begin.as_bytes()) {
+            return None;
+        }
+        let start = at.saturating_add(self.begin.len());
+        let count = bytes
+            .get(start..)?
+            .iter()
+            .take(self.most.saturating_add(1))
+            .take_while(|byte| self.rest.has(**byte))
+            .count();
+        let end = start.saturating_add(count);
+        let whole = (self.least..=self.most).contains(&count)
+            && !bytes
+                .get(end)
+                .is_some_and(|next| next.is_ascii_alphanumeric() || *next == b'_');
+        let token = bytes.get(start..end)?;
+        (whole && is_random(token, 300) && is_scrambled(token)).then_some(end)
+    }
+}
 
 /// Whether a word ends, or begins, at `at`.
 fn is_border(bytes: &[u8], at: usize) -> bool {
@@ -334,8 +603,10 @@ impl Begins {
             Self::Back(count) => at.checked_sub(count).filter(|&start| is_border(bytes, start)),
             Self::Digits => {
                 let count = run(11, |byte| byte.is_ascii_digit());
-                at.checked_sub(count)
-                    .filter(|&start| (8..=10).contains(&count) && is_border(bytes, start))
+                at.checked_sub(count).filter(|&start| {
+                    let bot = bytes.get(..start).is_some_and(|head| head.ends_with(b"/bot"));
+                    (8..=10).contains(&count) && (bot || is_border(bytes, start))
+                })
             }
             Self::Token => (run(1, |byte| {
                 byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
@@ -396,6 +667,10 @@ fn compiled() -> Option<&'static Compiled> {
                         .build()
                         .ok()?,
                 );
+            }
+            for (at, prefix) in PREFIXES.iter().enumerate() {
+                words.push(prefix.begin);
+                owners.push(PATTERNS.len().saturating_add(at));
             }
             let keywords = AhoCorasick::builder()
                 .ascii_case_insensitive(true)
@@ -476,8 +751,9 @@ impl SecretsRule {
         let Some(compiled) = compiled() else { return spans };
         let bytes = text.as_bytes();
         let mut doubts = bytes.len().saturating_mul(DOUBTS).saturating_add(KEY);
-        // Where the last secret of each pattern ended.
+        // Where the last secret of each pattern ended, and room for the groups of each.
         let mut looked = [0_usize; PATTERNS.len()];
+        let mut rooms: [Option<CaptureLocations>; PATTERNS.len()] = std::array::from_fn(|_| None);
         for found in compiled.keywords.find_overlapping_iter(bytes) {
             let Some((&owner, at)) = compiled
                 .owners
@@ -486,10 +762,19 @@ impl SecretsRule {
             else {
                 continue;
             };
-            let (Some(pattern), Some(regex), Some(seen)) = (
+            if let Some(prefix) = owner.checked_sub(PATTERNS.len()).and_then(|at| PREFIXES.get(at)) {
+                spans.extend(prefix.end(bytes, at).map(|end| Span {
+                    kind: prefix.kind.into(),
+                    start: at,
+                    end,
+                }));
+                continue;
+            }
+            let (Some(pattern), Some(regex), Some(seen), Some(locations)) = (
                 PATTERNS.get(owner),
                 compiled.regexes.get(owner),
                 looked.get_mut(owner),
+                rooms.get_mut(owner),
             ) else {
                 continue;
             };
@@ -513,39 +798,25 @@ impl SecretsRule {
             if !regex.is_match(window) {
                 continue;
             }
-            let Some(secret) = regex.captures(window).and_then(|captures| captures.get(1)) else {
+            let groups = locations.get_or_insert_with(|| regex.capture_locations());
+            if regex.captures_read(groups, window).is_none() {
+                continue;
+            }
+            let Some((first, last)) = groups.get(1) else {
                 continue;
             };
-            let secret_start = from.saturating_add(secret.start());
-            if !is_random(secret.as_bytes(), pattern.entropy)
-                || (pattern.kind == "GENERIC_SECRET" && is_reference(secret.as_bytes()))
-            {
+            let secret = window.get(first..last).unwrap_or(&[]);
+            let secret_start = from.saturating_add(first);
+            let keyword = bytes.get(at..found.end()).unwrap_or(&[]);
+            if !is_secret(pattern, keyword, secret) {
                 doubts = doubts.saturating_sub(secret.len());
                 if doubts > 0 {
                     continue;
                 }
             }
-            let mut end = from.saturating_add(secret.end());
+            let mut end = from.saturating_add(last);
             if pattern.kind == "PRIVATE_KEY" {
-                // What follows the header, up to its end or as far as a key may reach.
-                let body = bytes
-                    .get(end..end.saturating_add(KEY).min(bytes.len()))
-                    .unwrap_or(&[]);
-                end = match memchr::memmem::find(body, b"-----END ") {
-                    Some(footer) => {
-                        let footer = end.saturating_add(footer).saturating_add(9);
-                        let line = bytes
-                            .get(footer..footer.saturating_add(64).min(bytes.len()))
-                            .unwrap_or(&[]);
-                        footer.saturating_add(
-                            memchr::memmem::find(line, b"-----").map_or(0, |at| at.saturating_add(5)),
-                        )
-                    }
-                    None => end.saturating_add(body.len()),
-                };
-                while !text.is_char_boundary(end) {
-                    end = end.saturating_add(1);
-                }
+                end = key_end(text, end);
             }
             *seen = end;
             spans.push(Span {
@@ -554,18 +825,10 @@ impl SecretsRule {
                 end,
             });
         }
-        // The more exact patterns stand first; what overlaps an earlier one is the same secret.
-        spans.sort_by_key(|span| (span.start, usize::from(span.kind == "GENERIC_SECRET")));
-        let mut end = 0_usize;
-        spans.retain(|span| {
-            let keep =
-                span.start >= end && text.is_char_boundary(span.start) && text.is_char_boundary(span.end);
-            if keep {
-                end = span.end;
-            }
-            keep
-        });
-        spans
+        // Of those that begin together the more exact comes first; what overlaps an earlier one is the same secret.
+        let vague = |span: &Span| matches!(&*span.kind, "GENERIC_SECRET" | "BEARER_TOKEN" | "URL_PASSWORD");
+        spans.sort_by_key(|span| (span.start, vague(span)));
+        whole(text, spans)
     }
 
     /// `text` without its secrets.
@@ -767,30 +1030,223 @@ fn is_secret_name(name: &str) -> bool {
         .any(|plain| name.ends_with(plain))
 }
 
+/// Where a private key ends of which the header ends at `end`: behind its footer, or as far as a key may reach.
+fn key_end(text: &str, end: usize) -> usize {
+    let bytes = text.as_bytes();
+    let body = bytes
+        .get(end..end.saturating_add(KEY).min(bytes.len()))
+        .unwrap_or(&[]);
+    let mut end = match memchr::memmem::find(body, b"-----END ") {
+        Some(footer) => {
+            let footer = end.saturating_add(footer).saturating_add(9);
+            let line = bytes
+                .get(footer..footer.saturating_add(64).min(bytes.len()))
+                .unwrap_or(&[]);
+            footer.saturating_add(memchr::memmem::find(line, b"-----").map_or(0, |at| at.saturating_add(5)))
+        }
+        None => end.saturating_add(body.len()),
+    };
+    while !text.is_char_boundary(end) {
+        end = end.saturating_add(1);
+    }
+    end
+}
+
+/// Findings, in order, of which none overlaps another, with the whole of the words that they end in.
+fn whole(text: &str, mut spans: Vec<Span>) -> Vec<Span> {
+    let bytes = text.as_bytes();
+    spans.retain(|span| text.is_char_boundary(span.start) && text.is_char_boundary(span.end));
+    // What is left of a word behind a secret goes with it: it may be of the secret, and without it another might begin
+    // there.
+    let word_end = |end: usize| {
+        let rest = bytes.get(end..).unwrap_or(&[]);
+        let word = rest
+            .iter()
+            .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+        end.saturating_add(word.count())
+    };
+    let mut whole: Vec<Span> = Vec::with_capacity(spans.len());
+    for mut span in spans {
+        match whole.last_mut() {
+            Some(before) if span.start < before.end => {
+                if span.end > before.end {
+                    before.end = word_end(span.end);
+                }
+            }
+            _ => {
+                span.end = word_end(span.end);
+                whole.push(span);
+            }
+        }
+    }
+    whole
+}
+
+/// Whether what has the form of a pattern is a secret.
+fn is_secret(pattern: &Pattern, keyword: &[u8], secret: &[u8]) -> bool {
+    let bare = secret.strip_prefix(b"0x").unwrap_or(secret);
+    // Sixteen signs can say less than sixty-four, and few less than many.
+    let least = if is_scrambled(bare) {
+        pattern.entropy.min(300)
+    } else {
+        pattern.entropy
+    };
+    if !is_random(secret, least) {
+        return false;
+    }
+    match pattern.kind {
+        "GENERIC_SECRET" => {
+            // Many things are named by a UUID, and called a token; a key or a password is none of them.
+            let vague = [
+                &b"token"[..],
+                b"credential",
+                b"access_key",
+                b"access-key",
+                b"accesskey",
+            ];
+            let plain = vague.iter().any(|word| word.eq_ignore_ascii_case(keyword));
+            !is_reference(bare) || (!plain && is_uuid(secret))
+        }
+        "BEARER_TOKEN" => !is_reference(bare),
+        "COMMAND_PASSWORD" => !is_reference(bare) && !is_stand_in(secret),
+        // The one of the manuals.
+        "AWS_ACCESS_KEY" => !secret.ends_with(b"EXAMPLE"),
+        "URL_PASSWORD" | "NETRC_PASSWORD" => !is_stand_in(secret),
+        "BASIC_AUTH" => holds_a_password(secret),
+        _ => true,
+    }
+}
+
+/// Whether capitals, small letters and digits follow each other as they do by chance, and not as in words.
+fn is_scrambled(value: &[u8]) -> bool {
+    let class = |byte: u8| match byte {
+        b'a'..=b'z' => 1_u8,
+        b'A'..=b'Z' => 2,
+        b'0'..=b'9' => 3,
+        _ => 0,
+    };
+    let mut turns = 0_usize;
+    let mut before = 0;
+    let mut digits = false;
+    for &byte in value {
+        let now = class(byte);
+        digits |= now == 3;
+        if now != 0 && before != 0 && now != before {
+            turns = turns.saturating_add(1);
+        }
+        before = now;
+    }
+    // `camelCaseNames` turn often, too, and have few digits.
+    if digits {
+        turns.saturating_mul(4) >= value.len()
+    } else {
+        turns.saturating_mul(5) >= value.len().saturating_mul(2)
+    }
+}
+
+fn is_uuid(value: &[u8]) -> bool {
+    value.len() == 36
+        && value.iter().enumerate().all(|(at, byte)| {
+            if matches!(at, 8 | 13 | 18 | 23) {
+                *byte == b'-'
+            } else {
+                byte.is_ascii_hexdigit()
+            }
+        })
+        && value.iter().any(|byte| matches!(byte, b'1'..=b'9'))
+}
+
+/// A password of examples and of containers that only their own machine reaches.
+fn is_stand_in(value: &[u8]) -> bool {
+    const WORDS: [&str; 24] = [
+        "admin",
+        "changeit",
+        "changeme",
+        "example",
+        "guest",
+        "minioadmin",
+        "mypass",
+        "mypassword",
+        "mysecretpassword",
+        "pass",
+        "passwd",
+        "password",
+        "postgres",
+        "pswd",
+        "pwd",
+        "root",
+        "sample",
+        "secret",
+        "test",
+        "user",
+        "username",
+        "yourpassword",
+        "your-password",
+        "your_password",
+    ];
+    let masked = value
+        .iter()
+        .all(|byte| matches!(byte, b'*' | b'x' | b'X' | b'.' | b'-' | b'_'));
+    masked
+        || WORDS
+            .iter()
+            .any(|word| word.as_bytes().eq_ignore_ascii_case(value))
+}
+
+/// Whether `value` is a user's name and a password in Base64.
+fn holds_a_password(value: &[u8]) -> bool {
+    let mut decoded = Vec::new();
+    let (mut bits, mut count) = (0_u32, 0_u32);
+    for byte in value.iter().filter(|byte| **byte != b'=') {
+        let six = match byte {
+            b'A'..=b'Z' => byte.saturating_sub(b'A'),
+            b'a'..=b'z' => byte.saturating_sub(b'a').saturating_add(26),
+            b'0'..=b'9' => byte.saturating_sub(b'0').saturating_add(52),
+            b'+' => 62,
+            _ => 63,
+        };
+        bits = (bits << 6 | u32::from(six)) & 0xffff;
+        count = count.saturating_add(6);
+        if count >= 8 {
+            count = count.saturating_sub(8);
+            decoded.push(u8::try_from((bits >> count) & 0xff).unwrap_or(0));
+        }
+    }
+    let printable = decoded.iter().all(|byte| (b' '..=b'~').contains(byte));
+    let at = decoded.iter().position(|byte| *byte == b':');
+    let password = at.and_then(|at| decoded.get(at.saturating_add(1)..));
+    printable && password.is_some_and(|password| password.len() >= 3 && !is_stand_in(password))
+}
+
+/// Words of what only stands for a secret.
+static PLACEHOLDERS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .build([
+            "example",
+            "changeme",
+            "your",
+            "xxxx",
+            "placeholder",
+            "redacted",
+            "dummy",
+            "sample",
+            "<",
+            "${",
+            "process.env",
+            "os.environ",
+            "getenv",
+            "secrets.",
+        ])
+        .ok()
+});
+
 /// What only names a secret: a variable, a placeholder, code.
 fn is_reference(value: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(value) else {
         return false;
     };
-    let lower = text.to_ascii_lowercase();
-    let placeholder = [
-        "example",
-        "changeme",
-        "your",
-        "xxxx",
-        "placeholder",
-        "redacted",
-        "dummy",
-        "sample",
-        "<",
-        "${",
-        "process.env",
-        "os.environ",
-        "getenv",
-        "secrets.",
-    ]
-    .iter()
-    .any(|word| lower.contains(word));
+    let placeholder = PLACEHOLDERS.as_ref().is_some_and(|words| words.is_match(text));
     let code = text.contains("()")
         || text.split('.').count() > 2
             && text.split('.').all(|part| {
@@ -798,14 +1254,28 @@ fn is_reference(value: &[u8]) -> bool {
                     .all(|byte| byte.is_ascii_alphabetic() || byte == b'_')
             });
     let digits = text.bytes().any(|byte| byte.is_ascii_digit());
+    let scrambled = is_scrambled(value) && !is_uuid(value);
+    let path = text.starts_with(['/', '~', '.']) && text.matches('/').count() > 1 && !scrambled;
     let cases = text.bytes().any(|byte| byte.is_ascii_uppercase())
         && text.bytes().any(|byte| byte.is_ascii_lowercase());
     placeholder
         || code
-        || !digits
+        || path
+        || !(digits || scrambled && !text.contains(['.', '-', '_']))
         || !(cases
+            || scrambled
             || text.bytes().all(|byte| byte.is_ascii_hexdigit())
-            || text.bytes().any(|byte| b"+/!@#%^&*".contains(&byte)))
+            || text.bytes().any(|byte| b"!@#%^&*".contains(&byte)))
+}
+
+/// `n` times its logarithm to the base of two, for each `n` up to the length of most secrets.
+static LOGARITHMS: LazyLock<[f64; 513]> =
+    LazyLock::new(|| std::array::from_fn(|at| u32::try_from(at).map_or(0.0, of_logarithm)));
+
+#[expect(clippy::float_arithmetic, reason = "entropy is a logarithm")]
+fn of_logarithm(count: u32) -> f64 {
+    let count = f64::from(count);
+    if count > 1.0 { count * count.log2() } else { 0.0 }
 }
 
 /// Whether the entropy of `value` is at least `least` hundredths of a bit a byte.
@@ -814,23 +1284,67 @@ fn is_random(value: &[u8], least: u32) -> bool {
     if least == 0 {
         return true;
     }
+    let known = &*LOGARITHMS;
+    let weight = |count: u32| {
+        let at = usize::try_from(count).ok();
+        at.and_then(|at| known.get(at))
+            .copied()
+            .unwrap_or_else(|| of_logarithm(count))
+    };
+    // With `c` of `n` bytes alike, for each kind of byte, it is the logarithm of `n` less the sum of `c log c` over `n`.
     let mut counts = [0_u32; 256];
+    let mut sum = 0.0;
     for &byte in value {
         if let Some(count) = counts.get_mut(usize::from(byte)) {
-            *count = count.saturating_add(1);
+            let more = count.saturating_add(1);
+            sum += weight(more) - weight(*count);
+            *count = more;
         }
     }
     let Ok(length) = u32::try_from(value.len()) else {
         return true;
     };
-    let total = f64::from(length);
-    let bits: f64 = counts
-        .iter()
-        .filter(|&&count| count > 0)
-        .map(|&count| {
-            let share = f64::from(count) / total;
-            -share * share.log2()
-        })
-        .sum();
-    bits * 100.0 >= f64::from(least)
+    (weight(length) - sum) * 100.0 >= f64::from(least) * f64::from(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_with_a_prefix_is_told_by_its_length() {
+        for prefix in &PREFIXES {
+            let rest = match prefix.rest {
+                Rest::Hex => "a1b2c3d4e5f60718293a4b5c6d7e8f90",
+                _ => "a1B2c3D4e5F6g7H8i9J0kLmNoPqRsTuVwXyZ",
+            };
+            let token = |length: usize| {
+                let rest: String = rest.chars().cycle().take(length).collect();
+                format!("{}{rest}", prefix.begin)
+            };
+            for length in [prefix.least, prefix.most] {
+                let text = format!("x {} y", token(length));
+                let found = SecretsRule::new().scan(&text);
+                let found: Vec<_> = found
+                    .iter()
+                    .map(|span| (&*span.kind, span.start, span.end))
+                    .collect();
+                assert_eq!(found, [(prefix.kind, 2, text.len() - 2)], "{text}");
+            }
+            assert_eq!(prefix.end(token(prefix.least - 1).as_bytes(), 0), None);
+            assert_eq!(prefix.end(token(prefix.most + 1).as_bytes(), 0), None);
+            assert_eq!(
+                prefix.end(format!("x{}", token(prefix.least)).as_bytes(), 1),
+                None
+            );
+        }
+    }
+
+    #[test]
+    fn entropy_is_counted_by_bytes() {
+        assert!(is_random(b"ab", 100) && !is_random(b"ab", 101));
+        assert!(is_random(b"abcdefgh", 300) && !is_random(b"abcdefgh", 301));
+        assert!(!is_random(b"aaaaaaaa", 1));
+        assert!(is_random(&b"ab".repeat(1_000), 99) && !is_random(&b"ab".repeat(1_000), 101));
+    }
 }

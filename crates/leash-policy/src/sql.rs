@@ -8,6 +8,7 @@
 mod dialects;
 mod guess;
 mod judge;
+mod lexer;
 mod names;
 mod text;
 

@@ -166,7 +166,13 @@ impl Amount {
         let factor = factor(head.get(core.len()..).unwrap_or(""));
         let compact: String = core
             .chars()
-            .filter(|c| !matches!(c, '_' | ' ' | '\u{a0}' | '\u{202f}' | '\''))
+            .filter(|c| {
+                !matches!(
+                    c,
+                    '_' | ' ' | '\u{a0}' | '\u{2009}' | '\u{202f}' | '\'' | '\u{2019}'
+                )
+            })
+            .map(|c| if c == '\u{2212}' { '-' } else { c })
             .collect();
         let after = |sign: usize| compact.len().saturating_sub(sign).saturating_sub(1);
         let (point, comma) = (compact.rfind('.'), compact.rfind(','));
@@ -303,21 +309,46 @@ const UNFOLDING: usize = 60;
 /// The amounts of a field. Something there that is no number is an error, so that it blocks.
 fn amounts(args: &Value, field: &str) -> Result<Vec<Amount>, RuleError> {
     let mut amounts = Vec::new();
-    let mut take = |value: &Value| {
-        if !value.is_null() {
-            let amount = Amount::read(value).ok_or_else(|| RuleError::new("an amount is no number"))?;
-            amounts.push(amount);
-        }
-        Ok(())
-    };
-    under(args, field, &mut take, 0)?;
+    under(args, field, &mut |value| take(value, &mut amounts, 0), 0)?;
     Ok(amounts)
+}
+
+/// What says how much, in an object beside its currency: `{"amount": {"value": 5, "currency": "EUR"}}`.
+const HOW_MUCH: [&str; 7] = ["value", "amount", "total", "sum", "units", "number", "quantity"];
+/// How deep the number of an amount may lie below its name.
+const MAX_BELOW: u32 = 8;
+
+/// Adds what `value` says. Something there that is no number is an error.
+fn take(value: &Value, amounts: &mut Vec<Amount>, depth: u32) -> Result<(), RuleError> {
+    let wrong = || RuleError::new("an amount is no number");
+    if depth > MAX_BELOW {
+        return Err(wrong());
+    }
+    let below = depth.saturating_add(1);
+    match value {
+        Value::Null => Ok(()),
+        Value::Array(items) => items.iter().try_for_each(|item| take(item, amounts, below)),
+        Value::Object(members) => {
+            let mut any = false;
+            for (name, member) in members {
+                if HOW_MUCH.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+                    any = true;
+                    take(member, amounts, below)?;
+                }
+            }
+            if any { Ok(()) } else { Err(wrong()) }
+        }
+        _ => {
+            amounts.push(Amount::read(value).ok_or_else(wrong)?);
+            Ok(())
+        }
+    }
 }
 
 /// Asks a human about a tool's call whose amount is above a threshold.
 ///
 /// Default id: `hitl_on_amount`. The field is looked for at any depth; `order.total` is a `total` right below an `order`. An
-/// amount may be a number or a text that says one (`"$5,000.00"`, `"5k"`; `"5.000"` may be five thousand, and counts as that); one that says none blocks the call. A debit is as large as
+/// amount may be a number, an object that has one as its `value` or the like, or a text that says one (`"$5,000.00"`, `"5k"`; `"5.000"` may be five thousand, and counts as that); one that says none blocks the call. A debit is as large as
 /// a credit: the sign does not count. Equal to the threshold is not above it.
 ///
 /// ```
@@ -629,6 +660,10 @@ mod tests {
             json!({"amount": [[1], [[2000]]]}),
             json!({"amount": 1e300}),
             json!("\u{feff} [{\"amount\": 2000}]"),
+            json!({"amount": "\u{2212}5\u{2019}000"}),
+            json!({"amount": {"value": 5000, "currency": "EUR"}}),
+            json!({"amounts": [{"Amount": {"currency_code": "USD", "value": "5000.00"}}]}),
+            json!({"amount": [[5000]]}),
         ] {
             assert_eq!(decides(above.clone()), Some(true), "{above}");
         }
@@ -639,6 +674,8 @@ mod tests {
             json!({"amount": "999.99 kr"}),
             json!({"amount": 5.125}),
             json!({"amount": null}),
+            json!({"amount": {"value": "12.50", "currency": "EUR"}}),
+            json!({"amount": {"units": "5", "nanos": 500_000_000}}),
         ] {
             assert_eq!(decides(below.clone()), Some(false), "{below}");
         }
@@ -646,7 +683,8 @@ mod tests {
             json!({"amount": "a lot"}),
             json!({"amount": ""}),
             json!({"amount": true}),
-            json!({"amount": {"value": 5000}}),
+            json!({"amount": {"currency": "EUR"}}),
+            json!({"amount": {"value": {"value": true}}}),
             json!({"amount": "0x1388"}),
             json!({"amount": "NaN"}),
             json!({"amount": "1 2 3 to 5"}),

@@ -1,7 +1,7 @@
 //! What a log is read into, piece by piece on all cores, and put together in order: [`Collector`]. Knows what members
 //! mean, and nothing of files or pages.
 
-use std::hash::RandomState;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Write};
 use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use super::moment::Day;
 use super::money::Amount;
 use super::monitoring::push_security_event;
 use super::names::{NOBODY, Name, Names, News};
-use super::tally::{Count, Tally};
+use super::tally::{Count, Doubtful, Mark, Tally};
 use crate::export::cell;
 use crate::line::Pick;
 use crate::verify::Gather;
@@ -34,6 +34,7 @@ pub(super) struct Picks {
     kind: Range<usize>,
     model: Range<usize>,
     pub(super) operator: Range<usize>,
+    outcome: Range<usize>,
     provider: Range<usize>,
     pub(super) reason: Range<usize>,
     reservation_id: Range<usize>,
@@ -87,6 +88,7 @@ impl Pick for Part {
             "kind" => &mut picks.kind,
             "model" => &mut picks.model,
             "operator" => &mut picks.operator,
+            "outcome" => &mut picks.outcome,
             "provider" => &mut picks.provider,
             "reason" => &mut picks.reason,
             "reservation_id" => &mut picks.reservation_id,
@@ -99,6 +101,32 @@ impl Pick for Part {
             _ => return,
         };
         *slot = member.value.clone();
+    }
+}
+
+/// A call's line, by who wrote it.
+#[derive(Clone, Copy, Debug)]
+enum Author {
+    /// The process that made the call. Only there may be other lines of it, as it names its reservation, is there a mark.
+    Own(Option<Mark>),
+    /// Somebody else, when the call was settled or when it had expired.
+    Other { mark: Mark, is_settled: bool },
+}
+
+impl Author {
+    /// Of two members in JSON.
+    fn of(rules: &Rules, reservation: &str, outcome: &str) -> Self {
+        if matches!(reservation, "" | "null") {
+            return Self::Own(None);
+        }
+        let mark = rules.keyed.hash_one(&*cell(reservation));
+        // How a call has ended only its own process knows.
+        let is_settled = matches!(outcome, "" | "null");
+        if is_settled || cell(outcome) == "expired" {
+            Self::Other { mark, is_settled }
+        } else {
+            Self::Own(Some(mark))
+        }
     }
 }
 
@@ -120,6 +148,14 @@ impl Part {
             _ if !is_call => Some(Amount::ZERO),
             cost => Amount::parse(cost),
         };
+        let author = if is_call {
+            Author::of(rules, value(&picks.reservation_id), value(&picks.outcome))
+        } else {
+            Author::Own(None)
+        };
+        if let Author::Own(Some(mark)) = author {
+            tally.note_own(mark);
+        }
         let ts = value(&picks.ts);
         let at = if ts.starts_with('"') {
             day.read(&cell(ts))
@@ -130,6 +166,9 @@ impl Part {
         let session = cell(value(&picks.session_id));
         let Some(at) = inside else {
             tally.undated = tally.undated.saturating_add(u64::from(at.is_none()));
+            if let Author::Other { .. } = author {
+                spend(tally, author, None, Amount::ZERO, Amount::ZERO);
+            }
             // The total of a session may have begun to run before the period.
             if let Some(cost) = cost
                 && is_model_call
@@ -157,7 +196,7 @@ impl Part {
             "model_call" => {
                 tally.buckets.count(bucket, Count::ModelCalls);
                 let own = cost.unwrap_or_default();
-                tally.spend(value(&picks.reservation_id), bucket, own, Amount::ZERO);
+                spend(tally, author, Some(bucket), own, Amount::ZERO);
                 let model = cell(value(&picks.model));
                 if !model.is_empty() {
                     let model = tally.names.of(&model);
@@ -176,7 +215,7 @@ impl Part {
                 tally.buckets.count(bucket, Count::ToolCalls);
                 // What a tool costs is its own price in every log that has it.
                 if let Some(cost) = cost.filter(|cost| *cost != Amount::ZERO) {
-                    tally.spend(value(&picks.reservation_id), bucket, cost, cost);
+                    spend(tally, author, Some(bucket), cost, cost);
                 }
                 let tool = tally.names.of(&cell(value(&picks.tool)));
                 tally.tools.add(bucket, tool, 1);
@@ -187,6 +226,21 @@ impl Part {
         if push_security_event(&mut tally.rows, picks, text, &kind) {
             tally.security_events = tally.security_events.saturating_add(1);
         }
+    }
+}
+
+/// Takes in what a call cost; outside of the period that is nothing.
+fn spend(tally: &mut Tally, author: Author, bucket: Option<u32>, per_call: Amount, running: Amount) {
+    match (author, bucket) {
+        (Author::Other { mark, is_settled }, bucket) => tally.doubt(Doubtful {
+            mark,
+            is_settled,
+            bucket,
+            per_call,
+            running,
+        }),
+        (Author::Own(_), Some(bucket)) => tally.spend(bucket, per_call, running),
+        (Author::Own(_), None) => {}
     }
 }
 

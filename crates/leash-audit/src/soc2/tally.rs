@@ -1,16 +1,18 @@
 //! What a pack is made of, counted: [`Tally`], of a piece at first, of the whole log in the end. Knows no lines, files or
 //! pages.
 //!
-//! Memory grows with the number of different sessions, tenants, models and tools, not with that of events: some 150 bytes
-//! for a session that does little. So what there is of each session is kept as plain numbers in a few long lists.
+//! Memory grows with the number of different sessions, tenants, models and tools: some 150 bytes for a session that does
+//! little. So what there is of each session is kept as plain numbers in a few long lists. Of an event nothing is kept, but
+//! for eight bytes of a call that names its reservation, and fifty where somebody else wrote its line.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 
 use super::Costs;
 use super::buckets::Buckets;
 use super::money::Amount;
 use super::names::{NOBODY, Name, Names};
-use super::table::{Index, Mixer, Ordered, Pairs, Sorted};
+use super::table::{Index, Mix, Mixer, Ordered, Pairs, Sorted};
 
 pub(super) use super::buckets::Count;
 
@@ -29,10 +31,10 @@ pub(super) struct Tally {
     courses: Ordered<Name, Course>,
     /// Of the log: where the total of each session stood last, by its name, as far as costs may be running totals.
     stood: Vec<Amount>,
-    /// Of a piece: what was spent on lines that name the reservation they ended. A line like that may be there twice.
-    reserved: Vec<Reserved>,
-    /// Of the log: the reservations whose cost was counted.
-    ended: HashSet<Name>,
+    /// Marks of the reservations whose calls have lines of their own.
+    own: Vec<Mark>,
+    /// Lines that somebody else wrote of a call. Which of them count is known at the end.
+    doubtful: Vec<Doubtful>,
     /// Rows of `cc7_monitoring.csv` that are not written yet.
     pub(super) rows: String,
     pub(super) security_events: u64,
@@ -51,13 +53,20 @@ pub(super) struct Tally {
     follows: bool,
 }
 
-/// What was spent, and for which reservation.
+/// What a reservation is told apart by: a keyed hash of its id. That two of them are equal in one log is not to be expected,
+/// and nobody can bring it about.
+pub(super) type Mark = u64;
+
+/// A line of a call that is not the one that its own process wrote: of its expiry, or of its settlement. There may be several
+/// of one call, and its own besides, which counts before all of them; then comes that of the settlement.
 #[derive(Clone, Copy, Debug)]
-struct Reserved {
-    reservation: Name,
-    bucket: u32,
-    per_call: Amount,
-    running: Amount,
+pub(super) struct Doubtful {
+    pub(super) mark: Mark,
+    pub(super) is_settled: bool,
+    /// `None` outside of the period.
+    pub(super) bucket: Option<u32>,
+    pub(super) per_call: Amount,
+    pub(super) running: Amount,
 }
 
 /// The costs of a session's model calls, whatever the period.
@@ -80,8 +89,8 @@ impl Tally {
             providers: Ordered::default(),
             courses: Ordered::default(),
             stood: Vec::new(),
-            reserved: Vec::new(),
-            ended: HashSet::new(),
+            own: Vec::new(),
+            doubtful: Vec::new(),
             rows: String::new(),
             security_events: 0,
             events: 0,
@@ -134,20 +143,51 @@ impl Tally {
         }
     }
 
-    /// Takes in what a line of a piece cost, in both ways to read the log. Of lines with the same reservation, a JSON
-    /// value, only one counts, which is told once the pieces before are known.
-    pub(super) fn spend(&mut self, reservation: &str, bucket: u32, per_call: Amount, running: Amount) {
-        if matches!(reservation, "" | "null") {
-            self.buckets.spend(bucket, per_call, running);
+    /// Takes in what a line cost, in both ways to read the log.
+    pub(super) fn spend(&mut self, bucket: u32, per_call: Amount, running: Amount) {
+        self.buckets.spend(bucket, per_call, running);
+    }
+
+    /// Takes note of a call's own line, in the period or not: no other line of it counts.
+    pub(super) fn note_own(&mut self, mark: Mark) {
+        self.own.push(mark);
+    }
+
+    /// Takes note of a line that counts where there is no better one of its call, before it or after it.
+    pub(super) fn doubt(&mut self, line: Doubtful) {
+        self.doubtful.push(line);
+    }
+
+    /// Counts what somebody else wrote of calls of which there is no better line.
+    fn settle_doubts(&mut self) {
+        let own = std::mem::take(&mut self.own);
+        let all = std::mem::take(&mut self.doubtful);
+        if all.is_empty() {
             return;
         }
-        let reservation = self.names.of(reservation);
-        self.reserved.push(Reserved {
-            reservation,
-            bucket,
-            per_call,
-            running,
-        });
+        // The best line of each, and whether it is of the settlement; none where there is an own one.
+        let mut best: HashMap<Mark, Option<(usize, bool)>, BuildHasherDefault<Mix>> = HashMap::default();
+        for (at, line) in all.iter().enumerate() {
+            let known = best.entry(line.mark).or_insert(Some((at, line.is_settled)));
+            if line.is_settled && known.is_some_and(|(_, is_settled)| !is_settled) {
+                *known = Some((at, true));
+            }
+        }
+        for mark in own {
+            if let Some(known) = best.get_mut(&mark) {
+                *known = None;
+            }
+        }
+        for (at, line) in all.into_iter().enumerate() {
+            let is_best = best
+                .get(&line.mark)
+                .copied()
+                .flatten()
+                .is_some_and(|(best, _)| best == at);
+            if let (true, Some(bucket)) = (is_best, line.bucket) {
+                self.buckets.spend(bucket, line.per_call, line.running);
+            }
+        }
     }
 
     /// Takes in a model call of a piece: its first ones of each session wait until the pieces before it are known.
@@ -220,13 +260,12 @@ impl Tally {
         ] {
             *sum = sum.saturating_add(more);
         }
-        for spent in other.reserved {
-            if let Some(at) = bucket(spent.bucket)
-                && self.ended.insert(name(spent.reservation))
-            {
-                self.buckets.spend(at, spent.per_call, spent.running);
-            }
-        }
+        self.own.extend_from_slice(&other.own);
+        self.doubtful
+            .extend(other.doubtful.into_iter().map(|line| Doubtful {
+                bucket: line.bucket.and_then(bucket),
+                ..line
+            }));
         for (session, course) in other.courses {
             if !self.may_run() {
                 return;
@@ -258,7 +297,7 @@ impl Tally {
     pub(super) fn finish(&mut self) {
         self.courses = Ordered::default();
         self.stood = Vec::new();
-        self.ended = HashSet::new();
+        self.settle_doubts();
         self.names.finish();
         self.buckets.finish();
         self.tools.index = Index::default();

@@ -561,6 +561,78 @@ fn a_call_whose_line_was_written_twice_is_paid_once() {
     }
 }
 
+/// A call may have its own line, one of its settlement and one of its expiry, in any order, and some outside of the period.
+#[test]
+fn of_several_lines_of_a_call_its_own_counts_and_then_that_of_its_settlement() {
+    let own = Some("ok");
+    let call = |id: &str, outcome: Option<&str>, cost: f64, ts: &str| {
+        let mut call = json!({"kind": "model_call", "cost_usd": cost, "cumulative_usd": 9.0, "provider": "p", "reservation_id": id});
+        let members = call.as_object_mut().unwrap();
+        if let Some(outcome) = outcome {
+            members.insert("outcome".into(), outcome.into());
+        }
+        members.insert("ts".into(), ts.into());
+        call
+    };
+    let (before, within) = ("2026-03-31T23:59:59Z", "2026-05-01T00:00:00Z");
+    let (expired, settled) = (Some("expired"), None);
+    let lines = [
+        // Its own line is the last of three.
+        [
+            call("a", expired, 64.0, within),
+            call("a", settled, 1.0, within),
+            call("a", own, 1.0, within),
+        ],
+        // The first.
+        [
+            call("b", Some("cut"), 2.0, within),
+            call("b", expired, 64.0, within),
+            call("b", expired, 64.0, within),
+        ],
+        // There is none.
+        [
+            call("c", expired, 64.0, within),
+            call("c", settled, 4.0, within),
+            call("c", expired, 64.0, within),
+        ],
+        [
+            call("d", expired, 8.0, within),
+            call("d", expired, 8.0, within),
+            call("d", expired, 8.0, within),
+        ],
+        // The one that counts is in another period.
+        [
+            call("e", own, 16.0, before),
+            call("e", expired, 64.0, within),
+            call("e", settled, 16.0, within),
+        ],
+        [
+            call("f", settled, 32.0, before),
+            call("f", expired, 64.0, within),
+            call("f", settled, 32.0, within),
+        ],
+    ];
+    let kill = json!({"kind": "kill", "session_id": "other", "reason": "so many of these", "ts": within});
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        // Of two lines of one sort the first one counts.
+        let expected = if order[0] == 0 { "15.00" } else { "47.00" };
+        let mut log = Vec::new();
+        for at in order {
+            log.extend(lines.iter().map(|of| of[at].clone()));
+            // Far enough apart that they are in different pieces.
+            log.extend((0..6_000).map(|_| kill.clone()));
+        }
+        let log = chain(&log);
+        for threads in [1, 3] {
+            let made = make(stream("log", &log), |options| {
+                options.verify.threads = Some(threads);
+                options.period = Period::parse("2026-04-01", "2026-06-30").unwrap();
+            });
+            assert_eq!(made.report.summary.spend_usd, expected, "{order:?}");
+        }
+    }
+}
+
 #[test]
 fn thresholds_are_as_they_are_set() {
     let log = std::fs::read(data("anomalies.jsonl")).unwrap();

@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::{input, keys, output};
 
 use super::record::Recorder;
-use super::sums::{Asked, Rebuilt, Resets, Sums, Uncountable, moment, note_reset};
+use super::sums::{Asked, Doubts, Rebuilt, Resets, Sums, Uncountable, moment, note_reset};
 use super::{address, counted, options, print_line, shown, told, unconfirmed};
 
 /// How many unknown scopes are named.
@@ -42,7 +42,7 @@ pub(crate) async fn run(args: &BudgetRestoreArgs) -> Result<Exit, Failure> {
     let Some(mut logs) = verified(args, keys.as_ref())? else {
         return Ok(Exit::Broken);
     };
-    let mut resets = Resets::new();
+    let (mut resets, mut doubts) = (Resets::new(), Doubts::default());
     for log in &mut logs {
         let (first, begins) = (&mut log.first, &mut log.begins);
         let mut asked = Asked::new();
@@ -53,13 +53,14 @@ pub(crate) async fn run(args: &BudgetRestoreArgs) -> Result<Exit, Failure> {
             if begins.is_none() {
                 *begins = Some(line.to_string());
             }
+            doubts.note(line);
             note_reset(line, &mut asked, &mut resets)
         })?;
     }
     refuse_copies(&logs)?;
     // Parts of one log come in the order in which they were written, whatever the shell made of their names.
     logs.sort_by_key(|log| log.first);
-    let mut sums = Sums::new(SystemClock.now(), resets.clone());
+    let mut sums = Sums::new(SystemClock.now(), resets.clone(), doubts);
     let mut skipped: u64 = 0;
     for log in &logs {
         let unread = each_line(&log.path, args.accept_broken, |line| sums.add(line))?;

@@ -1,4 +1,5 @@
-//! What audit logs say was spent: [`Sums`]. Keeps a sum for each scope and what has not ended yet, and no line.
+//! What audit logs say was spent: [`Sums`]. Keeps a sum for each scope, what has not ended yet, and of the lines that somebody
+//! else wrote of a call what they say; of no other line it keeps anything.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -9,6 +10,63 @@ use serde_json::Value;
 
 /// When the newest reset of each scope was, in all logs.
 pub(crate) type Resets = HashMap<String, Timestamp>;
+
+/// The reservations that a line names which somebody else than the call's own process wrote, in all logs. Each call is counted
+/// once: its own line, or where there is none the line of its settlement, or else that of its expiry. The own line tells what
+/// took the place of what the expiry had charged.
+#[derive(Debug, Default)]
+pub(crate) struct Doubts(HashMap<String, Doubt>);
+
+/// What is known of such a call.
+#[derive(Debug, Default)]
+struct Doubt {
+    /// Its own line was counted.
+    is_over: bool,
+    /// Else the best line of it so far, and whether that is of its settlement.
+    best: Option<(bool, Call)>,
+}
+
+/// A line of a call, as it is counted.
+#[derive(Debug)]
+struct Call {
+    charged: Charged,
+    cost: Usd,
+    /// Session and digest of the request.
+    place: Option<(String, String)>,
+}
+
+/// Who wrote the line of a call that names its reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Author {
+    /// The process that made it.
+    Own,
+    /// Another, which was told what it was settled at, and not how it had ended.
+    OfSettlement,
+    /// Whoever found that its lease was over.
+    OfExpiry,
+}
+
+impl Author {
+    fn of(line: &Value) -> Self {
+        match text(line, "outcome") {
+            None => Self::OfSettlement,
+            Some("expired") => Self::OfExpiry,
+            Some(_) => Self::Own,
+        }
+    }
+}
+
+impl Doubts {
+    /// Takes note of a line. All lines of all logs are to be shown before the first of them is counted.
+    pub(crate) fn note(&mut self, line: &Value) {
+        if matches!(text(line, "kind"), Some("model_call" | "tool_call"))
+            && Author::of(line) != Author::Own
+            && let Some(id) = text(line, "reservation_id")
+        {
+            self.0.entry(id.to_owned()).or_default();
+        }
+    }
+}
 
 /// What one scope has spent, in each of [`Window::ALL`].
 type Spent = [Usd; Window::ALL.len()];
@@ -45,8 +103,7 @@ pub(crate) struct Sums {
     /// Grants whose amount is known.
     grants: HashMap<String, Usd>,
     unknown: BTreeSet<String>,
-    /// Reservations whose line was counted: one that may be written twice says which it is.
-    ended: HashSet<String>,
+    doubts: Doubts,
 }
 
 /// What came of it.
@@ -64,7 +121,7 @@ pub(crate) struct Rebuilt {
 }
 
 impl Sums {
-    pub(crate) fn new(now: Timestamp, resets: Resets) -> Self {
+    pub(crate) fn new(now: Timestamp, resets: Resets, doubts: Doubts) -> Self {
         Self {
             now,
             resets,
@@ -74,7 +131,7 @@ impl Sums {
             closed_grants: HashSet::new(),
             grants: HashMap::new(),
             unknown: BTreeSet::new(),
-            ended: HashSet::new(),
+            doubts,
         }
     }
 
@@ -96,35 +153,61 @@ impl Sums {
     }
 
     fn add_call(&mut self, line: &Value, tool: Option<&str>) -> Result<(), Uncountable> {
-        if let Some(id) = text(line, "reservation_id")
-            && !self.ended.insert(id.to_owned())
-        {
-            return Ok(());
-        }
         let cost = usd(line, "cost_usd")?;
         // Lines that stand for several equal ones.
         let count = line.get("count").and_then(Value::as_u64).unwrap_or(1).max(1);
         let cost = Usd::from_nanos_u128(u128::from(cost.as_nanos()).saturating_mul(u128::from(count)))
             .unwrap_or(Usd::MAX);
         let mut charged = charged(line)?;
+        let mut place = None;
         if let (Some(session), Some(hash)) = (text(line, "session_id"), text(line, "request_hash")) {
-            let place = (session.to_owned(), hash.to_owned());
-            if let Some(waiting) = self.admitted.get_mut(&place) {
-                if !waiting.is_empty() {
-                    waiting.remove(0);
-                }
-                if waiting.is_empty() {
-                    self.admitted.remove(&place);
-                }
-            }
+            place = Some((session.to_owned(), hash.to_owned()));
             if let Some(tool) = tool {
                 charged
                     .keys
                     .push(format!("tool:{}:{session}/{tool}", session.len()));
             }
         }
-        self.charge(&charged, cost);
+        let call = Call { charged, cost, place };
+        let author = Author::of(line);
+        match text(line, "reservation_id").and_then(|id| self.doubts.0.get_mut(id)) {
+            // Counted already.
+            Some(doubt) if doubt.is_over => {}
+            Some(doubt) if author != Author::Own => {
+                let is_settled = author == Author::OfSettlement;
+                let is_better = match &doubt.best {
+                    None => true,
+                    Some((was_settled, _)) => is_settled && !was_settled,
+                };
+                if is_better {
+                    doubt.best = Some((is_settled, call));
+                }
+            }
+            Some(doubt) => {
+                *doubt = Doubt {
+                    is_over: true,
+                    best: None,
+                };
+                self.count(call);
+            }
+            None => self.count(call),
+        }
         Ok(())
+    }
+
+    /// Counts a call, which has ended.
+    fn count(&mut self, call: Call) {
+        if let Some(place) = call.place
+            && let Some(waiting) = self.admitted.get_mut(&place)
+        {
+            if !waiting.is_empty() {
+                waiting.remove(0);
+            }
+            if waiting.is_empty() {
+                self.admitted.remove(&place);
+            }
+        }
+        self.charge(&call.charged, call.cost);
     }
 
     fn add_admitted(&mut self, line: &Value) -> Result<(), Uncountable> {
@@ -191,6 +274,11 @@ impl Sums {
 
     /// What is left to count, and the sums.
     pub(crate) fn finish(mut self) -> Rebuilt {
+        for doubt in std::mem::take(&mut self.doubts).0.into_values() {
+            if let Some((_, call)) = doubt.best {
+                self.count(call);
+            }
+        }
         let mut unended = (0_usize, Usd::ZERO);
         for (charged, bound) in std::mem::take(&mut self.admitted).into_values().flatten() {
             unended = (unended.0.saturating_add(1), unended.1.saturating_add(bound));

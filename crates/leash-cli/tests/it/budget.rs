@@ -488,7 +488,12 @@ fn what_has_no_end_in_the_logs_is_counted_in_full() {
     let url = place.url();
     let grant = runtime().block_on(async {
         // In memory nothing outlives the process, so the log says what was let through.
-        let fw = firewall("s_1", &log).budget_usd(9.00).build().unwrap();
+        let team = Scope::capped(ScopeKey::named("team", "search"), usd("90"));
+        let fw = firewall("s_1", &log)
+            .budget_usd(9.00)
+            .scope(team)
+            .build()
+            .unwrap();
         spend(&fw, 10).await;
         spend(&fw, 10).await;
         std::mem::forget(fw.admit(call(&fw, 30)).await.unwrap());
@@ -511,6 +516,8 @@ fn what_has_no_end_in_the_logs_is_counted_in_full() {
     // Two calls, the bound of the one that never ended, and the grant.
     assert_eq!(spent(&url, "session:s_1", "total"), "2.50");
     assert_eq!(spent(&url, "session:s_1", "hour"), "2.50");
+    // Its calls and those of its child.
+    assert_eq!(spent(&url, "team:search", "total"), "0.55");
     assert_eq!(spent(&url, grant.key().as_str(), "total"), "2.00");
     runtime().block_on(async {
         let store = place.open().await;
@@ -1064,6 +1071,90 @@ fn scopes_that_a_user_named_come_back_from_the_logs() {
             assert!(after.contains(row), "{row:?} is not in {after:?}");
         }
     }
+}
+
+/// A reservation may have its own line, one of its settlement and one of its expiry, in logs that are given in any order.
+#[test]
+fn of_several_lines_of_a_call_its_own_counts_and_then_that_of_its_settlement() {
+    use leash_audit::Outcome::{Cut, Expired, Ok};
+    let place = Place::file();
+    let ids = ["a", "b", "c", "d", "e"];
+    // Of each log: id, outcome, cents.
+    let written: [&[(&str, Option<leash_audit::Outcome>, u64)]; 3] = [
+        &[
+            ("a", Some(Expired), 50),
+            ("b", Some(Cut), 2),
+            ("c", Some(Expired), 60),
+            ("d", Some(Expired), 7),
+        ],
+        &[
+            ("c", None, 4),
+            ("b", None, 2),
+            ("d", Some(Expired), 7),
+            ("e", None, 8),
+        ],
+        &[
+            ("a", Some(Ok), 1),
+            ("c", Some(Expired), 60),
+            ("b", Some(Expired), 50),
+            ("e", None, 8),
+        ],
+    ];
+    let paths = ["one.jsonl", "two.jsonl", "three.jsonl"].map(|name| place.log(name));
+    for (path, lines) in paths.iter().zip(written) {
+        let log = leash_audit::AuditLog::builder(path).open().unwrap();
+        for (id, outcome, cents) in lines {
+            assert!(ids.contains(id));
+            let call = leash_audit::ModelCall {
+                outcome: *outcome,
+                reservation_id: Some(id),
+                scopes: &["team:search"],
+                ..logged(*cents)
+            };
+            append(&log, &call);
+        }
+        log.close().unwrap();
+    }
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let url = format!("{}.{}{}{}", place.url(), order[0], order[1], order[2]);
+        let [first, second, third] = order.map(|at: usize| paths[at].as_str());
+        done(&["restore", &url, "--from-logs", first, second, third, "--yes"]);
+        for scope in ["global", "team:search", "session:s_1"] {
+            assert_eq!(spent(&url, scope, "total"), "0.22", "{order:?} {scope}");
+        }
+    }
+}
+
+/// Over a store in memory the process that lets a call expire and settles it late writes both lines, and the line that let it
+/// through.
+#[test]
+fn a_call_that_expired_and_was_settled_late_is_counted_once() {
+    let place = Place::file();
+    let (url, log) = (place.url(), place.log("audit.jsonl"));
+    runtime().block_on(async {
+        let fw = firewall("s_1", &log)
+            .budget_usd(9.00)
+            .lease(Duration::from_millis(1))
+            .build()
+            .unwrap();
+        let admission = fw.admit(call(&fw, 30)).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !std::fs::read_to_string(&log).unwrap().contains("\"expired\"") {
+            assert!(Instant::now() < deadline, "nobody swept");
+            tokio::task::yield_now().await;
+        }
+        let usage = Usage {
+            output_tokens: 4,
+            ..Usage::default()
+        };
+        admission.settle(Answer::reported(usage, Digest::EMPTY)).await;
+        assert_eq!(fw.cumulative().await.unwrap(), usd("0.04"));
+        // Another one that looks the same never ends.
+        std::mem::forget(fw.admit(call(&fw, 30)).await.unwrap());
+        fw.flush().await.unwrap();
+    });
+    done(&["restore", &url, "--from-logs", &log, "--yes"]);
+    assert_eq!(spent(&url, "session:s_1", "total"), "0.34");
 }
 
 #[test]

@@ -26,6 +26,8 @@ const MAX_DOMAIN: usize = 255;
 const SIGNS: [char; 10] = ['.', '-', '+', '\'', '!', '#', '$', '^', '~', '%'];
 /// How long the name of a kind in a mark is, at most.
 const MAX_KIND: usize = 64;
+/// How many signs that are not seen may stand in one place.
+const MAX_HIDDEN: u32 = 4;
 /// How far back the words before a number are read, in bytes.
 const CONTEXT: usize = 24;
 
@@ -42,7 +44,7 @@ pub(super) struct Found {
 struct Group {
     start: usize,
     end: usize,
-    /// Where its digits begin in the number's.
+    /// Where its digits begin in the number's, from where that was first read.
     first: usize,
     count: usize,
     /// What separates it from the one before.
@@ -89,6 +91,8 @@ enum Class {
     Number,
     /// `@`
     At,
+    /// `%` and `&`: an `@` as URLs and HTML spell it, perhaps.
+    Spelled,
     /// `:` and `-`: pairs of digits.
     Pair,
     /// `.`: a hardware address in fours.
@@ -101,6 +105,7 @@ const fn class(byte: u8) -> Class {
     match byte {
         b'0'..=b'9' | b'+' | b'(' => Class::Number,
         b'@' => Class::At,
+        b'%' | b'&' => Class::Spelled,
         b':' | b'-' => Class::Pair,
         b'.' => Class::Dot,
         // Lead bytes of the digits that count: Arabic, Devanagari, full-width.
@@ -122,6 +127,14 @@ fn digit(character: char) -> Option<u8> {
     u8::try_from(code.saturating_sub(zero)).ok()
 }
 
+/// Whether nothing is seen of `character`. It may stand anywhere in a number or an address.
+const fn is_hidden(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}'
+    )
+}
+
 const fn is_dash(character: char) -> bool {
     matches!(
         character,
@@ -141,11 +154,43 @@ fn is_local(character: char) -> bool {
         character,
         '.' | '_' | '%' | '+' | '-' | '\'' | '!' | '#' | '$' | '^' | '~'
     ) || is_letter(character)
+        || is_hidden(character)
+}
+
+/// Whether `character` is part of the letter before it: an accent that stands alone, the sign for no vowel.
+const fn is_accent(character: char) -> bool {
+    matches!(
+        character,
+        '\u{300}'..='\u{36f}'
+            | '\u{591}'..='\u{5bd}'
+            | '\u{64b}'..='\u{65f}'
+            | '\u{93c}'
+            | '\u{94d}'
+            | '\u{9bc}'
+            | '\u{9cd}'
+            | '\u{a3c}'
+            | '\u{a4d}'
+            | '\u{abc}'
+            | '\u{acd}'
+            | '\u{b4d}'
+            | '\u{bcd}'
+            | '\u{c4d}'
+            | '\u{ccd}'
+            | '\u{d4d}'
+            | '\u{dca}'
+            | '\u{e47}'..='\u{e4e}'
+            | '\u{1037}'
+            | '\u{1039}'
+            | '\u{103a}'
+            | '\u{3099}'
+            | '\u{309a}'
+    )
 }
 
 /// A letter or digit as an address may have it: no raised or circled one.
 fn is_letter(character: char) -> bool {
     character.is_ascii_alphanumeric()
+        || (!character.is_ascii() && is_accent(character))
         || (character.is_alphanumeric()
             && !matches!(
                 character,
@@ -173,6 +218,8 @@ const fn is_unspaced(character: char) -> bool {
 struct Number {
     digits: [u8; MAX_DIGITS],
     groups: [Group; MAX_GROUPS],
+    /// How many digits stood before the first of `digits` where it was first read.
+    origin: usize,
     count: usize,
     plus: bool,
     paren: bool,
@@ -181,6 +228,16 @@ struct Number {
     /// Where reading ended, where it ended for the count of groups only: the number that begins with the next group goes
     /// on from there. Behind which separator.
     goes_on: Option<(usize, Separator)>,
+}
+
+/// Whether an `@` is spelled out somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spelled {
+    No,
+    /// In so many bytes.
+    At(usize),
+    /// The text that goes on will say.
+    Open,
 }
 
 /// Whether a mark begins somewhere.
@@ -203,6 +260,7 @@ impl Number {
                 count: 0,
                 separator: Separator::None,
             }; MAX_GROUPS],
+            origin: 0,
             count: 0,
             plus: false,
             paren: false,
@@ -223,9 +281,7 @@ impl Number {
         self.digits.copy_within(first.count..total, 0);
         self.groups.copy_within(1.., 0);
         self.count = self.count.saturating_sub(1);
-        for group in self.groups.iter_mut().take(self.count) {
-            group.first = group.first.saturating_sub(first.count);
-        }
+        self.origin = self.origin.saturating_add(first.count);
         if let Some(group) = self.groups.first_mut() {
             group.separator = Separator::None;
         }
@@ -241,7 +297,12 @@ impl Number {
         let end = groups
             .checked_sub(1)
             .and_then(|at| self.groups.get(at))
-            .map_or(0, |group| group.first.saturating_add(group.count));
+            .map_or(0, |group| {
+                group
+                    .first
+                    .saturating_add(group.count)
+                    .saturating_sub(self.origin)
+            });
         self.digits.get(..end).unwrap_or(&[])
     }
 
@@ -307,10 +368,16 @@ impl<'a> Finder<'a> {
                 }
                 Class::Number => self.number(floor),
                 Class::At => self.email(floor, 1),
+                Class::Spelled => match self.spelled(start) {
+                    Spelled::No => None,
+                    Spelled::At(width) => self.email(floor, width),
+                    Spelled::Open => self.wait(start, floor),
+                },
                 Class::Pair => self.pair(floor, byte),
                 Class::Dot => self.fours(floor),
                 Class::Wide => match self.char_at(start) {
                     Some('\u{ff20}') => self.email(floor, 3),
+                    Some('\u{ff0b}') => self.number(floor),
                     Some(character) if digit(character).is_some() => self.number(floor),
                     Some(character) => {
                         self.at = start.saturating_add(character.len_utf8());
@@ -366,6 +433,20 @@ impl<'a> Finder<'a> {
         start
     }
 
+    /// The same in a URL, where the name begins behind the last code of a sign that is in no name: `%3Cjane` is `<jane`.
+    fn coded_start(&self, end: usize, floor: usize) -> usize {
+        let start = self.local_start(end, floor);
+        let local = self.text.get(start..end).unwrap_or("");
+        let last = local.rmatch_indices('%').find_map(|(at, _)| {
+            let after = at.saturating_add(3);
+            let code = local.get(at.saturating_add(1)..after)?;
+            let code = u8::from_str_radix(code, 16).ok()?;
+            let named = code.is_ascii_alphanumeric() || code >= 0x80 || b"+-._~!#$'^%".contains(&code);
+            (!named).then_some(after)
+        });
+        start.saturating_add(last.unwrap_or(0))
+    }
+
     /// Counts, so that a test can say how much is looked at.
     #[cfg_attr(not(test), expect(clippy::unused_self, reason = "only tests count"))]
     #[inline]
@@ -400,6 +481,26 @@ impl<'a> Finder<'a> {
         }
     }
 
+    /// Whether an `@` begins at `at` as URLs and HTML spell it.
+    fn spelled(&self, at: usize) -> Spelled {
+        let rest = self.bytes.get(at..).unwrap_or(&[]);
+        for spelling in [&b"%40"[..], b"&#64;", b"&#x40;", b"&commat;"] {
+            let head = rest.get(..spelling.len()).unwrap_or(rest);
+            if head.len() == spelling.len() && head.eq_ignore_ascii_case(spelling) {
+                return Spelled::At(spelling.len());
+            }
+            if !self.last
+                && head.len() < spelling.len()
+                && spelling
+                    .get(..head.len())
+                    .is_some_and(|begin| begin.eq_ignore_ascii_case(head))
+            {
+                return Spelled::Open;
+            }
+        }
+        Spelled::No
+    }
+
     fn char_before(&self, at: usize) -> Option<char> {
         if at == self.after && at > 0 {
             return Some(']');
@@ -411,10 +512,39 @@ impl<'a> Finder<'a> {
         }
     }
 
+    /// Whether the letter before `at` is of a line end or a tab as JSON and programs spell it.
+    fn is_escape(&self, at: usize) -> bool {
+        matches!(
+            self.bytes.get(self.after.min(at)..at),
+            Some([.., b'\\', b'n' | b'r' | b't'])
+        )
+    }
+
     /// Whether a number may begin at `at`: not in a word, and not in the middle of another number.
     fn begins(&self, at: usize) -> bool {
-        match self.char_before(at) {
+        let mut at = at;
+        let mut before = self.char_before(at);
+        for _ in 0..MAX_HIDDEN {
+            match before {
+                Some(character) if !character.is_ascii() && is_hidden(character) => {
+                    at = at.saturating_sub(character.len_utf8());
+                    before = self.char_before(at);
+                }
+                _ => break,
+            }
+        }
+        match before {
             None => true,
+            Some('n' | 'r' | 't') if self.is_escape(at) => true,
+            // The first track of a card's magnetic stripe.
+            Some('B')
+                if self
+                    .bytes
+                    .get(self.after.min(at)..at)
+                    .is_some_and(|head| head.ends_with(b"%B")) =>
+            {
+                true
+            }
             Some(before) if before.is_ascii_alphanumeric() || before == '_' || digit(before).is_some() => {
                 false
             }
@@ -435,6 +565,10 @@ impl<'a> Finder<'a> {
         loop {
             match self.char_at(at) {
                 Some('+') if !plus => plus = true,
+                Some('\u{ff0b}') if !plus => {
+                    plus = true;
+                    at = at.saturating_add(2);
+                }
                 Some('(') if !paren => paren = true,
                 None if !self.last => return self.wait(start, floor),
                 _ => break,
@@ -472,6 +606,7 @@ impl<'a> Finder<'a> {
             (total, at, separator) = (digits, end, behind);
         } else {
             self.number.count = 0;
+            self.number.origin = 0;
             self.number.plus = plus;
             self.number.paren = paren;
             self.number.goes_on = None;
@@ -481,25 +616,38 @@ impl<'a> Finder<'a> {
         'groups: while self.number.count < MAX_GROUPS {
             let group_start = at;
             let first = total;
-            while let Some(character) = self.char_at(at)
-                && let Some(value) = digit(character)
-            {
-                let Some(slot) = self.number.digits.get_mut(total) else {
-                    break 'groups;
-                };
-                *slot = value;
-                total = total.saturating_add(1);
-                at = at.saturating_add(character.len_utf8());
-                self.step();
+            let mut group_end = at;
+            let mut hidden = 0_u32;
+            while let Some(character) = self.char_at(at) {
+                if let Some(value) = digit(character) {
+                    let Some(slot) = self.number.digits.get_mut(total) else {
+                        break 'groups;
+                    };
+                    *slot = value;
+                    total = total.saturating_add(1);
+                    at = at.saturating_add(character.len_utf8());
+                    group_end = at;
+                    hidden = 0;
+                    self.step();
+                } else if !character.is_ascii()
+                    && is_hidden(character)
+                    && hidden < MAX_HIDDEN
+                    && total > first
+                {
+                    at = at.saturating_add(character.len_utf8());
+                    hidden = hidden.saturating_add(1);
+                } else {
+                    break;
+                }
             }
-            if at == group_start {
+            if group_end == group_start {
                 break;
             }
             if let Some(slot) = self.number.groups.get_mut(self.number.count) {
                 *slot = Group {
                     start: group_start,
-                    end: at,
-                    first,
+                    end: group_end,
+                    first: first.saturating_add(self.number.origin),
                     count: total.saturating_sub(first),
                     separator,
                 };
@@ -519,6 +667,10 @@ impl<'a> Finder<'a> {
                     Separator::Space
                 } else if is_dash(character) {
                     Separator::Dash
+                } else if !character.is_ascii() && is_hidden(character) && signs > 0 && hidden < MAX_HIDDEN {
+                    hidden = hidden.saturating_add(1);
+                    at = at.saturating_add(character.len_utf8());
+                    continue;
                 } else {
                     match character {
                         '.' => Separator::Dot,
@@ -551,7 +703,9 @@ impl<'a> Finder<'a> {
                 self.number.goes_on = Some((at, separator));
             }
         }
-        if end_short {
+        let end = self.number.groups().last().map_or(start, |group| group.end);
+        let extends = !self.last && matches!(self.bytes.get(end..), Some([b'x' | b'X']));
+        if end_short || extends || self.may_be_file(start) {
             return self.wait(start, floor);
         }
         if self.number.count == 0 {
@@ -598,6 +752,13 @@ impl<'a> Finder<'a> {
         })
     }
 
+    /// Whether a number goes on with an extension, as in `415-555-2671x12`.
+    fn has_extension(&self, number: &Number) -> bool {
+        let end = number.groups().last().map_or(0, |group| group.end);
+        number.mark.is_none()
+            && matches!(self.bytes.get(end..), Some([b'x' | b'X', digit, ..]) if digit.is_ascii_digit())
+    }
+
     /// Whether nothing but letters follows so many groups. Four groups say what they are without a gap after them.
     fn ends_in_word(&self, number: &Number, groups: usize) -> bool {
         number.count == groups
@@ -621,7 +782,9 @@ impl<'a> Finder<'a> {
                 };
                 return Some(("SSN", groups));
             }
-            for groups in (1..=number.count.min(5)).rev() {
+            let most = number.count.min(5);
+            let cards = number.digits(most).len() >= 13;
+            for groups in (1..=most).rev().take_while(|_| cards) {
                 if is_card(number, groups)
                     && (self.ends(number, groups) || (groups > 2 && self.ends_in_word(number, groups)))
                 {
@@ -637,12 +800,26 @@ impl<'a> Finder<'a> {
         let mut called = None;
         for groups in (1..=number.count.min(8)).rev() {
             let digits = number.digits(groups);
-            if !(7..=15).contains(&digits.len()) || !self.ends(number, groups) {
+            if digits.len() < 7 {
+                break;
+            }
+            if digits.len() > 15 {
+                continue;
+            }
+            let extended = groups == number.count && self.has_extension(number);
+            if !extended && !self.ends(number, groups) {
                 continue;
             }
             let zoned = digits.first() == Some(&1) || digits.first() == Some(&7);
             if number.plus {
-                if digits.first() != Some(&0) && digits.len() >= 8 && (!zoned || digits.len() == 11) {
+                // `+3.14159265358979`
+                let decimal = groups == 2
+                    && number.separated(2, Separator::Dot)
+                    && number.counts(2).last().is_some_and(|count| count > 12);
+                if decimal {
+                    continue;
+                }
+                if digits.len() >= 8 && (!zoned || digits.len() == 11) && has_country(digits) {
                     return Some(("PHONE", groups));
                 }
                 continue;
@@ -664,13 +841,17 @@ impl<'a> Finder<'a> {
             {
                 return Some(("PHONE", groups));
             }
-            let abroad = self.starts_plainly(start)
-                && digits.starts_with(&[0, 0])
+            let abroad = groups >= 2
                 && digits.len() >= 11
-                && groups >= 2
-                && digits.get(2) != Some(&0);
+                && digits.strip_prefix(&[0, 0]).is_some_and(|digits| {
+                    has_country(digits) && (!matches!(digits, [1 | 7, ..]) || digits.len() == 11)
+                })
+                && self.starts_plainly(start);
             if abroad {
                 return Some(("PHONE", groups));
+            }
+            if extended {
+                continue;
             }
             let long = if groups == 1 { digits.len() >= 9 } else { true };
             let called = *called.get_or_insert_with(|| {
@@ -708,10 +889,31 @@ impl<'a> Finder<'a> {
                         "teléfono",
                         "电话",
                         "電話",
+                        "my number",
+                        "text me",
+                        "reach me",
+                        "ph",
+                        "puh",
+                        "puhelin",
+                        "gsm",
+                        "telefoon",
+                        "telefone",
+                        "telefono",
+                        "моб",
+                        "휴대폰",
+                        "연락처",
                     ],
                 )
             });
             if called && long {
+                return Some(("PHONE", groups));
+            }
+            // As below a letter: `T: 020 7946 0123`.
+            if groups >= 2
+                && digits.first() == Some(&0)
+                && digits.len() >= 9
+                && self.after_word(start, &["t:", "m:", "f:", "p:", "d:"])
+            {
                 return Some(("PHONE", groups));
             }
         }
@@ -727,8 +929,57 @@ impl<'a> Finder<'a> {
         !head.chars().any(|character| digit(character).is_some())
     }
 
+    /// Whether one of `words`, of ASCII and in lower case, stands right before `start`, with nothing but signs that
+    /// are not of the words between, or one of a few short words.
+    fn after_word(&self, start: usize, words: &[&str]) -> bool {
+        const BETWEEN: [&[u8]; 4] = [b"is", b"no", b"number", b"to"];
+        let from = start.saturating_sub(CONTEXT).max(self.after);
+        let mut head = self.bytes.get(from..start).unwrap_or(&[]);
+        let ends = |head: &[u8], word: &[u8]| {
+            head.len()
+                .checked_sub(word.len())
+                .and_then(|at| head.split_at_checked(at))
+                .is_some_and(|(front, tail)| {
+                    // A word may begin with a capital: `FileVersion`.
+                    let long = word.len() > 3 && tail.first().is_some_and(u8::is_ascii_uppercase);
+                    tail.eq_ignore_ascii_case(word)
+                        && (long || !front.last().is_some_and(u8::is_ascii_alphanumeric))
+                })
+        };
+        for _ in 0..2 {
+            loop {
+                if words.iter().any(|word| ends(head, word.as_bytes())) {
+                    return true;
+                }
+                match head.split_last() {
+                    Some((last, rest))
+                        if !last.is_ascii_alphanumeric() && last.is_ascii() && *last != b'\n' =>
+                    {
+                        head = rest;
+                    }
+                    _ => break,
+                }
+            }
+            let Some(word) = BETWEEN.iter().find(|word| ends(head, word)) else {
+                return false;
+            };
+            head = head.get(..head.len().saturating_sub(word.len())).unwrap_or(&[]);
+        }
+        false
+    }
+
     /// Whether one of `words` stands before `start`, with nothing but a few signs and short words between.
     fn said(&self, start: usize, words: &[&str]) -> bool {
+        // Behind another number nothing is said of this one.
+        let near = self.bytes.get(..start).unwrap_or(&[]);
+        let near = near
+            .iter()
+            .rev()
+            .take(3)
+            .find(|byte| !matches!(byte, b' ' | b'-' | b'.' | b'/' | b'(' | b')'));
+        if near.is_some_and(u8::is_ascii_digit) {
+            return false;
+        }
         let mut from = start.saturating_sub(CONTEXT).max(self.after);
         while !self.text.is_char_boundary(from) {
             from = from.saturating_add(1);
@@ -770,8 +1021,8 @@ impl<'a> Finder<'a> {
                     };
                     let after = rest.chars().next();
                     let wide = !word.is_ascii();
-                    // `sys_call` calls nobody, `user_phone` is one.
-                    let verb = before == Some('_')
+                    // `sys_call` and `j.cell.2024` call nobody, `user_phone` is one.
+                    let verb = (before == Some('_') || before == Some('.') && rest.starts_with('.'))
                         && matches!(*word, "call" | "dial" | "cell" | "contact" | "handy");
                     if verb {
                         return false;
@@ -789,13 +1040,18 @@ impl<'a> Finder<'a> {
         let Some(groups) = number.groups().get(..4) else {
             return false;
         };
-        if !number.separated(4, Separator::Dot) {
+        if groups
+            .get(1)
+            .is_none_or(|group| group.separator != Separator::Dot)
+            || !number.separated(4, Separator::Dot)
+        {
             return false;
         }
         let valid = groups.iter().all(|group| {
+            let first = group.first.saturating_sub(number.origin);
             let digits = number
                 .digits
-                .get(group.first..group.first.saturating_add(group.count))
+                .get(first..first.saturating_add(group.count))
                 .unwrap_or(&[]);
             let value = digits.iter().fold(0_u32, |value, &digit| {
                 value.saturating_mul(10).saturating_add(u32::from(digit))
@@ -822,7 +1078,81 @@ impl<'a> Finder<'a> {
                 }
             }
         }
-        !self.said(start, &["version", "v", "release", "ver"]) && !self.is_product(start)
+        // `foo>=1.2.3.4`
+        let compared = self.bytes.get(..start).is_some_and(|head| {
+            [&b">="[..], b"<=", b"~=", b"~>", b"~> ", b"^"]
+                .iter()
+                .any(|sign| head.ends_with(sign))
+        });
+        !compared
+            && !self.after_word(
+                start,
+                &[
+                    "version",
+                    "versions",
+                    "v",
+                    "ver",
+                    "release",
+                    "rel",
+                    "build",
+                    "revision",
+                    "rev",
+                    "firmware",
+                    "section",
+                    "sec",
+                    "chapter",
+                    "clause",
+                    "article",
+                    "paragraph",
+                    "annex",
+                    "appendix",
+                    "figure",
+                    "fig",
+                    "table",
+                    "oid",
+                    "assemblyversion",
+                ],
+            )
+            && !self
+                .text
+                .get(..start)
+                .is_some_and(|head| head.trim_end_matches(' ').ends_with('§'))
+            && !self.is_product(start)
+            && !self.is_file(start, end)
+    }
+
+    /// Whether the text that goes on will say if what was read last is of the name of a file.
+    fn may_be_file(&self, start: usize) -> bool {
+        if self.last || self.number.count != 4 || !self.is_in_name(start) {
+            return false;
+        }
+        let end = self.number.groups().last().map_or(start, |group| group.end);
+        let rest = self.bytes.get(end..).and_then(|rest| rest.strip_prefix(b"."));
+        rest.is_some_and(|rest| rest.len() < 6 && rest.iter().all(u8::is_ascii_alphanumeric))
+    }
+
+    /// Whether a word and a dash stand right before `start`.
+    fn is_in_name(&self, start: usize) -> bool {
+        matches!(self.char_before(start), Some('-' | '_'))
+            && self
+                .char_before(start.saturating_sub(1))
+                .is_some_and(|before| before.is_ascii_alphanumeric())
+    }
+
+    /// Whether this is the version in the name of a file: `app-1.2.3.4.jar`.
+    fn is_file(&self, start: usize, end: usize) -> bool {
+        const ENDS: [&[u8]; 24] = [
+            b"7z", b"apk", b"bz2", b"crate", b"deb", b"dll", b"dmg", b"exe", b"gem", b"gz", b"jar", b"msi",
+            b"nupkg", b"pkg", b"rpm", b"so", b"tar", b"tgz", b"vsix", b"war", b"whl", b"xz", b"zip", b"zst",
+        ];
+        let Some(rest) = self.bytes.get(end..).and_then(|rest| rest.strip_prefix(b".")) else {
+            return false;
+        };
+        self.is_in_name(start)
+            && ENDS.iter().any(|ending| {
+                rest.strip_prefix(*ending)
+                    .is_some_and(|after| !after.first().is_some_and(u8::is_ascii_alphanumeric))
+            })
     }
 
     /// Whether the four groups after the first four have the form of an address, too.
@@ -908,7 +1238,16 @@ impl<'a> Finder<'a> {
             || ((groups == 1 || number.separated(3, Separator::Space) || number.separated(3, Separator::Dot))
                 && self.said(
                     start,
-                    &["ssn", "social security", "social security number", "soc sec"],
+                    &[
+                        "ssn",
+                        "social security",
+                        "social security number",
+                        "social_security",
+                        "social_security_number",
+                        "social-security",
+                        "social-security-number",
+                        "soc sec",
+                    ],
                 ))
     }
 
@@ -921,9 +1260,10 @@ impl<'a> Finder<'a> {
         if !first.is_ascii_alphabetic() || !second.is_ascii_alphabetic() {
             return None;
         }
-        if self
-            .char_before(start)
-            .is_some_and(|before| before.is_ascii_alphanumeric() || before == '_')
+        if !self.is_escape(start)
+            && self
+                .char_before(start)
+                .is_some_and(|before| before.is_ascii_alphanumeric() || before == '_')
         {
             return None;
         }
@@ -947,6 +1287,7 @@ impl<'a> Finder<'a> {
             scaled.saturating_add(value).checked_rem(97).unwrap_or(0)
         };
         let mut gap = false;
+        let mut hidden = 0_u32;
         while read < length {
             let Some(character) = self.char_at(at) else {
                 if !self.last {
@@ -959,10 +1300,15 @@ impl<'a> Finder<'a> {
                 gap = true;
                 continue;
             }
+            if !character.is_ascii() && is_hidden(character) && hidden < MAX_HIDDEN {
+                hidden = hidden.saturating_add(1);
+                continue;
+            }
             let Some(byte) = u8::try_from(character).ok().filter(u8::is_ascii_alphanumeric) else {
                 return None;
             };
             gap = false;
+            hidden = 0;
             match head.get_mut(read) {
                 Some(slot) => *slot = byte,
                 None => rest = feed(rest, byte),
@@ -989,24 +1335,41 @@ impl<'a> Finder<'a> {
 
     fn email(&mut self, floor: usize, width: usize) -> Option<Found> {
         let sign = self.at;
-        let mut start = self.local_start(sign, floor);
         let mut at = sign.saturating_add(width);
         let limit = at.saturating_add(MAX_DOMAIN);
         let domain_start = at;
         while let Some(character) = self.char_at(at) {
-            if at >= limit || !(is_letter(character) || matches!(character, '.' | '-')) {
+            if at >= limit
+                || !(is_letter(character)
+                    || matches!(character, '.' | '-' | '\u{ff0e}')
+                    || is_hidden(character))
+            {
                 break;
             }
             at = at.saturating_add(character.len_utf8());
         }
+        let goes_on = at >= self.bytes.len() && !self.last && at < limit;
+        if !goes_on && self.mark_at(at) != Mark::Open {
+            // Most signs are of something else, which has no dot behind it.
+            let domain = self.text.get(domain_start..at).unwrap_or("");
+            if !domain.contains(['.', '\u{ff0e}']) {
+                return None;
+            }
+        }
         // Where there is nothing before the sign, nothing after it matters.
+        let mut start = if width > 1 {
+            self.coded_start(sign, floor)
+        } else {
+            self.local_start(sign, floor)
+        };
         let local = self.text.get(start..sign).unwrap_or("");
-        let trimmed = local.trim_start_matches(SIGNS);
+        let trimmed =
+            local.trim_start_matches(|character| SIGNS.contains(&character) || is_hidden(character));
         start = sign.saturating_sub(trimmed.len());
         if trimmed.is_empty() || trimmed.ends_with('.') {
             return None;
         }
-        if at >= self.bytes.len() && !self.last && at < limit {
+        if goes_on {
             return self.wait(start.min(sign.saturating_sub(local.len())), floor);
         }
         let mut domain = self.text.get(domain_start..at)?;
@@ -1018,7 +1381,28 @@ impl<'a> Finder<'a> {
             Mark::Yes => domain = domain.rsplit_once('.')?.0,
         }
         // Endings of files, and of units of systemd (`getty@tty1.service`), that are no domain.
-        const FILES: [&str; 17] = [
+        const FILES: [&str; 38] = [
+            "avif",
+            "bak",
+            "bmp",
+            "cfg",
+            "conf",
+            "csv",
+            "dll",
+            "exe",
+            "ini",
+            "jsx",
+            "lock",
+            "log",
+            "mount",
+            "path",
+            "pdf",
+            "scss",
+            "sql",
+            "tmp",
+            "toml",
+            "tsx",
+            "txt",
             "png",
             "jpg",
             "jpeg",
@@ -1037,19 +1421,36 @@ impl<'a> Finder<'a> {
             "slice",
             "automount",
         ];
+        const DOTS: [char; 2] = ['.', '\u{ff0e}'];
         loop {
-            domain = domain.trim_end_matches(['.', '-']);
-            let (rest, mut last) = domain.rsplit_once('.')?;
+            domain = domain.trim_end_matches(|character| {
+                DOTS.contains(&character) || character == '-' || is_hidden(character)
+            });
+            let (rest, mut last) = domain.rsplit_once(DOTS)?;
+            let whole = last;
             let unspaced = last.starts_with(is_unspaced);
             if let Some(turn) = last.find(|character| is_unspaced(character) != unspaced) {
                 last = last.get(..turn)?;
-                domain = domain.get(..rest.len().saturating_add(1).saturating_add(turn))?;
+                let cut = domain.len().saturating_sub(whole.len()).saturating_add(turn);
+                domain = domain.get(..cut)?;
             }
             let top = last.starts_with("xn--")
-                || (last.chars().count() >= 2
-                    && last.chars().all(char::is_alphabetic)
+                || (last.chars().filter(|character| !is_hidden(*character)).count() >= 2
+                    && last.chars().all(|character| {
+                        character.is_alphabetic() || is_hidden(character) || is_accent(character)
+                    })
                     && !FILES.contains(&last));
-            if top && !rest.is_empty() && !rest.starts_with(['.', '-']) && !domain.contains("..") {
+            // `pkg@1.2.3.tgz` is a version, `logo@2x.png` a picture for fine screens.
+            let number = rest.strip_suffix('x').unwrap_or(rest);
+            let version = !number.is_empty()
+                && (rest.contains('.') || rest.len() != number.len())
+                && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+            if top
+                && !version
+                && !rest.is_empty()
+                && !rest.starts_with(['.', '-', '\u{ff0e}'])
+                && !domain.contains("..")
+            {
                 break;
             }
             domain = rest;
@@ -1062,7 +1463,8 @@ impl<'a> Finder<'a> {
                 .rfind(|&(_, character)| is_unspaced(character))
         {
             let name = trimmed.get(turn.saturating_add(character.len_utf8())..)?;
-            let name = name.trim_start_matches(SIGNS);
+            let name =
+                name.trim_start_matches(|character| SIGNS.contains(&character) || is_hidden(character));
             if !name.is_empty() {
                 start = sign.saturating_sub(name.len());
             }
@@ -1181,9 +1583,15 @@ impl<'a> Finder<'a> {
         while start > floor && sign.saturating_sub(start) < 5 && hex(start.saturating_sub(1)) {
             start = start.saturating_sub(1);
         }
-        if self
-            .char_before(start)
-            .is_some_and(|before| before.is_alphanumeric() || matches!(before, '_' | ':' | '.'))
+        // `addr:2001:db8::1` has a name in front, of which no letter is a digit of an address.
+        let named = matches!(
+            self.bytes.get(..start),
+            Some([.., b'g'..=b'z' | b'G'..=b'Z', b':'])
+        );
+        if !named
+            && self
+                .char_before(start)
+                .is_some_and(|before| before.is_alphanumeric() || matches!(before, '_' | ':' | '.'))
         {
             return None;
         }
@@ -1217,6 +1625,12 @@ impl<'a> Finder<'a> {
             return None;
         }
         let colons = token.bytes().filter(|&byte| byte == b':').count();
+        // `a::b1` is a path in a program: what is left out of an address stands behind a prefix of some length.
+        let first = token.split(':').next().unwrap_or("");
+        let short = matches!(first.len(), 1 | 2) && first != "64";
+        if token.contains("::") && !first.is_empty() && (short || colons == 2 && !is_assigned(first)) {
+            return None;
+        }
         // Eight pairs name a port of a storage network; an address leaves zeros out.
         if colons == 7 && token.split(':').all(|group| group.len() == 2) {
             return None;
@@ -1233,6 +1647,38 @@ impl<'a> Finder<'a> {
             end: start.saturating_add(token.len()),
         })
     }
+}
+
+/// Whether a group of hexadecimal digits begins addresses that are in use.
+///
+/// # Source
+/// IANA IPv6 address space.
+fn is_assigned(first: &str) -> bool {
+    let value = u32::from_str_radix(first, 16).unwrap_or(0);
+    matches!(value, 0x64 | 0x100 | 0x2000..=0x3fff | 0xfc00..=0xfdff | 0xfe80..=0xfebf | 0xff00..)
+}
+
+/// Whether a number begins with the code of a country.
+///
+/// # Source
+/// ITU-T E.164 assigned country codes.
+const fn has_country(digits: &[u8]) -> bool {
+    matches!(
+        digits,
+        [1 | 7, ..]
+            | [2, 0 | 7, ..]
+            | [2, 1..=6, _, ..]
+            | [2, 9, 0 | 1 | 7..=9, ..]
+            | [3, 0..=9, ..]
+            | [4, 0 | 1 | 3..=9, ..]
+            | [4, 2, 0 | 1 | 3, ..]
+            | [5 | 6, _, ..]
+            | [8, 0, 0 | 8, ..]
+            | [8, 1 | 2 | 4 | 6, ..]
+            | [8, 5 | 7 | 8, _, ..]
+            | [9, 0..=8, ..]
+            | [9, 9, 2..=6 | 8, ..]
+    )
 }
 
 /// Whether the first `groups` groups are the number of a card: grouped as cards are, of an issuer, with the right
@@ -1326,7 +1772,7 @@ const fn iban_length(country: [u8; 2]) -> Option<usize> {
         b"LY" | b"PT" | b"ST" => 25,
         b"IS" | b"TR" => 26,
         b"BI" | b"DJ" | b"FR" | b"GR" | b"IT" | b"MC" | b"MR" | b"SM" => 27,
-        b"AL" | b"AZ" | b"BY" | b"CY" | b"DO" | b"GT" | b"HU" | b"LB" | b"NI" | b"PL" | b"SV" => 28,
+        b"AL" | b"AZ" | b"BY" | b"CY" | b"DO" | b"GT" | b"HN" | b"HU" | b"LB" | b"NI" | b"PL" | b"SV" => 28,
         b"BR" | b"EG" | b"PS" | b"QA" | b"UA" => 29,
         b"JO" | b"KW" | b"MU" | b"YE" => 30,
         b"MT" | b"SC" => 31,

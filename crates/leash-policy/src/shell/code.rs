@@ -130,7 +130,8 @@ fn literals(code: &str) -> (Vec<Literal>, String) {
     (found, between)
 }
 
-const EXECUTES: [&str; 40] = [
+const EXECUTES: [&str; 41] = [
+    "do script",
     "Bun.$",
     "Bun.spawn",
     "$`",

@@ -430,6 +430,7 @@ fn may_be_credential(text: &str) -> bool {
             "passwd",
             "keytab",
             "key",
+            "password-store",
             "private",
             "conf",
             "environ",
@@ -507,6 +508,7 @@ pub(super) fn is_credential(text: &str, cwd: &str) -> bool {
                     _ => false,
                 };
             }
+            "dev" if path.parts.len() == 2 => return matches!(last, "mem" | "kmem"),
             "proc" => return matches!(last, "environ" | "mem" | "kcore") && path.parts.len() > 1,
             "run" if path.part(1) == "secrets" && path.parts.len() > 2 => return true,
             "var" if path.part(1) == "run" && path.part(2) == "secrets" && path.parts.len() > 3 => {
@@ -543,6 +545,9 @@ pub(super) fn is_credential(text: &str, cwd: &str) -> bool {
         || (of(".azure") && last.contains("oken"))
         || (path.parts.iter().any(|part| *part == "gcloud")
             && (last.contains("cred") || last.ends_with(".db")))
+        || (of(".terraform.d") && last.starts_with("credentials"))
+        || (of("keyrings") && last.ends_with(".keyring"))
+        || (path.parts.contains(&".password-store") && last.ends_with(".gpg"))
         || (of(".cargo") && last.starts_with("credentials"))
         || (of(".config") && matches!(last, "rclone.conf"))
         || path.parts.contains(&"Keychains")

@@ -8,7 +8,7 @@ use std::any::TypeId;
 use std::iter::Peekable;
 use std::str::Chars;
 
-use sqlparser::ast::{ColumnOption, Expr, GranteesType, Ident, ObjectName, ObjectNamePart, Statement};
+use sqlparser::ast::{ColumnOption, Expr, GranteesType, Ident, ObjectName, ObjectNamePart, Statement, Value};
 use sqlparser::dialect::{Dialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -326,6 +326,30 @@ const PLAIN_KEYWORDS: &[Keyword] = &[
     Keyword::VERSION,
 ];
 
+/// The number or string at which the parser stands, which stays where it is.
+fn value(parser: &Parser<'_>) -> Option<Expr> {
+    let token = parser.peek_token_ref();
+    let value = match &token.token {
+        Token::Number(number, long) => Value::Number(number.clone(), *long),
+        Token::SingleQuotedString(text) => Value::SingleQuotedString(text.clone()),
+        _ => return None,
+    };
+    Some(Expr::Value(value.with_span(token.span)))
+}
+
+/// The name at which the parser stands, `ahead` tokens on.
+fn name(parser: &Parser<'_>, ahead: usize) -> Option<Ident> {
+    let token = parser.peek_nth_token_ref(ahead);
+    match &token.token {
+        Token::Word(word) => Some(Ident {
+            value: word.value.clone(),
+            quote_style: word.quote_style,
+            span: token.span,
+        }),
+        _ => None,
+    }
+}
+
 /// `IN` and its list, if the first of it is a value, and so no query. Only behind a name: what is in front has to be copied, which
 /// would take quadratic time over a chain of them.
 fn list(parser: &mut Parser<'_>, expr: &Expr) -> Option<Result<Expr, ParserError>> {
@@ -345,10 +369,34 @@ fn list(parser: &mut Parser<'_>, expr: &Expr) -> Option<Result<Expr, ParserError
     }
     parser.advance_token();
     parser.advance_token();
-    let list = match parser.parse_comma_separated(Parser::parse_expr) {
-        Ok(list) => list,
-        Err(error) => return Some(Err(error)),
-    };
+    let mut list = Vec::new();
+    let mut ended = false;
+    while let Some(value) = value(parser) {
+        match (
+            &parser.peek_nth_token_ref(1).token,
+            &parser.peek_nth_token_ref(2).token,
+        ) {
+            (Token::RParen, _) => {
+                list.push(value);
+                parser.advance_token();
+                ended = true;
+                break;
+            }
+            (Token::Comma, Token::Number(..) | Token::SingleQuotedString(_)) => {
+                list.push(value);
+                parser.advance_token();
+                parser.advance_token();
+            }
+            _ => break,
+        }
+    }
+    // What is more than a value, and what may follow the last comma, is left to the parser.
+    if !ended {
+        match parser.parse_comma_separated(Parser::parse_expr) {
+            Ok(more) => list.extend(more),
+            Err(error) => return Some(Err(error)),
+        }
+    }
     if let Err(error) = parser.expect_token(&Token::RParen) {
         return Some(Err(error));
     }
@@ -386,7 +434,29 @@ fn operand(parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
         _ => return None,
     };
     if !is_name {
-        return Some(parser.parse_value().map(Expr::Value));
+        // Strings that follow each other may be one.
+        if matches!(
+            parser.peek_nth_token_ref(1).token,
+            Token::SingleQuotedString(_) | Token::DoubleQuotedString(_)
+        ) {
+            return Some(parser.parse_value().map(Expr::Value));
+        }
+        let value = value(parser)?;
+        parser.advance_token();
+        return Some(Ok(value));
+    }
+    // A column of a table.
+    if parser.peek_nth_token_ref(1).token == Token::Period
+        && !matches!(
+            parser.peek_nth_token_ref(3).token,
+            Token::Period | Token::LParen | Token::LBracket | Token::Colon
+        )
+        && let (Some(table), Some(column)) = (name(parser, 0), name(parser, 2))
+    {
+        for _ in 0..3 {
+            parser.advance_token();
+        }
+        return Some(Ok(Expr::CompoundIdentifier(vec![table, column])));
     }
     let is_call = match &parser.peek_nth_token_ref(1).token {
         Token::LParen if is_flat(parser) => true,
@@ -435,10 +505,8 @@ fn operand(parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
         }
         _ => return None,
     };
-    let name = match parser.parse_identifier() {
-        Ok(name) => name,
-        Err(error) => return Some(Err(error)),
-    };
+    let name = name(parser, 0)?;
+    parser.advance_token();
     if is_call {
         return Some(parser.parse_function(ObjectName::from(vec![name])));
     }

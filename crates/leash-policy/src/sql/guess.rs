@@ -226,13 +226,13 @@ pub(super) fn is_bound(names: &[&str]) -> bool {
 
 /// Whether the text has place holders in it: `?`, `$1`, `:name`, `@p0`, `%s`.
 pub(super) fn has_place_holders(text: &str) -> bool {
-    text.contains('?')
-        || text.contains("%s")
-        || text.contains("%(")
-        || text.as_bytes().windows(2).any(|pair| match *pair {
-            [b'$', second] => second.is_ascii_digit(),
-            [b':' | b'@', second] => second.is_ascii_alphabetic(),
-            _ => false,
+    let bytes = text.as_bytes();
+    let behind = |at: usize| bytes.get(at.saturating_add(1)).copied().unwrap_or(b' ');
+    memchr::memchr2_iter(b'?', b'%', bytes)
+        .any(|at| bytes.get(at) == Some(&b'?') || matches!(behind(at), b's' | b'('))
+        || memchr::memchr3_iter(b'$', b':', b'@', bytes).any(|at| match bytes.get(at) {
+            Some(b'$') => behind(at).is_ascii_digit(),
+            _ => behind(at).is_ascii_alphabetic(),
         })
 }
 

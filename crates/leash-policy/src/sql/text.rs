@@ -6,7 +6,7 @@ use sqlparser::dialect::{Dialect, GenericDialect, MsSqlDialect, MySqlDialect, SQ
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
-use super::names;
+use super::{lexer, names};
 use crate::args;
 
 /// Longest statement text that is looked at, in bytes.
@@ -53,7 +53,12 @@ pub(super) fn tokens(dialect: &dyn Dialect, text: &str) -> Result<Vec<TokenWithS
     }
     let mut tokens = BUFFER.take();
     // Words and the space between them are about as long as this, and growing moves all of them.
-    tokens.reserve((text.len() / 3).saturating_add(16));
+    tokens.reserve((text.len() / 4).saturating_add(16));
+    if lexer::tokens(dialect, text, &mut tokens).is_some() {
+        check(&tokens)?;
+        return Ok(tokens);
+    }
+    tokens.clear();
     Tokenizer::new(dialect, text)
         .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|error| Refused::Unreadable(error.location.line, error.location.column))?;

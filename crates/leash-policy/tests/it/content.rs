@@ -77,6 +77,30 @@ fn text() -> impl Strategy<Value = String> {
         Just("\u{2010}".to_owned()),
         Just("[REDACTED:EMAIL]".to_owned()),
         Just("call ".to_owned()),
+        // What is not seen, what stands on the letter before it, and digits and letters of other scripts.
+        "[\u{200b}-\u{200d}\u{2060}\u{feff}\u{ad}]{1,5}",
+        "[\u{300}\u{301}\u{94d}\u{64b}]{1,2}",
+        "[１-９٠-٩۰-۹०-९]{1,7}",
+        "[a-zà-žα-ωа-я一-龥ก-ฮ가-힣ァ-ヺ]{1,8}",
+        Just("jose\u{301}@x.org".to_owned()),
+        Just("शर्मा@उदाहरण.भारत".to_owned()),
+        Just("41\u{200b}11 11\u{200b}11 1111 1\u{200b}111".to_owned()),
+        Just("jane＠example．org".to_owned()),
+        // An `@` that is spelled out, and its beginnings.
+        "jane(%40|&#64;|&#X40;|&commat;|%4|&#|&)x[.]org",
+        "(%3C|%2B|%C3%B6|%|&){0,2}",
+        // Long words and numbers.
+        "[a-z0-9.]{58,80}",
+        "[0-9]{30,60}",
+        "([0-9]{1,4}[ .-]){8,14}",
+        "[0-9a-f:]{1,50}",
+        // What says what a number is.
+        "(T|m): ?0?",
+        "(version|Version|build|§|oid)[ :=\"]{1,3}",
+        "-1[.]2[.]3[.]4[.](tar[.]gz|jar|example)",
+        "(415-555-2671|[+]1 415 555 2671)[xX][0-9]?",
+        "(addr|::|f):2001:db8::7",
+        "@2x?[.](png|tgz)",
         Just(" ".to_owned()),
         Just("\n".to_owned()),
     ];
@@ -115,6 +139,75 @@ proptest! {
         for span in SecretsRule::new().scan(&text) {
             prop_assert!(text.get(span.start..span.end).is_some());
         }
+    }
+}
+
+/// Texts of what secrets are made of, one right behind the other.
+fn secretive() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        proptest::sample::select(secrets()).prop_map(|(_, secret)| secret),
+        proptest::sample::select(vec![
+            "password",
+            "api_key",
+            "_auth",
+            "token",
+            "Bearer ",
+            "basic ",
+            "--token ",
+            "-u a:",
+            "sig=",
+            "://u:",
+            "@h",
+            "ghp_",
+            "glpat-",
+            "sk-",
+            "sk_",
+            "s.",
+            "fm2_",
+            "xoxb-",
+            "eyJ",
+            "AKIA",
+            "-us1",
+            ".atlasv1.",
+            "login a password ",
+            "=",
+            ": ",
+            "\"",
+            "'",
+            ">",
+            " ",
+            "\n",
+            "-",
+            ".",
+            "_",
+            "é",
+            "[REDACTED:JWT]",
+            "0x",
+        ])
+        .prop_map(str::to_owned),
+        "[A-Za-z0-9]{1,40}",
+        "[A-Za-z0-9_-]{80,300}",
+        "[0-9a-f]{32}",
+        "[A-Za-z0-9+/=.$]{0,30}",
+    ];
+    proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_found_of_secrets_is_taken_out_at_once(text in secretive()) {
+        let rule = SecretsRule::new();
+        let mut end = 0;
+        for span in rule.scan(&text) {
+            prop_assert!(span.start >= end && span.start < span.end);
+            prop_assert!(text.get(span.start..span.end).is_some());
+            end = span.end;
+        }
+        let once = rule.redact(&text);
+        prop_assert!(rule.scan(&once).is_empty(), "{}", once);
+        prop_assert_eq!(rule.redact(&once), once);
     }
 }
 
@@ -209,6 +302,51 @@ fn secrets() -> Vec<(&'static str, String)> {
             "GENERIC_SECRET",
             ["db_password = \"", "hunter2!Xk93jd8sPq\""].concat(),
         ),
+        (
+            "GENERIC_SECRET",
+            ["HEROKU_API_KEY=", "c71558a5-f5f0-4ad4-8ff5-98a2ae8aa1d8"].concat(),
+        ),
+        (
+            "GENERIC_SECRET",
+            ["<password>", "w91JcyC5pgaD4dmV</password>"].concat(),
+        ),
+        (
+            "GENERIC_SECRET",
+            ["tool --api-key ", "nN5qXMisUsPd9ICW9vMhawAq"].concat(),
+        ),
+        (
+            "BEARER_TOKEN",
+            ["Authorization: Bearer ", "nN5qXMisUsPd9ICW9vMhawAqsibykckp"].concat(),
+        ),
+        (
+            "BASIC_AUTH",
+            ["Authorization: Basic ", "amFuZTpTdXAzclMzY3JldFB3ITk="].concat(),
+        ),
+        (
+            "BASIC_AUTH",
+            ["{\"auth\": \"", "amFuZTpTdXAzclMzY3JldFB3ITk=\"}"].concat(),
+        ),
+        (
+            "COMMAND_PASSWORD",
+            ["curl -u admin:", "w91JcyC5pgaD4dmV https://x.example/"].concat(),
+        ),
+        (
+            "NETRC_PASSWORD",
+            ["machine x.example login jane password ", "GDZfysS8JWfrlaUZ"].concat(),
+        ),
+        ("URL_PASSWORD", ["redis://:", "s3cr3tPw9@cache:6379/0"].concat()),
+        (
+            "TELEGRAM_TOKEN",
+            [
+                "https://api.telegram.org/bot5765627984:AA",
+                "YUxqfEbN0Gl6JKSsYs_QN77FWY6DUPUKo",
+            ]
+            .concat(),
+        ),
+        (
+            "MAILCHIMP_KEY",
+            ["94d7831054cc20024983", "ae83318a3fed-us14"].concat(),
+        ),
     ]
 }
 
@@ -269,6 +407,27 @@ fn what_only_looks_like_a_secret_is_none() {
         "-----BEGIN CERTIFICATE-----",
         "eyJ is how a token begins",
         "password_reset_url=/accounts/password/reset",
+        "AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE",
+        "DATABASE_URL=postgres://postgres:postgres@localhost:5432/app",
+        "postgres://USER:PASSWORD@HOST:5432/DB",
+        "Authorization: Bearer YOUR_ACCESS_TOKEN_HERE_12345",
+        "Authorization: Basic authentication is off",
+        "Bearer token required",
+        "docker run -u 1000:1000 -p 8080:80 app",
+        "machine github.com login x password $PW",
+        "password_file=/run/secrets/db_password_file_1",
+        "private_key_path = \"~/.ssh/id_ed25519_work2\"",
+        "token = tokens[index+1].value.toLowerCase()",
+        "token-bucket-size-1000-refill-100",
+        "password=getPasswordFromKeychain(account)",
+        "sync_token: 550e8400-e29b-41d4-a716-446655440000",
+        "--token \"$GH_TOKEN\" --password-file /run/pw1",
+        "s.getElementsByClassNameOfX()",
+        "re_create_index_concurrently_if_needed_1",
+        "\"integrity\": \"sha512-v2kDEe57lecTulaDIuNTPy3Ry4gLGJ6Z1O3vE1krgXZNrsQ+LFTGHVxVjcXPs17LhbZVGedAJv8XZ1tvj5FvSg==\"",
+        "<input type=\"password\" name=\"password\" autocomplete=\"current-password\">",
+        "password: {required: true, minlength: 8, equalTo: \"#password2\"}",
+        "credential.helper=cache --timeout=3600",
     ] {
         assert!(
             SecretsRule::new().scan(text).is_empty(),

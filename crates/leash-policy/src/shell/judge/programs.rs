@@ -198,6 +198,135 @@ impl Machine<'_> {
                 return Err(DESTROYS);
             }
             "dmsetup" if matches!(first, "remove_all" | "wipe_table") => return Err(DISK),
+            // Without these nothing runs any more.
+            "apt" | "apt-get" | "aptitude" | "dpkg" | "yum" | "dnf" | "rpm" | "pacman" | "apk" | "zypper"
+                if args.iter().any(|arg| {
+                    matches!(
+                        arg.as_str(),
+                        "remove" | "purge" | "erase" | "del" | "-e" | "--purge" | "--remove" | "-P" | "rm"
+                    ) || program == "pacman" && arg.starts_with("-R")
+                }) && operands(args, "").iter().any(|name| {
+                    matches!(
+                        name.split(':').next().unwrap_or(""),
+                        "*" | "libc6"
+                            | "glibc"
+                            | "musl"
+                            | "bash"
+                            | "coreutils"
+                            | "dpkg"
+                            | "apt"
+                            | "rpm"
+                            | "systemd"
+                            | "init"
+                            | "libc-bin"
+                            | "base-files"
+                    )
+                }) =>
+            {
+                return Err(DESTROYS);
+            }
+            "apt" | "apt-get" if has_long(args, "--allow-remove-essential") => return Err(DESTROYS),
+            "kubeadm" if first == "reset" => return Err(DESTROYS),
+            "etcdctl"
+                if args.iter().any(|arg| arg == "del")
+                    && (has_long(args, "--prefix") || has_long(args, "--from-key"))
+                    && operands(args, "")
+                        .iter()
+                        .any(|key| matches!(*key, "" | "/" | "\0")) =>
+            {
+                return Err(DESTROYS);
+            }
+            "consul"
+                if args.iter().any(|arg| arg == "delete")
+                    && args.iter().any(|arg| arg == "-recurse" || arg == "--recurse")
+                    && operands(args, "")
+                        .get(2)
+                        .is_none_or(|key| matches!(*key, "" | "/")) =>
+            {
+                return Err(DESTROYS);
+            }
+            "mc" | "s3cmd"
+                if matches!(operands(args, "c").first(), Some(&"rb"))
+                    && (has_long(args, "--force") || has_long(args, "--recursive")) =>
+            {
+                return Err(DESTROYS);
+            }
+            // A whole remote, or a whole bucket of it.
+            "rclone"
+                if matches!(first, "purge" | "delete")
+                    && !has_long(args, "--dry-run")
+                    && !args
+                        .iter()
+                        .any(|arg| arg.starts_with("--min-age") || arg.starts_with("--include"))
+                    && args.iter().any(|arg| {
+                        arg.split_once(':').is_some_and(|(remote, path)| {
+                            remote.len() > 1 && !path.trim_matches('/').contains('/')
+                        })
+                    }) =>
+            {
+                return Err(DESTROYS);
+            }
+            "tmutil" if first.starts_with("delete") => return Err(DESTROYS),
+            "dscl"
+                if args
+                    .iter()
+                    .any(|arg| matches!(arg.as_str(), "-create" | "-append" | "create" | "append"))
+                    && args
+                        .iter()
+                        .any(|arg| arg.starts_with("/Users/") || arg.starts_with("/Groups/")) =>
+            {
+                return Err(PERSISTS);
+            }
+            // What is let in from outside is a shell, or where one logs in.
+            "ngrok" | "bore" | "cloudflared" | "chisel" | "frpc" | "lt" | "inlets"
+                if args.iter().any(|arg| {
+                    matches!(
+                        arg.as_str(),
+                        "22" | "localhost:22" | "127.0.0.1:22" | "ssh" | "3389"
+                    ) || arg.contains("ssh://")
+                        || arg.starts_with("R:") && (arg.ends_with(":22") || arg.contains(":22:"))
+                }) =>
+            {
+                return Err(REVERSE);
+            }
+            "ttyd" | "gotty" | "wetty" | "websocketd"
+                if args
+                    .iter()
+                    .any(|arg| super::canonical(arg) == "sh" || arg == "login") =>
+            {
+                return Err(REVERSE);
+            }
+            "shellinaboxd" => return Err(REVERSE),
+            "telnetd" | "in.telnetd" | "utelnetd" if args.iter().any(|arg| super::canonical(arg) == "sh") => {
+                return Err(REVERSE);
+            }
+            "sshd"
+                if args.iter().any(|arg| {
+                    let plain = arg.to_ascii_lowercase().replace(' ', "=");
+                    plain.contains("permitemptypasswords=yes") || plain.contains("permitrootlogin=yes")
+                }) =>
+            {
+                return Err(PERSISTS);
+            }
+            "ctr" | "runc" | "lxc" | "incus" | "buildah"
+                if args.iter().any(|arg| {
+                    arg.split(',')
+                        .any(|part| matches!(part, "src=/" | "source=/" | "src=/etc" | "source=/etc"))
+                }) =>
+            {
+                return Err(super::HOST);
+            }
+            "mount"
+                if operands(args, "otL").get(1).is_some_and(|target| {
+                    matches!(
+                        target.trim_end_matches('/'),
+                        "/etc" | "/usr" | "/bin" | "/sbin" | "/lib" | "/lib64" | "/usr/bin" | "/usr/lib"
+                    )
+                }) && !option(args, "-o", "--options")
+                    .is_some_and(|options| options.contains("remount")) =>
+            {
+                return Err(DESTROYS);
+            }
             "slay" => return Err(KILLS),
             // A snapshot is some of it.
             "zfs" if first == "destroy" && args.last().is_some_and(|name| name.contains('@')) => {}
@@ -509,6 +638,12 @@ impl Machine<'_> {
                 return Err(DOWNLOADS);
             }
             "launchctl" if matches!(first, "load" | "bootstrap" | "submit") => return Err(PERSISTS),
+            "chattr"
+                if args.iter().any(|arg| arg.contains('R') && arg.starts_with('-'))
+                    && args.iter().any(|arg| is_wide_place(self.place(arg))) =>
+            {
+                return Err(DESTROYS);
+            }
             "chattr" if args.iter().any(|arg| paths::is_vital(arg, &self.env.cwd)) => return Err(PERSISTS),
             "security" if first.starts_with("find-") || first == "dump-keychain" || first == "export" => {
                 return Err(READS);
