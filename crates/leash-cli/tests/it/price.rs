@@ -99,10 +99,10 @@ fn a_call_costs_its_list_price() {
             "5.00",
         ),
         (
-            "us-gov.anthropic.claude-sonnet-4-5-20250929-v1:0 --input 1000000",
+            "us-gov.anthropic.claude-sonnet-4-5-20250929-v1:0 --input 100000",
             "aws",
             "us-gov.anthropic.claude-sonnet-4-5-20250929-v1:0",
-            "3.60",
+            "0.36",
         ),
         (
             "claude-haiku-4-5@20251001 --provider vertex_ai --input 1000000",
