@@ -464,16 +464,16 @@ impl Rest {
 /// A token that a prefix, in this case, begins, and so many characters follow.
 struct Prefix {
     kind: &'static str,
-    prefix: &'static str,
+    begin: &'static str,
     rest: Rest,
     least: usize,
     most: usize,
 }
 
-const fn prefix(kind: &'static str, prefix: &'static str, rest: Rest, least: usize, most: usize) -> Prefix {
+const fn prefix(kind: &'static str, begin: &'static str, rest: Rest, least: usize, most: usize) -> Prefix {
     Prefix {
         kind,
-        prefix,
+        begin,
         rest,
         least,
         most,
@@ -556,10 +556,10 @@ static PREFIXES: [Prefix; 69] = [
 impl Prefix {
     /// Where the token ends that begins at `at`, if one does.
     fn end(&self, bytes: &[u8], at: usize) -> Option<usize> {
-        if !is_border(bytes, at) || !bytes.get(at..)?.starts_with(self.prefix.as_bytes()) {
+        if !is_border(bytes, at) || !bytes.get(at..)?.starts_with(self.begin.as_bytes()) {
             return None;
         }
-        let start = at.saturating_add(self.prefix.len());
+        let start = at.saturating_add(self.begin.len());
         let count = bytes
             .get(start..)?
             .iter()
@@ -669,7 +669,7 @@ fn compiled() -> Option<&'static Compiled> {
                 );
             }
             for (at, prefix) in PREFIXES.iter().enumerate() {
-                words.push(prefix.prefix);
+                words.push(prefix.begin);
                 owners.push(PATTERNS.len().saturating_add(at));
             }
             let keywords = AhoCorasick::builder()
@@ -763,13 +763,11 @@ impl SecretsRule {
                 continue;
             };
             if let Some(prefix) = owner.checked_sub(PATTERNS.len()).and_then(|at| PREFIXES.get(at)) {
-                if let Some(end) = prefix.end(bytes, at) {
-                    spans.push(Span {
-                        kind: prefix.kind.into(),
-                        start: at,
-                        end,
-                    });
-                }
+                spans.extend(prefix.end(bytes, at).map(|end| Span {
+                    kind: prefix.kind.into(),
+                    start: at,
+                    end,
+                }));
                 continue;
             }
             let (Some(pattern), Some(regex), Some(seen), Some(locations)) = (
@@ -818,25 +816,7 @@ impl SecretsRule {
             }
             let mut end = from.saturating_add(last);
             if pattern.kind == "PRIVATE_KEY" {
-                // What follows the header, up to its end or as far as a key may reach.
-                let body = bytes
-                    .get(end..end.saturating_add(KEY).min(bytes.len()))
-                    .unwrap_or(&[]);
-                end = match memchr::memmem::find(body, b"-----END ") {
-                    Some(footer) => {
-                        let footer = end.saturating_add(footer).saturating_add(9);
-                        let line = bytes
-                            .get(footer..footer.saturating_add(64).min(bytes.len()))
-                            .unwrap_or(&[]);
-                        footer.saturating_add(
-                            memchr::memmem::find(line, b"-----").map_or(0, |at| at.saturating_add(5)),
-                        )
-                    }
-                    None => end.saturating_add(body.len()),
-                };
-                while !text.is_char_boundary(end) {
-                    end = end.saturating_add(1);
-                }
+                end = key_end(text, end);
             }
             *seen = end;
             spans.push(Span {
@@ -848,32 +828,7 @@ impl SecretsRule {
         // Of those that begin together the more exact comes first; what overlaps an earlier one is the same secret.
         let vague = |span: &Span| matches!(&*span.kind, "GENERIC_SECRET" | "BEARER_TOKEN" | "URL_PASSWORD");
         spans.sort_by_key(|span| (span.start, vague(span)));
-        spans.retain(|span| text.is_char_boundary(span.start) && text.is_char_boundary(span.end));
-        // What is left of a word behind a secret goes with it: it may be of the secret, and without it another might begin
-        // there.
-        let word_end = |end: usize| {
-            let rest = bytes.get(end..).unwrap_or(&[]);
-            let word = rest
-                .iter()
-                .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-            end.saturating_add(word.count())
-        };
-        let mut whole: Vec<Span> = Vec::with_capacity(spans.len());
-        for mut span in spans {
-            match whole.last_mut() {
-                Some(before) if span.start < before.end => {
-                    if span.end > before.end {
-                        before.end = word_end(span.end);
-                    }
-                }
-                _ => {
-                    span.end = word_end(span.end);
-                    whole.push(span);
-                }
-            }
-        }
-        let spans = whole;
-        spans
+        whole(text, spans)
     }
 
     /// `text` without its secrets.
@@ -1073,6 +1028,58 @@ fn is_secret_name(name: &str) -> bool {
         ]
         .iter()
         .any(|plain| name.ends_with(plain))
+}
+
+/// Where a private key ends of which the header ends at `end`: behind its footer, or as far as a key may reach.
+fn key_end(text: &str, end: usize) -> usize {
+    let bytes = text.as_bytes();
+    let body = bytes
+        .get(end..end.saturating_add(KEY).min(bytes.len()))
+        .unwrap_or(&[]);
+    let mut end = match memchr::memmem::find(body, b"-----END ") {
+        Some(footer) => {
+            let footer = end.saturating_add(footer).saturating_add(9);
+            let line = bytes
+                .get(footer..footer.saturating_add(64).min(bytes.len()))
+                .unwrap_or(&[]);
+            footer.saturating_add(memchr::memmem::find(line, b"-----").map_or(0, |at| at.saturating_add(5)))
+        }
+        None => end.saturating_add(body.len()),
+    };
+    while !text.is_char_boundary(end) {
+        end = end.saturating_add(1);
+    }
+    end
+}
+
+/// Findings, in order, of which none overlaps another, with the whole of the words that they end in.
+fn whole(text: &str, mut spans: Vec<Span>) -> Vec<Span> {
+    let bytes = text.as_bytes();
+    spans.retain(|span| text.is_char_boundary(span.start) && text.is_char_boundary(span.end));
+    // What is left of a word behind a secret goes with it: it may be of the secret, and without it another might begin
+    // there.
+    let word_end = |end: usize| {
+        let rest = bytes.get(end..).unwrap_or(&[]);
+        let word = rest
+            .iter()
+            .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+        end.saturating_add(word.count())
+    };
+    let mut whole: Vec<Span> = Vec::with_capacity(spans.len());
+    for mut span in spans {
+        match whole.last_mut() {
+            Some(before) if span.start < before.end => {
+                if span.end > before.end {
+                    before.end = word_end(span.end);
+                }
+            }
+            _ => {
+                span.end = word_end(span.end);
+                whole.push(span);
+            }
+        }
+    }
+    whole
 }
 
 /// Whether what has the form of a pattern is a secret.
@@ -1313,7 +1320,7 @@ mod tests {
             };
             let token = |length: usize| {
                 let rest: String = rest.chars().cycle().take(length).collect();
-                format!("{}{rest}", prefix.prefix)
+                format!("{}{rest}", prefix.begin)
             };
             for length in [prefix.least, prefix.most] {
                 let text = format!("x {} y", token(length));

@@ -229,9 +229,7 @@ async fn while_its_slot_moves_to_another_node_a_budget_refuses_and_then_goes_on(
             Server::start(&["--cluster-enabled", "yes", "--cluster-port", &bus, "--save", ""])
         })
         .collect();
-    let [from, to] = nodes.as_slice() else {
-        unreachable!()
-    };
+    let (from, to) = (&nodes[0], &nodes[1]);
     // Both have slots, so both are told the scripts.
     let _: String = from.ask(&["CLUSTER", "ADDSLOTSRANGE", "1", "16383"]).await;
     let _: String = to.ask(&["CLUSTER", "ADDSLOTS", "0"]).await;
@@ -314,7 +312,7 @@ fn killed_processes_over_a_server_that_dies_and_stalls_leave_nothing_held_and_ev
                 std::thread::yield_now();
             }
             rounds += 1;
-            if rounds % 2 == 0 {
+            if rounds.is_multiple_of(2) {
                 server.restart();
             } else {
                 server.signal("STOP");

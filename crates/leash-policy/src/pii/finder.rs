@@ -536,6 +536,15 @@ impl<'a> Finder<'a> {
         match before {
             None => true,
             Some('n' | 'r' | 't') if self.is_escape(at) => true,
+            // The first track of a card's magnetic stripe.
+            Some('B')
+                if self
+                    .bytes
+                    .get(self.after.min(at)..at)
+                    .is_some_and(|head| head.ends_with(b"%B")) =>
+            {
+                true
+            }
             Some(before) if before.is_ascii_alphanumeric() || before == '_' || digit(before).is_some() => {
                 false
             }
@@ -1012,8 +1021,8 @@ impl<'a> Finder<'a> {
                     };
                     let after = rest.chars().next();
                     let wide = !word.is_ascii();
-                    // `sys_call` calls nobody, `user_phone` is one.
-                    let verb = before == Some('_')
+                    // `sys_call` and `j.cell.2024` call nobody, `user_phone` is one.
+                    let verb = (before == Some('_') || before == Some('.') && rest.starts_with('.'))
                         && matches!(*word, "call" | "dial" | "cell" | "contact" | "handy");
                     if verb {
                         return false;
@@ -1654,27 +1663,22 @@ fn is_assigned(first: &str) -> bool {
 /// # Source
 /// ITU-T E.164 assigned country codes.
 const fn has_country(digits: &[u8]) -> bool {
-    match digits {
+    matches!(
+        digits,
         [1 | 7, ..]
-        | [2, 0 | 7, ..]
-        | [3, 0..=4 | 6 | 9, ..]
-        | [4, 0 | 1 | 3..=9, ..]
-        | [5, 1..=8, ..]
-        | [6, 0..=6, ..]
-        | [8, 1 | 2 | 4 | 6, ..]
-        | [9, 0..=5 | 8, ..] => true,
-        [2, 1 | 2 | 3 | 4 | 5 | 6, _, ..]
-        | [2, 9, 0 | 1 | 7 | 8 | 9, ..]
-        | [3, 5 | 7 | 8, _, ..]
-        | [4, 2, 0 | 1 | 3, ..]
-        | [5, 0 | 9, _, ..]
-        | [6, 7 | 8 | 9, _, ..]
-        | [8, 0, 0 | 8, ..]
-        | [8, 5 | 7 | 8, _, ..]
-        | [9, 6 | 7, _, ..]
-        | [9, 9, 2..=6 | 8, ..] => true,
-        _ => false,
-    }
+            | [2, 0 | 7, ..]
+            | [2, 1..=6, _, ..]
+            | [2, 9, 0 | 1 | 7..=9, ..]
+            | [3, 0..=9, ..]
+            | [4, 0 | 1 | 3..=9, ..]
+            | [4, 2, 0 | 1 | 3, ..]
+            | [5 | 6, _, ..]
+            | [8, 0, 0 | 8, ..]
+            | [8, 1 | 2 | 4 | 6, ..]
+            | [8, 5 | 7 | 8, _, ..]
+            | [9, 0..=8, ..]
+            | [9, 9, 2..=6 | 8, ..]
+    )
 }
 
 /// Whether the first `groups` groups are the number of a card: grouped as cards are, of an issuer, with the right
