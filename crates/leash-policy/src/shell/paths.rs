@@ -418,7 +418,7 @@ fn is_all(part: &str) -> bool {
 }
 
 /// Whether `text` holds a part of any name of a credential, or a glob: a quick test before the exact one.
-fn may_be_credential(text: &str) -> bool {
+pub(super) fn may_be_credential(text: &str) -> bool {
     static PARTS: OnceLock<Option<AhoCorasick>> = OnceLock::new();
     let parts = PARTS.get_or_init(|| {
         AhoCorasick::new([

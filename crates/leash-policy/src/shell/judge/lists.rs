@@ -178,8 +178,13 @@ impl Machine<'_> {
                 | "nc"
                 | "scp"
         );
+        let below = paths::may_be_credential(&self.env.cwd);
         for arg in args {
             if (arg.len() < 4 && self.env.cwd.is_empty()) || skipped.as_ref() == Some(arg) {
+                continue;
+            }
+            // What the whole does not hold, no part of it does.
+            if !below && !paths::may_be_credential(arg) && !(dotenv && arg.contains(".env")) {
                 continue;
             }
             // A build is given a secret for what it is for.
