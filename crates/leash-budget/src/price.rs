@@ -692,7 +692,7 @@ pub(crate) mod tests {
     }
 
     /// The same prices, all of them twice as high.
-    fn doubled(rates: Rates) -> Rates {
+    fn doubled(rates: &Rates) -> Rates {
         let twice = |price: Option<Price>| price.map(|price| Price::per_million(usd(price.0.as_nanos() * 2)));
         Rates {
             input: twice(rates.input),
@@ -721,7 +721,7 @@ pub(crate) mod tests {
             let tariff = |rates| {
                 let tier = PriceTier {
                     above_input_tokens: above,
-                    rates: doubled(rates),
+                    rates: doubled(&rates),
                 };
                 Tariff::new(rates, vec![tier])
             };

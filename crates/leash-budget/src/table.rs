@@ -918,7 +918,7 @@ mod tests {
         )
         .unwrap();
         let listed = table.find("p", "m").unwrap();
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         for (moment, input, output) in [
             ("2026-02-20T12:00:00Z", "1.00", "9.00"),
             ("2026-02-20T22:00:00Z", "7.00", "9.00"),

@@ -475,7 +475,7 @@ fn is_path(pattern: &str, path: &str) -> bool {
             || path
                 .strip_prefix(pattern)
                 .is_some_and(|rest| rest.starts_with('/'))
-            || matches(&format!("*/{}", pattern.trim_start_matches('/')), path) && !pattern.starts_with('/');
+            || !pattern.starts_with('/') && matches(&format!("*/{pattern}"), path);
     }
     path.split('/').any(|part| matches(pattern, part))
 }

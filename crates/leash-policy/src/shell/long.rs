@@ -525,7 +525,7 @@ const KEYWORDS: [&str; 20] = [
 
 /// The programs that the judge has something to say about, and the words of the shell that change what others mean,
 /// in order.
-const KNOWN: [&str; 526] = [
+const KNOWN: [&str; 529] = [
     "7z",
     "Rscript",
     "adb",
@@ -559,6 +559,7 @@ const KNOWN: [&str; 526] = [
     "bore",
     "bq",
     "btrfs",
+    "buildah",
     "builtin",
     "bun",
     "bunx",
@@ -611,6 +612,7 @@ const KNOWN: [&str; 526] = [
     "cscript",
     "csrutil",
     "cssh",
+    "ctr",
     "curl",
     "daemonize",
     "dbus-launch",
@@ -893,6 +895,7 @@ const KNOWN: [&str; 526] = [
     "rtx",
     "ruby",
     "run0",
+    "runc",
     "rundll32",
     "runuser",
     "rustcat",

@@ -1463,35 +1463,31 @@ pub(super) fn guess(machine: &mut Machine<'_>, program: &str, args: &[String], i
     if machine.guesses || !machine.strict || args.is_empty() {
         return Ok(());
     }
-    let names = only_names(program);
-    let tails: Vec<usize> = if names {
-        Vec::new()
-    } else {
-        args.iter()
-            .enumerate()
-            .filter(|(at, arg)| at.saturating_add(1) < args.len() && is_runnable(arg))
-            .map(|(at, _)| at)
-            .take(3)
-            .collect()
-    };
-    let text = args.iter().enumerate().find_map(|(at, arg)| {
-        let (name, value) = match arg.split_once('=') {
-            Some((name, value)) if arg.starts_with('-') => (name, value),
-            _ => (
-                arg.as_str(),
-                args.get(at.saturating_add(1)).map_or("", String::as_str),
-            ),
-        };
-        (value.contains(' ')
-            && (!names && matches!(name, "-c" | "-e" | "-x" | "-s" | "--run" | "--script")
-                || name.starts_with("--")
-                    && [
-                        "command", "cmd", "program", "filter", "pager", "exec", "shell", "hook", "editor",
-                    ]
-                    .iter()
-                    .any(|word| name.contains(word))))
-        .then(|| value.to_owned())
-    });
+    let mut tails: Vec<usize> = args
+        .iter()
+        .enumerate()
+        .filter(|(at, arg)| at.saturating_add(1) < args.len() && is_runnable(arg))
+        .map(|(at, _)| at)
+        .take(3)
+        .collect();
+    let mut text = args
+        .iter()
+        .enumerate()
+        .filter(|(_, arg)| arg.starts_with('-'))
+        .find_map(|(at, arg)| {
+            let (name, value) = match arg.split_once('=') {
+                Some((name, value)) => (name, value),
+                None => (
+                    arg.as_str(),
+                    args.get(at.saturating_add(1)).map_or("", String::as_str),
+                ),
+            };
+            (value.contains(' ') && names_a_command(name)).then(|| (name, value.to_owned()))
+        });
+    if (!tails.is_empty() || text.is_some()) && only_names(program) {
+        tails.clear();
+        text = text.filter(|(name, _)| name.starts_with("--") && !matches!(*name, "--run" | "--script"));
+    }
     if tails.is_empty() && text.is_none() {
         return Ok(());
     }
@@ -1507,7 +1503,7 @@ pub(super) fn guess(machine: &mut Machine<'_>, program: &str, args: &[String], i
             break;
         }
     }
-    if let Some(text) = text
+    if let Some((_, text)) = text
         && !matches!(result, Err(Stop::Danger(_)))
     {
         result = machine.run_text(&text, "", false);
@@ -1520,6 +1516,17 @@ pub(super) fn guess(machine: &mut Machine<'_>, program: &str, args: &[String], i
         Err(Stop::Danger(reason)) => Err(Stop::Danger(reason)),
         _ => Ok(()),
     }
+}
+
+/// Whether the name of an option says that its value is a command.
+fn names_a_command(name: &str) -> bool {
+    matches!(name, "-c" | "-e" | "-x" | "-s" | "--run" | "--script")
+        || name.starts_with("--")
+            && [
+                "command", "cmd", "program", "filter", "pager", "exec", "shell", "hook", "editor",
+            ]
+            .iter()
+            .any(|word| name.contains(word))
 }
 
 /// Whether a word names a program that does harm with the right words behind it.

@@ -424,6 +424,43 @@ fn is_flat(parser: &Parser<'_>) -> bool {
     false
 }
 
+/// What is in parentheses and starts with a column of a table, and so is no query and no type: the parser would try for both.
+///
+/// Not in front of anything else: the parser remembers what it tried in vain, and what is read here is not remembered. In the
+/// definition of a column the parser reads parentheses as if they stood elsewhere; columns of tables do not occur there.
+fn nested(parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+    let is_column = matches!(parser.peek_nth_token_ref(2).token, Token::Period)
+        && is_plain(parser, 1)
+        && matches!(parser.peek_nth_token_ref(3).token, Token::Word(_))
+        && !matches!(
+            parser.peek_nth_token_ref(4).token,
+            Token::Period | Token::LParen | Token::LBracket | Token::Colon
+        );
+    if !is_column {
+        return None;
+    }
+    parser.advance_token();
+    let mut inside = match parser.parse_comma_separated(Parser::parse_expr) {
+        Ok(inside) => inside,
+        Err(error) => return Some(Err(error)),
+    };
+    if let Err(error) = parser.expect_token(&Token::RParen) {
+        return Some(Err(error));
+    }
+    Some(Ok(match inside.pop() {
+        Some(only) if inside.is_empty() => Expr::Nested(Box::new(only)),
+        last => {
+            inside.extend(last);
+            Expr::Tuple(inside)
+        }
+    }))
+}
+
+/// Whether the word, `ahead` tokens on, is none that the parser knows.
+fn is_plain(parser: &Parser<'_>, ahead: usize) -> bool {
+    matches!(&parser.peek_nth_token_ref(ahead).token, Token::Word(word) if word.keyword == Keyword::NoKeyword)
+}
+
 /// The operand at which the parser stands, if its first two tokens tell that no type stands there.
 fn operand(parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
     let is_name = match &parser.peek_token_ref().token {
@@ -431,6 +468,7 @@ fn operand(parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
         Token::Word(word) if word.keyword == Keyword::NoKeyword || PLAIN_KEYWORDS.contains(&word.keyword) => {
             true
         }
+        Token::LParen => return nested(parser),
         _ => return None,
     };
     if !is_name {
@@ -542,6 +580,11 @@ mod tests {
             "SELECT a IN (1), b IN ('x', (SELECT 1)), c NOT IN (1, 2), d IN (-1), e IN ('x' || 'y') AND f IN (1) OR g IN (1,)",
             "SELECT POSITION('x' IN a), NOT b IN (1) IS NULL, c + 1 IN (2, 3) = d, e IN (1 FROM t",
             "SELECT max(a) OVER (PARTITION BY b), sum(a) FILTER (WHERE b) FROM t",
+            "SELECT (a.b), (a.b, c.d), (a.b = 1 OR (c.d IN (1, 'x') AND e.f)), (a.b.c), (a.*), (a.b(1)), (a.b FROM t",
+            "SELECT a.b, a.b.c, a.b[1], a.b(1), a.'x', a.\"b\", a.select, a.b:c, a.b (+), x.y IN (1, 2, z), x IN (1, -1) FROM t",
+            "SELECT a.b::int, (a.b)::text, a.b.*, a . b, (a.b) IS NULL, (a.b -> 'x'), ((a.b)), (a.b), 'x' 'y', 1 x FROM t",
+            "SELECT 1 FROM t START WITH a.b IS NULL CONNECT BY (PRIOR a.b = a.c) AND (a.b > 1)",
+            "CREATE TABLE t (a int DEFAULT (b.c), d text CHECK (d COLLATE \"C\" > 'x'))",
         ];
         let mut disagreed = Vec::new();
         let mut look = |sql: &str| {

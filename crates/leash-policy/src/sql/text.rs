@@ -65,6 +65,9 @@ pub(super) fn tokens(dialect: &dyn Dialect, text: &str) -> Result<Vec<TokenWithS
     // The parser skips them one by one, and again each time it looks ahead.
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
     check(&tokens)?;
+    if tokens.windows(3).any(is_escaped_name) {
+        return Err(Refused::Limit("a name is written in escapes"));
+    }
     if let Some(at) = misread(dialect, text, &tokens) {
         // The generic dialect is nobody's: what it misreads is left to the others. So are strings that a server does not know.
         let foreign = |token: &TokenWithSpan| {
@@ -228,9 +231,6 @@ fn check(tokens: &[TokenWithSpan]) -> Result<(), Refused> {
     let mut levels = vec![0_usize];
     let mut chain = 0_usize;
     let mut set_operations = 0_usize;
-    if tokens.windows(3).any(is_escaped_name) {
-        return Err(Refused::Limit("a name is written in escapes"));
-    }
     for token in tokens {
         match &token.token {
             Token::LParen | Token::LBracket | Token::LBrace => levels.push(0),

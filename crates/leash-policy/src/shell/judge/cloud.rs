@@ -7,7 +7,7 @@ use crate::shell::marks;
 impl Machine<'_> {
     /// What lies in a cloud or a database is lost as files are.
     pub(super) fn judge_cloud(&self, program: &str, args: &[String]) -> Result<()> {
-        if args.is_empty() {
+        if args.is_empty() || !is_cloud(program) {
             return Ok(());
         }
         let words = operands(args, "");
@@ -388,4 +388,46 @@ fn drops_database(statement: &str) -> bool {
                 .take(3)
                 .any(|name| is_scratch(name))
     })
+}
+
+/// Whether a program is one of those that [`Machine::judge_cloud`] knows.
+fn is_cloud(program: &str) -> bool {
+    matches!(
+        program,
+        "aws"
+            | "az"
+            | "bq"
+            | "bw"
+            | "cdk"
+            | "cdktf"
+            | "clickhouse-client"
+            | "cqlsh"
+            | "dropdb"
+            | "fly"
+            | "flyctl"
+            | "gcloud"
+            | "gh"
+            | "glab"
+            | "gopass"
+            | "gsutil"
+            | "helm"
+            | "heroku"
+            | "kubectl"
+            | "mariadb"
+            | "mongo"
+            | "mongosh"
+            | "mysql"
+            | "mysqladmin"
+            | "oc"
+            | "op"
+            | "pass"
+            | "psql"
+            | "pulumi"
+            | "redis-cli"
+            | "sqlcmd"
+            | "terraform"
+            | "terragrunt"
+            | "tofu"
+            | "vault"
+    )
 }

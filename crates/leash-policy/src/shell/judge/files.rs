@@ -352,6 +352,18 @@ impl Machine<'_> {
             }) {
                 return Err(OPENS);
             }
+            // All of the system to somebody.
+            if (has_flag(args, 'R') || has_long(args, "--recursive"))
+                && args.iter().any(|arg| {
+                    arg.rsplit_once(':')
+                        .is_some_and(|(who, what)| who.contains(':') && what.contains('w'))
+                })
+                && operands(args, "mMxX")
+                    .iter()
+                    .any(|path| is_wide_place(self.place(path)) && self.place(path) != Place::Home)
+            {
+                return Err(OPENS);
+            }
             return Ok(());
         }
         // A mode may begin with a minus: `chmod -x file`.

@@ -73,69 +73,70 @@ impl Machine<'_> {
             return Ok(());
         }
         // Those that only name a file, or use a key for what it is for.
-        const USERS: [&str; 60] = [
-            "echo",
-            "printf",
-            "ls",
-            "stat",
-            "test",
-            "[",
-            "[[",
-            "chmod",
-            "chown",
-            "chgrp",
-            "ssh",
-            "ssh-add",
-            "ssh-keygen",
-            "ssh-copy-id",
-            "sftp",
-            "mkdir",
-            "touch",
-            "man",
-            "which",
-            "whereis",
-            "basename",
-            "dirname",
-            "realpath",
-            "readlink",
-            "export",
-            "declare",
-            "local",
-            "cd",
-            "kubectl",
-            "helm",
-            "ansible",
-            "ansible-playbook",
-            "autossh",
-            "mosh",
-            "ll",
-            "file",
-            "git",
-            "docker-compose",
-            "rm",
-            "shred",
-            "unlink",
-            "getfacl",
-            "set",
-            "unset",
-            "aws",
-            "gcloud",
-            "terraform",
-            "k9s",
-            "find",
-            "chattr",
-            "lsattr",
-            "visudo",
-            "vipw",
-            "du",
-            "sshfs",
-            "rsync",
-            "scp",
-            "alias",
-            "read",
-            "openssl",
-        ];
-        if USERS.contains(&program) {
+        let user = matches!(
+            program,
+            "echo"
+                | "printf"
+                | "ls"
+                | "stat"
+                | "test"
+                | "["
+                | "[["
+                | "chmod"
+                | "chown"
+                | "chgrp"
+                | "ssh"
+                | "ssh-add"
+                | "ssh-keygen"
+                | "ssh-copy-id"
+                | "sftp"
+                | "mkdir"
+                | "touch"
+                | "man"
+                | "which"
+                | "whereis"
+                | "basename"
+                | "dirname"
+                | "realpath"
+                | "readlink"
+                | "export"
+                | "declare"
+                | "local"
+                | "cd"
+                | "kubectl"
+                | "helm"
+                | "ansible"
+                | "ansible-playbook"
+                | "autossh"
+                | "mosh"
+                | "ll"
+                | "file"
+                | "git"
+                | "docker-compose"
+                | "rm"
+                | "shred"
+                | "unlink"
+                | "getfacl"
+                | "set"
+                | "unset"
+                | "aws"
+                | "gcloud"
+                | "terraform"
+                | "k9s"
+                | "find"
+                | "chattr"
+                | "lsattr"
+                | "visudo"
+                | "vipw"
+                | "du"
+                | "sshfs"
+                | "rsync"
+                | "scp"
+                | "alias"
+                | "read"
+                | "openssl"
+        );
+        if user {
             if matches!(program, "scp" | "rsync" | "openssl") {
                 let words = operands(args, "iFeoPlcS");
                 let shown = program != "openssl"

@@ -195,6 +195,7 @@ impl Machine<'_> {
                     .into_iter()
                     .chain(part.split_once("=<").map(|(_, file)| file))
             }) {
+                let part = part.trim_matches('"');
                 if matches!(part, "-" | "." | "/dev/stdin") {
                     if input.contains(marks::SENSITIVE) || (!local && input.contains(marks::OUTPUT)) {
                         return Err(SENDS);

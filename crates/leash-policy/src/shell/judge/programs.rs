@@ -308,6 +308,25 @@ impl Machine<'_> {
             {
                 return Err(PERSISTS);
             }
+            "ctr" | "runc" | "lxc" | "incus" | "buildah"
+                if args.iter().any(|arg| {
+                    arg.split(',')
+                        .any(|part| matches!(part, "src=/" | "source=/" | "src=/etc" | "source=/etc"))
+                }) =>
+            {
+                return Err(super::HOST);
+            }
+            "mount"
+                if operands(args, "otL").get(1).is_some_and(|target| {
+                    matches!(
+                        target.trim_end_matches('/'),
+                        "/etc" | "/usr" | "/bin" | "/sbin" | "/lib" | "/lib64" | "/usr/bin" | "/usr/lib"
+                    )
+                }) && !option(args, "-o", "--options")
+                    .is_some_and(|options| options.contains("remount")) =>
+            {
+                return Err(DESTROYS);
+            }
             "slay" => return Err(KILLS),
             // A snapshot is some of it.
             "zfs" if first == "destroy" && args.last().is_some_and(|name| name.contains('@')) => {}
