@@ -228,15 +228,20 @@ impl PiiRedactor {
         if spans.is_empty() {
             return None;
         }
+        Some(self.without_spans(text, &spans))
+    }
+
+    /// `text` without what is in `spans`, which are in order.
+    fn without_spans(&self, text: &str, spans: &[Span]) -> String {
         let mut out = String::with_capacity(text.len().saturating_add(32));
         let mut at = 0_usize;
-        for span in &spans {
+        for span in spans {
             out.push_str(text.get(at..span.start).unwrap_or(""));
             self.replacement(&span.kind, text.get(span.start..span.end).unwrap_or(""), &mut out);
             at = span.end;
         }
         out.push_str(text.get(at..).unwrap_or(""));
-        Some(out)
+        out
     }
 
     /// A document without what there is in its strings, the names of its members, and its numbers.

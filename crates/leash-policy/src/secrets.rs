@@ -15,6 +15,8 @@ use crate::pii::Span;
 const MAX_DEPTH: u32 = 512;
 /// How far from a keyword its secret may end, in bytes.
 const AFTER: usize = 512;
+/// How often what was redacted is looked at again.
+const MAX_PASSES: u32 = 16;
 /// How many bytes of what has the form of a secret and is none are looked at, for each byte of a text. Only a text made
 /// for it, of forms within forms, has more; there the form alone counts.
 const DOUBTS: usize = 2;
@@ -838,6 +840,18 @@ impl SecretsRule {
     }
 
     fn redacted(&self, text: &str) -> Option<String> {
+        let mut out = self.redacted_once(text)?;
+        // What a value was part of may have made it look harmless, so that it is found once that is gone.
+        for _ in 0..MAX_PASSES {
+            let Some(again) = self.redacted_once(&out) else {
+                break;
+            };
+            out = again;
+        }
+        Some(out)
+    }
+
+    fn redacted_once(&self, text: &str) -> Option<String> {
         let spans = self.scan(text);
         if spans.is_empty() {
             return None;
