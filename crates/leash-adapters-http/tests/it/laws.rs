@@ -1,6 +1,8 @@
 //! That no answer within the limits of its request costs more than the request's bound: requests and answers as they are
 //! written, through the readers of both, at the prices of the table.
 
+#![expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "tests")]
+
 use std::sync::Arc;
 
 use leash_budget::{ModelPrice, PriceTable, bound};
