@@ -17,6 +17,7 @@ fn priced(args: &[&str]) -> Value {
 const DAY: [&str; 2] = ["--at", "2026-11-22"];
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_call_costs_its_list_price() {
     for (args, provider, model, usd) in [
         (
