@@ -10,7 +10,9 @@ mod guess;
 mod judge;
 mod lexer;
 mod names;
+mod reword;
 mod text;
+mod tokens;
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -26,7 +28,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use self::dialects::Quick;
 use self::judge::{Class, Findings};
-use self::text::Refused;
+use self::tokens::Refused;
 use crate::args::{self, Hint, Kept, Leaf, Role};
 use crate::registry::{OptionKind, RuleKind, Shape};
 
@@ -375,7 +377,7 @@ impl BlockedSql {
         let starts = guess::starts_as_sql(sql);
         if starts || guess::may_start_sql(sql) && !above.for_people {
             // What is longer than one statement may be costs nothing: it is not parsed.
-            if sql.len() <= text::MAX_BYTES
+            if sql.len() <= tokens::MAX_BYTES
                 && let Some(reason) = pay(sql)
             {
                 return Some(reason);
@@ -401,7 +403,7 @@ impl BlockedSql {
                 _ => {}
             }
         }
-        if leaf.role != Role::Value || sql.len() > text::MAX_BYTES {
+        if leaf.role != Role::Value || sql.len() > tokens::MAX_BYTES {
             return None;
         }
         let pieces = sql.split(';').skip(1).take(64);
@@ -486,9 +488,9 @@ enum Parsed {
 }
 
 fn parse(dialect: &AnyDialect, sql: &str, harmless: &[String]) -> Parsed {
-    match text::tokens(dialect, sql) {
+    match tokens::tokens(dialect, sql) {
         Ok(tokens) => {
-            let first = parse_guarded(dialect, text::smooth(dialect, tokens), harmless);
+            let first = parse_guarded(dialect, reword::smooth(dialect, tokens), harmless);
             parse_again(dialect, sql, harmless, first)
         }
         Err(refused) => parse_again(dialect, sql, harmless, Parsed::Refused(refused)),
@@ -502,14 +504,14 @@ fn parse_again(dialect: &AnyDialect, sql: &str, harmless: &[String], first: Pars
     }
     let filled = text::fill_in(sql);
     if let Some(filled) = &filled
-        && let Ok(tokens) = text::tokens(dialect, filled)
-        && let tree @ Parsed::Tree(_) = parse_guarded(dialect, text::smooth(dialect, tokens), harmless)
+        && let Ok(tokens) = tokens::tokens(dialect, filled)
+        && let tree @ Parsed::Tree(_) = parse_guarded(dialect, reword::smooth(dialect, tokens), harmless)
     {
         return tree;
     }
-    let plainer = text::tokens(dialect, filled.as_deref().unwrap_or(sql))
+    let plainer = tokens::tokens(dialect, filled.as_deref().unwrap_or(sql))
         .ok()
-        .and_then(|tokens| text::plainer(dialect, &text::smooth(dialect, tokens)));
+        .and_then(|tokens| reword::plainer(dialect, &reword::smooth(dialect, tokens)));
     match plainer.map(|tokens| parse_guarded(dialect, tokens, harmless)) {
         Some(tree @ Parsed::Tree(_)) => tree,
         _ => first,
@@ -519,7 +521,7 @@ fn parse_again(dialect: &AnyDialect, sql: &str, harmless: &[String], first: Pars
 /// Parses where the stack suffices, whatever the parser does.
 fn parse_guarded(dialect: &AnyDialect, tokens: Vec<TokenWithSpan>, harmless: &[String]) -> Parsed {
     let failed = || Parsed::Refused(Refused::Limit("the parser failed"));
-    if !text::is_deep(&tokens) {
+    if !tokens::is_deep(&tokens) {
         let parse = AssertUnwindSafe(|| parse_tokens(dialect, tokens, harmless));
         return catch_unwind(parse).unwrap_or_else(|_| failed());
     }
@@ -539,7 +541,7 @@ fn parse_tokens(dialect: &AnyDialect, tokens: Vec<TokenWithSpan>, harmless: &[St
     let parsed: Result<Vec<Statement>, ParserError> = parser.parse_statements();
     let next = parser.peek_token_ref();
     let (at_end, at) = (next.token == Token::EOF, next.span.start);
-    text::give_back(parser.into_tokens());
+    tokens::give_back(parser.into_tokens());
     match parsed {
         // The parser stops at an `END` that closes nothing, and says nothing of what is behind it.
         Ok(statements) if at_end => Parsed::Tree(judge::judge(&statements, harmless)),
@@ -577,7 +579,7 @@ fn read_all(dialects: &[&AnyDialect], more: &[&AnyDialect], sql: &str, harmless:
         // The tokens that were parsed: what other dialects take apart in the same way says nothing new.
         let mut known: Vec<Vec<TokenWithSpan>> = Vec::new();
         for dialect in dialects {
-            let tokens = text::tokens(*dialect, &sql);
+            let tokens = tokens::tokens(*dialect, &sql);
             let mut copy = None;
             let parsed = match tokens {
                 Ok(tokens) => {
@@ -585,7 +587,7 @@ fn read_all(dialects: &[&AnyDialect], more: &[&AnyDialect], sql: &str, harmless:
                         continue;
                     }
                     copy = disputed.then(|| tokens.clone());
-                    let parsed = parse_guarded(*dialect, text::smooth(*dialect, tokens), harmless);
+                    let parsed = parse_guarded(*dialect, reword::smooth(*dialect, tokens), harmless);
                     parse_again(*dialect, &sql, harmless, parsed)
                 }
                 Err(refused) => parse_again(*dialect, &sql, harmless, Parsed::Refused(refused)),
@@ -637,7 +639,7 @@ fn read_elsewhere(
     }
     let mut called = Vec::new();
     for dialect in dialects {
-        if let Ok(tokens) = text::tokens(*dialect, sql) {
+        if let Ok(tokens) = tokens::tokens(*dialect, sql) {
             if scan(&tokens).is_some() {
                 return None;
             }
