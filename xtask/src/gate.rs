@@ -434,12 +434,58 @@ fn has_library(member: &crate::workspace::Member) -> bool {
 }
 
 fn package(workspace: &Workspace) -> Result<()> {
+    forget_unpacked(workspace)?;
+    // Cargo takes what it once built of a package for the same while its version is.
+    let built = workspace.root.join("target/packaged");
+    if built.exists() {
+        std::fs::remove_dir_all(&built)?;
+    }
     // What is not committed yet is packaged too: the gate is run before a commit.
-    let mut args = vec!["package", "--workspace", "--allow-dirty"];
+    let mut args = vec![
+        "package",
+        "--workspace",
+        "--allow-dirty",
+        "--target-dir",
+        "target/packaged",
+    ];
     for member in workspace.members.iter().filter(|member| !member.published) {
         args.extend(["--exclude", &member.name]);
     }
     call(workspace, &[], &args)
+}
+
+/// Removes what cargo has unpacked of our own crates. It packages into a registry of its own, whose crates it unpacks once for
+/// each version: without this, a second run would build against the first one's.
+fn forget_unpacked(workspace: &Workspace) -> Result<()> {
+    let home = match std::env::var_os("CARGO_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => std::env::home_dir()
+            .context("neither CARGO_HOME nor a home directory is known")?
+            .join(".cargo"),
+    };
+    let Ok(registries) = std::fs::read_dir(home.join("registry/src")) else {
+        return Ok(());
+    };
+    for registry in registries {
+        let registry = registry?;
+        // Those of folders have no host in their names.
+        if !registry.file_name().to_string_lossy().starts_with('-') {
+            continue;
+        }
+        for unpacked in std::fs::read_dir(registry.path())? {
+            let unpacked = unpacked?;
+            let name = unpacked.file_name();
+            let name = name.to_string_lossy();
+            let ours = |member: &crate::workspace::Member| {
+                name.strip_prefix(member.name.as_str())
+                    .is_some_and(|version| version.starts_with('-'))
+            };
+            if workspace.members.iter().any(ours) {
+                std::fs::remove_dir_all(unpacked.path())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn chaos(workspace: &Workspace) -> Result<()> {
