@@ -321,7 +321,7 @@ pub(crate) struct Ending {
     end: End,
     /// Whether its line is owed to a store that keeps the call until it is written.
     owes_line: bool,
-    store: Told,
+    store: Known,
     /// Whether another line may tell of its reservation.
     is_named: bool,
     charged: Option<(Usd, bool)>,
@@ -333,7 +333,7 @@ pub(crate) struct Ending {
 
 /// What the store knows of a call that is being ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum Known {
     /// That it is under way.
     Nothing,
     /// How it ended, or there is nothing to know.
@@ -365,7 +365,7 @@ impl Ending {
             room,
             end,
             owes_line,
-            store: if is_held { Told::Nothing } else { Told::Settled },
+            store: if is_held { Known::Nothing } else { Known::Settled },
             is_named: owes_line,
             charged: None,
             is_written: false,
@@ -375,7 +375,7 @@ impl Ending {
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.store == Told::Settled && self.is_written
+        self.store == Known::Settled && self.is_written
     }
 
     /// After which time the store has charged the call by itself; `None` where it never does.
@@ -394,7 +394,7 @@ impl Ending {
         let bound = self.details.bound.amount;
         let reported = |usage: &Usage| self.details.cost(usage);
         match &self.end {
-            _ if self.store == Told::Lapsed => (bound, true),
+            _ if self.store == Known::Lapsed => (bound, true),
             End::NotBilled => (Usd::ZERO, false),
             End::Unsettled => (bound, true),
             // A tool costs what it was said to cost.
@@ -418,7 +418,7 @@ impl Ending {
             ..Receipt::nothing()
         };
         let mut balances: Option<Vec<Balance>> = None;
-        if let (Told::Nothing, Some((id, scopes))) = (self.store, &self.details.hold) {
+        if let (Known::Nothing, Some((id, scopes))) = (self.store, &self.details.hold) {
             let store = &self.details.shared.store;
             let settled = if matches!(self.end, End::NotBilled) {
                 store.release(*id).await.map(|()| None)
@@ -433,7 +433,7 @@ impl Ending {
             };
             match settled {
                 Ok(settled) => {
-                    self.store = Told::Settled;
+                    self.store = Known::Settled;
                     self.is_named |= settled.as_ref().is_some_and(|settled| settled.was_expired);
                     balances = settled.map(|settled| settled.balances);
                 }
@@ -447,7 +447,7 @@ impl Ending {
             return receipt;
         }
         // Without a lease nothing else would ever tell of it.
-        if self.owes_line && self.store == Told::Nothing && self.details.has_lease {
+        if self.owes_line && self.store == Known::Nothing && self.details.has_lease {
             receipt.cumulative = self.details.spent_before.saturating_add(cost);
             return receipt;
         }
@@ -502,7 +502,7 @@ impl Ending {
         if self.is_written {
             return;
         }
-        self.store = Told::Lapsed;
+        self.store = Known::Lapsed;
         self.charged = None;
         let (cost, estimated) = self.charge();
         let mut receipt = Receipt {
@@ -542,7 +542,7 @@ impl Ending {
         CallLine {
             usage,
             response_digest,
-            outcome: Some(if self.store == Told::Lapsed {
+            outcome: Some(if self.store == Known::Lapsed {
                 Outcome::Expired
             } else {
                 outcome

@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_millis(250);
 const CONFIRM_EVERY: Duration = Duration::from_millis(50);
 /// How many lines make a full batch.
 const CONFIRM_AT: usize = 256;
-/// How long a line may take to become durable. One that takes longer is not confirmed.
+/// How long the lines of a batch may take to become durable. Those that take longer are not confirmed.
 const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 /// How many lines may wait to be confirmed. Beyond that they are not, and somebody writes them once more.
 const CONFIRM_MOST: usize = 16_384;
@@ -171,12 +171,11 @@ impl Lines {
     async fn confirm(&self, store: &dyn BudgetStore) -> bool {
         let all = std::mem::take(&mut *self.lock());
         let mut lines = Vec::with_capacity(all.len());
+        // One deadline for all: a disk that hangs must not keep this thread from what else it has to end.
+        let late = tokio::time::sleep(DURABLE_WITHIN).deadline();
         for (line, ticket) in all {
             let is_durable = match ticket {
-                Some(ticket) => matches!(
-                    tokio::time::timeout(DURABLE_WITHIN, ticket.durable()).await,
-                    Ok(Ok(()))
-                ),
+                Some(ticket) => matches!(tokio::time::timeout_at(late, ticket.durable()).await, Ok(Ok(()))),
                 None => true,
             };
             if is_durable {
